@@ -1,0 +1,193 @@
+"""Which array library: the array decides, the toggle only says where new arrays are born.
+
+A function looks at the arrays it is given and computes with their library (``array_module``). The toggle
+matters only where there is no array yet: new weights, loaded images, random numbers.
+
+    set_backend("cupy")               for the whole process, every thread and notebook cell
+    with use_backend("cupy"): ...     for this block
+    NPRESNEXT_BACKEND=cupy            for a process that calls neither; read at the first use
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+from .errors import (
+    BackendMixError,
+    BackendNotInstalledError,
+    InvalidTypeError,
+    InvalidValueError,
+    NoDeviceError,
+)
+
+Array = Any
+BACKENDS = ("numpy", "cupy")
+
+_of_process: str | None = None
+_of_block: ContextVar[str | None] = ContextVar("npresnext_backend", default=None)
+
+
+def set_backend(name: str) -> None:
+    """Choose where new arrays are born, for the whole process.
+
+    Raises
+    ------
+    ValueError
+        `name` is neither "numpy" nor "cupy".
+    BackendNotInstalledError
+        CuPy is not installed.
+    NoDeviceError
+        CuPy is installed and finds no device.
+    """
+    global _of_process
+    _namespace(name)
+    _of_process = name
+
+
+@contextlib.contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Choose where new arrays are born, inside a ``with`` block; errors as for :func:`set_backend`.
+
+    >>> with use_backend("numpy"):
+    ...     get_backend()
+    'numpy'
+    """
+    _namespace(name)
+    token = _of_block.set(name)
+    try:
+        yield
+    finally:
+        _of_block.reset(token)
+
+
+def get_backend() -> str:
+    """Return "numpy" or "cupy": where new arrays are born here and now."""
+    return _of_block.get() or _of_process or os.environ.get("NPRESNEXT_BACKEND") or "numpy"
+
+
+def get_array_module() -> Any:
+    """Return the array library in which new arrays are born here and now."""
+    return _namespace(get_backend())
+
+
+def array_module(**arrays: Array) -> Any:
+    """Return the library that all of `arrays` belong to; those that are None are passed over.
+
+    Pass the arrays by the names their user knows, since a TypeError calls them so.
+
+    >>> array_module(x=np.zeros(3), bias=None).__name__
+    'numpy'
+    """
+    found, first = None, ""
+    for name, array in arrays.items():
+        if array is None:
+            continue
+        module = np if type(array) is np.ndarray else _library(array, name)
+        if found is None:
+            found, first = module, name
+        elif module is not found:
+            raise BackendMixError(
+                f"{first} is an array of {found.__name__} and {name} one of {module.__name__}: "
+                "all arrays of a call must belong to one library (to_numpy and asarray carry them over)"
+            )
+    if found is None:
+        raise InvalidTypeError(f"at least one of {', '.join(arrays)} must be an array")
+    return found
+
+
+def floating_module(*, allow_complex: bool = False, **arrays: Array) -> Any:
+    """Return the library of `arrays` as :func:`array_module`, after checking that they share one floating dtype."""
+    xp = array_module(**arrays)
+    dtype, first = None, ""
+    for name, array in arrays.items():
+        if array is None:
+            continue
+        if dtype is None:
+            dtype, first = array.dtype, name
+            if not _is_floating(xp, dtype, allow_complex):
+                kinds = "a floating or complex dtype" if allow_complex else "a real floating dtype"
+                raise InvalidTypeError(f"{name} has dtype {dtype}: expected {kinds}; convert it first")
+        elif array.dtype != dtype:
+            raise InvalidTypeError(
+                f"{first} has dtype {dtype} and {name} has dtype {array.dtype}: all arrays of a call share one dtype"
+            )
+    return xp
+
+
+def widen(xp: Any, array: Array) -> Array:
+    """Return `array` in the dtype that its sums are made in: float32 for the 16-bit types, else as it is."""
+    if str(array.dtype) in ("float16", "bfloat16"):
+        return xp.astype(array, xp.float32)
+    return array
+
+
+def asarray(values: Any, dtype: Any = None) -> Array:
+    """Return `values` (numbers, lists, arrays of any library) as an array of the current backend.
+
+    >>> asarray([[1, 2], [3, 4]], dtype="float32")
+    array([[1., 2.],
+           [3., 4.]], dtype=float32)
+    """
+    xp = get_array_module()
+    if type(values).__module__.partition(".")[0] != xp.__name__:
+        values = to_numpy(values)
+    return xp.asarray(values, dtype=dtype)
+
+
+def to_numpy(array: Any) -> np.ndarray:
+    """Return any array (NumPy, CuPy, or what speaks ``__array__`` or DLPack) as a NumPy array, the only way back.
+
+    >>> to_numpy([1.0, 2.0])
+    array([1., 2.])
+    """
+    if type(array).__module__.partition(".")[0] == "cupy":
+        return array.get()
+    if hasattr(array, "__array__") or not hasattr(array, "__dlpack__"):
+        return np.asarray(array)
+    return np.from_dlpack(array)
+
+
+def _namespace(name: str) -> Any:
+    """Return the module of a backend, or raise what hinders its use."""
+    if name == "numpy":
+        return np
+    if name != "cupy":
+        raise InvalidValueError(f"backend must be one of {', '.join(BACKENDS)}, but is {name!r}")
+    try:
+        cupy = importlib.import_module("cupy")
+    except ImportError as error:
+        raise BackendNotInstalledError(
+            f"the backend cupy needs CuPy, which cannot be imported ({error}): pip install 'npresnext[cuda12]' or "
+            "'npresnext[cuda13]', whichever CUDA version nvidia-smi shows"
+        ) from error
+    if not cupy.cuda.is_available():
+        raise NoDeviceError(
+            f"CuPy {cupy.__version__} is installed but finds no CUDA device: check nvidia-smi, the driver and "
+            "CUDA_VISIBLE_DEVICES, or use the backend numpy"
+        )
+    return cupy
+
+
+def _library(array: Any, name: str) -> Any:
+    """Return the library of one array that is not plainly NumPy's."""
+    if isinstance(array, np.ndarray):
+        return np
+    if type(array).__module__.partition(".")[0] == "cupy" and hasattr(array, "__cuda_array_interface__"):
+        return sys.modules["cupy"]
+    if hasattr(array, "__array_namespace__"):
+        return array.__array_namespace__()
+    raise InvalidTypeError(f"{name} must be an array, but is of type {type(array).__name__}: asarray makes one")
+
+
+def _is_floating(xp: Any, dtype: Any, allow_complex: bool) -> bool:
+    if str(dtype) == "bfloat16":
+        return True
+    return xp.isdtype(dtype, ("real floating", "complex floating") if allow_complex else "real floating")

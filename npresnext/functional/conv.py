@@ -1,0 +1,308 @@
+"""Two-dimensional grouped convolution and its gradients: validate, pick the engine, call it."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ..backend import floating_module, widen
+from ..engines import engine_for
+from ..engines import im2col as lesson
+from ..errors import AllocationError, ShapeError
+from ..geometry import ConvGeometry, WindowGeometry, as_int, as_pair, check_groups
+
+Array = Any
+Gradients = tuple[Array | None, Array | None, Array | None]
+
+
+def conv2d(
+    x: Array, weight: Array, bias: Array | None = None, *,
+    stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
+) -> Array:
+    """Convolve a batch of images with grouped filters.
+
+    Output channel ``o`` of group ``g`` sees the ``C_in/groups`` input channels of its own group only::
+
+        y[n, o, p, q] = bias[o] + Σ_{c,i,j} weight[o, c, i, j] · x[n, g·C_in/groups + c, p·sh − top + i·dh, q·sw − left + j·dw]
+
+    with zero outside the image. As everywhere in deep learning this is a cross-correlation: the kernel is
+    not flipped. (Krizhevsky, Sutskever and Hinton 2012, section 3.5, split channels into groups; Xie et al.,
+    "Aggregated residual transformations", arXiv:1611.05431, equation 2, give them their meaning here.)
+
+    Parameters
+    ----------
+    x : array (N, C_in, H, W) or (C_in, H, W)
+        Images; float16, bfloat16 (both summed in float32), float32, float64 or complex.
+    weight : array (C_out, C_in/groups, kh, kw)
+    bias : array (C_out,), optional
+    stride, dilation : int or pair
+        Vertical and horizontal, in pixels, at least 1.
+    padding : int, pair, two pairs ``((top, bottom), (left, right))``, "same" or "valid"
+        Zeros around the image, in pixels; negative values crop. "same" refuses a stride above 1 and puts an
+        odd row or column at the bottom and right.
+    groups : int
+        G, the number of groups; divides C_in and C_out.
+
+    Returns
+    -------
+    array (N, C_out, oh, ow), or (C_out, oh, ow) for an unbatched x
+        ``oh = floor((H + top + bottom − dh·(kh − 1) − 1) / sh) + 1``.
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, groups that do not divide, a kernel larger than the padded image.
+    TypeError
+        Mixed dtypes or array libraries, integer images, things that are no arrays.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, weight = np.zeros((8, 64, 56, 56)), np.zeros((128, 2, 3, 3))   # 64 -> 128 channels in 32 groups
+    >>> conv2d(x, weight, padding=1, groups=32).shape
+    (8, 128, 56, 56)
+    """
+    xp = floating_module(allow_complex=True, x=x, weight=weight, bias=bias)
+    images = _batched(x)
+    geometry = ConvGeometry.of_conv(
+        images.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
+    if bias is not None and tuple(bias.shape) != (geometry.out_channels,):
+        raise ShapeError(f"bias has shape {tuple(bias.shape)}: expected (C_out,) = ({geometry.out_channels},)")
+    with _memory_for("the output", geometry.output_shape, x.dtype):
+        return _like(x, engine_for(xp).forward(images, weight, bias, geometry))
+
+
+def conv2d_backward(
+    grad_output: Array, x: Array, weight: Array, *,
+    stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
+    needs: tuple[bool, bool, bool] = (True, True, True),
+) -> Gradients:
+    """Gradients of :func:`conv2d` with respect to input, weight and bias.
+
+    Each product ``y[a] += weight[b]·x[c]`` of the forward pass returns ``dx[c] += grad_output[a]·weight[b]``
+    and ``dweight[b] += grad_output[a]·x[c]`` (conjugated for complex numbers, as in PyTorch). The weight
+    gradient of a group depends on the input and the upstream gradient of that group alone.
+
+    Parameters
+    ----------
+    grad_output : array (N, C_out, oh, ow) or (C_out, oh, ow)
+        Gradient of the loss with respect to the output.
+    x, weight, stride, padding, dilation, groups
+        As they were given to :func:`conv2d`.
+    needs : three bools
+        Which of the three gradients to compute.
+
+    Returns
+    -------
+    (dx, dweight, dbias)
+        Shaped as x, weight and (C_out,); None where not needed.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for :func:`conv2d`, and where `grad_output` has not the shape of the output.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, weight = np.ones((1, 2, 3, 3)), np.ones((2, 1, 3, 3))
+    >>> grad_output = np.array([2.0, 5.0]).reshape(1, 2, 1, 1)            # group 1 gets 5, group 0 gets 2
+    >>> dx, dweight, dbias = conv2d_backward(grad_output, x, weight, groups=2)
+    >>> dx[0, :, 0, 0], dweight[:, 0, 0, 0], dbias
+    (array([2., 5.]), array([2., 5.]), array([2., 5.]))
+    """
+    xp = floating_module(allow_complex=True, grad_output=grad_output, x=x, weight=weight)
+    images = _batched(x)
+    geometry = ConvGeometry.of_conv(
+        images.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
+    grad = _checked_grad(grad_output, len(x.shape), geometry)
+    engine, dx, dweight, dbias = engine_for(xp), None, None, None
+    with _memory_for("the gradient", geometry.x_shape, x.dtype):
+        if needs[0] and needs[1] and hasattr(engine, "gradients"):
+            dx, dweight = engine.gradients(grad, images, weight, geometry)
+        else:
+            dx = engine.input_grad(grad, weight, geometry) if needs[0] else None
+            dweight = engine.weight_grad(grad, images, geometry) if needs[1] else None
+    if needs[2]:
+        dbias = xp.astype(xp.sum(widen(xp, grad), axis=(0, 2, 3)), x.dtype, copy=False)
+    return (None if dx is None else _like(x, dx)), dweight, dbias
+
+
+def conv2d_input_grad(
+    grad_output: Array, x_shape: Sequence[int], weight: Array, *,
+    stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
+) -> Array:
+    """Gradient of :func:`conv2d` with respect to its input, without the input: a transposed convolution.
+
+    Parameters
+    ----------
+    grad_output : array (N, C_out, oh, ow) or (C_out, oh, ow)
+    x_shape : sequence of int
+        Shape of the input, (N, C_in, H, W) or (C_in, H, W).
+    weight, stride, padding, dilation, groups
+        As they were given to :func:`conv2d`; errors too are the same.
+
+    Returns
+    -------
+    array of shape `x_shape`
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> conv2d_input_grad(np.array([[[[2.0]]]]), (1, 1, 2, 2), np.array([[[[1.0, 2.0], [3.0, 4.0]]]]))
+    array([[[[2., 4.],
+             [6., 8.]]]])
+    """
+    xp = floating_module(allow_complex=True, grad_output=grad_output, weight=weight)
+    shape = (1, *x_shape) if len(x_shape) == 3 else x_shape
+    geometry = ConvGeometry.of_conv(
+        shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
+    grad = _checked_grad(grad_output, len(x_shape), geometry)
+    with _memory_for("the gradient", geometry.x_shape, weight.dtype):
+        dx = engine_for(xp).input_grad(grad, weight, geometry)
+    return dx[0, ...] if len(x_shape) == 3 else dx
+
+
+def conv2d_weight_grad(
+    grad_output: Array, x: Array, weight_shape: Sequence[int], *,
+    stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
+) -> Array:
+    """Gradient of :func:`conv2d` with respect to its weight, without the weight.
+
+    Parameters
+    ----------
+    grad_output : array (N, C_out, oh, ow) or (C_out, oh, ow)
+    x : array (N, C_in, H, W) or (C_in, H, W)
+    weight_shape : sequence of four int
+        (C_out, C_in/groups, kh, kw).
+    stride, padding, dilation, groups
+        As they were given to :func:`conv2d`; errors too are the same.
+
+    Returns
+    -------
+    array of shape `weight_shape`
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> conv2d_weight_grad(np.array([[[[2.0]]]]), np.array([[[[1.0, 2.0], [3.0, 4.0]]]]), (1, 1, 2, 2))
+    array([[[[2., 4.],
+             [6., 8.]]]])
+    """
+    xp = floating_module(allow_complex=True, grad_output=grad_output, x=x)
+    images = _batched(x)
+    geometry = ConvGeometry.of_conv(
+        images.shape, weight_shape, stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
+    grad = _checked_grad(grad_output, len(x.shape), geometry)
+    with _memory_for("the gradient", geometry.weight_shape, x.dtype):
+        return engine_for(xp).weight_grad(grad, images, geometry)
+
+
+def im2col(x: Array, kernel_size: Any, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1) -> Array:
+    """Write the windows of x (N, C, H, W) out as columns (N, C·kh·kw, oh·ow), channel-major.
+
+    Row ``(c·kh + i)·kw + j`` of the columns holds tap (i, j) of channel c for every window; windows go from
+    left to right, then down. Arguments as for :func:`conv2d`. ``torch.nn.Unfold`` gives the same.
+
+    >>> import numpy as np
+    >>> im2col(np.arange(9.0).reshape(1, 1, 3, 3), 2)[0]
+    array([[0., 1., 3., 4.],
+           [1., 2., 4., 5.],
+           [3., 4., 6., 7.],
+           [4., 5., 7., 8.]])
+    """
+    floating_module(allow_complex=True, x=x)
+    window = WindowGeometry.of(x.shape, kernel_size, stride=stride, padding=padding, dilation=dilation)
+    with _memory_for("the column matrix", window.columns_shape, x.dtype):
+        return lesson.im2col(x, window)
+
+
+def col2im(
+    columns: Array, x_shape: Sequence[int], kernel_size: Any, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1
+) -> Array:
+    """Add columns (N, C·kh·kw, oh·ow) up into an image of shape `x_shape`: the transpose of :func:`im2col`.
+
+    Not its inverse: a pixel that n windows read comes back n-fold. ``torch.nn.Fold`` gives the same.
+
+    >>> import numpy as np
+    >>> col2im(im2col(np.ones((1, 1, 3, 3)), 2), (1, 1, 3, 3), 2)[0, 0]    # how many windows read each pixel
+    array([[1., 2., 1.],
+           [2., 4., 2.],
+           [1., 2., 1.]])
+    """
+    floating_module(allow_complex=True, columns=columns)
+    window = WindowGeometry.of(x_shape, kernel_size, stride=stride, padding=padding, dilation=dilation)
+    if tuple(columns.shape) != window.columns_shape:
+        raise ShapeError(
+            f"columns has shape {tuple(columns.shape)} but x_shape {tuple(x_shape)} has "
+            f"(N, C·kh·kw, oh·ow) = {window.columns_shape}"
+        )
+    with _memory_for("the image", window.x_shape, columns.dtype):
+        return lesson.col2im(columns, window)
+
+
+def conv2d_parameter_count(
+    in_channels: int, out_channels: int, kernel_size: Any, *, groups: int = 1, bias: bool = False
+) -> int:
+    """Count the parameters of a convolution: ``C_in·C_out·kh·kw/G``, and C_out more with a bias.
+
+    Each of the C_out filters reads the C_in/G channels of its group only, so G groups need 1/G of the
+    weights. From 64 to 128 channels with a 3x3 kernel:
+
+    >>> dense = conv2d_parameter_count(64, 128, 3)
+    >>> grouped = conv2d_parameter_count(64, 128, 3, groups=32)
+    >>> dense, grouped, grouped // 32                 # the last: each group maps 2 channels to 4
+    (73728, 2304, 72)
+    >>> f"{1 - grouped / dense:.3%}"                  # 1 − 1/32: of this layer, not of a network
+    '96.875%'
+
+    Raises
+    ------
+    ValueError
+        ``groups`` divides not both channel counts, or a size is impossible.
+    """
+    in_channels, out_channels = as_int(in_channels, "in_channels", 0), as_int(out_channels, "out_channels", 0)
+    kh, kw = as_pair(kernel_size, "kernel_size", 1)
+    groups = as_int(groups, "groups", 1)
+    check_groups(in_channels, out_channels, groups)
+    return in_channels // groups * out_channels * kh * kw + (out_channels if bias else 0)
+
+
+def _batched(x: Array) -> Array:
+    return x[None, ...] if len(x.shape) == 3 else x
+
+
+def _like(x: Array, result: Array) -> Array:
+    """Drop the batch axis again where `x` had none."""
+    return result[0, ...] if len(x.shape) == 3 else result
+
+
+def _checked_grad(grad_output: Array, axes: int, geometry: ConvGeometry) -> Array:
+    """Return `grad_output` with a batch axis after checking that it has the shape of the output."""
+    expected = geometry.output_shape if axes == 4 else geometry.output_shape[1:]
+    if tuple(grad_output.shape) != expected:
+        raise ShapeError(
+            f"grad_output has shape {tuple(grad_output.shape)} but the output of this convolution has shape {expected}"
+        )
+    return _batched(grad_output)
+
+
+@contextlib.contextmanager
+def _memory_for(what: str, shape: Sequence[int], dtype: Any) -> Iterator[None]:
+    """Turn a refusal of memory into an error that says how much was asked for."""
+    size = getattr(dtype, "itemsize", 8)
+    for axis in shape:
+        size *= axis
+    message = f"{what} of shape {tuple(shape)} and dtype {dtype} takes {size:,} bytes, more than can be allocated here"
+    if size > sys.maxsize:
+        raise AllocationError(message)
+    try:
+        yield
+    except MemoryError as error:
+        raise AllocationError(f"{message} (or its workspace is: {error})") from error

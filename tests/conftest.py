@@ -1,0 +1,32 @@
+"""Profiles, the engines under test, and a guard against leaked global state."""
+
+import os
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+import npresnext as nx
+from npresnext.engines import engines_for
+
+settings.register_profile(
+    "ci", derandomize=True, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("dev", parent=settings.get_profile("ci"), derandomize=False)
+settings.register_profile("thorough", parent=settings.get_profile("dev"), max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(params=engines_for("numpy"), scope="session")
+def engine(request):
+    """Every engine that takes NumPy arrays, by name: ``with nx.use_engine(engine)``."""
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def no_leaked_state():
+    """Fail the test that leaves a backend behind or draws from NumPy's global generator."""
+    backend, state = nx.get_backend(), np.random.get_state()[1].copy()
+    yield
+    assert nx.get_backend() == backend, "the test left another backend behind"
+    assert (np.random.get_state()[1] == state).all(), "the test drew from NumPy's global generator"
