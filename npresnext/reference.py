@@ -58,7 +58,11 @@ def count_windows(size: int, kernel: int, stride: int, padding: Pair, dilation: 
 
 
 def output_shape(
-    x_shape: Index, weight_shape: Index, stride: Pair = (1, 1), padding: Padding = ((0, 0), (0, 0)), dilation: Pair = (1, 1)
+    x_shape: Index,
+    weight_shape: Index,
+    stride: Pair = (1, 1),
+    padding: Padding = ((0, 0), (0, 0)),
+    dilation: Pair = (1, 1),
 ) -> Index:
     """Return (N, C_out, oh, ow)."""
     oh, ow = (

@@ -1,0 +1,68 @@
+"""Files that are written whole or not at all, and never over a user's file unasked."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import InvalidValueError
+
+
+def check_writable(path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    """Raise now what writing `path` would raise later: it exists, is a directory, or its folder is no good.
+
+    Raises
+    ------
+    ValueError
+        The path exists and `overwrite` is false, is a directory, or its folder is absent or not writable.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InvalidValueError(f"{path} is a directory: give the name of a file")
+    if path.exists() and not overwrite:
+        raise InvalidValueError(f"{path} exists already: choose another name, or ask for it to be overwritten")
+    if not path.parent.is_dir():
+        raise InvalidValueError(f"{path} cannot be written: the folder {path.parent} does not exist")
+    if not os.access(path.parent, os.W_OK):
+        raise InvalidValueError(f"{path} cannot be written: no permission to write into {path.parent}")
+    return path
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary name beside `path` to write to, and rename it to `path` if the block ends well.
+
+    If the block raises, or the process dies, `path` is as it was before.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with atomic_path(Path(folder) / "note.txt") as beside:
+    ...         _ = beside.write_text("whole")
+    ...     (Path(folder) / "note.txt").read_text()
+    'whole'
+    """
+    path = check_writable(path, overwrite=overwrite)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+    os.close(handle)
+    beside = Path(name)
+    try:
+        yield beside
+        mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
+        os.chmod(beside, mode)
+        with open(beside, "rb") as written:
+            os.fsync(written.fileno())
+        if overwrite:
+            os.replace(beside, path)
+        else:
+            os.link(beside, path)  # refuses what came into being meanwhile
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
