@@ -1,0 +1,18 @@
+"""Property tests for convolutions, ours and anyone's, with error bounds that are proven instead of guessed.
+
+``check_conv`` and ``assert_conv`` judge a convolution, ``check_grads`` any hand-written backward pass, and
+``strategies`` holds what Hypothesis draws from. Only ``strategies`` needs Hypothesis.
+"""
+
+import importlib
+from typing import Any
+
+from .cases import ConvCase
+
+__all__ = ["ConvCase", "strategies"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "strategies":
+        return importlib.import_module(".strategies", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
