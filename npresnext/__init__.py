@@ -44,6 +44,7 @@ __all__ = [
 
 # name -> the module that holds it, loaded at the first touch ("" marks a subpackage)
 _LAZY = {
+    "data": "",
     "testing": "",
 }
 

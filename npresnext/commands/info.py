@@ -1,0 +1,91 @@
+"""``npresnext info``: what a bug report should say about this installation."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+import platform
+from collections.abc import Iterator
+
+HELP = "show versions, backend, devices, BLAS and its threads, and the data sets found"
+
+OPTIONAL = {
+    "tqdm": "train",
+    "matplotlib": "plot",
+    "hypothesis": "testing",
+    "onnx": "onnx",
+    "safetensors": "safetensors",
+    "ml_dtypes": "bfloat16",
+}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.epilog = "example:\n  npresnext info        paste this into a bug report"
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the table."""
+    for name, value in facts():
+        print(f"{name:<14}{value}")
+    return 0
+
+
+def facts() -> Iterator[tuple[str, str]]:
+    """Yield what there is to say, as pairs of a name and a value."""
+    from .. import __version__, get_backend
+
+    yield "npresnext", __version__
+    yield "Python", f"{platform.python_version()} on {platform.platform()}, {os.cpu_count()} CPUs"
+    yield "NumPy", importlib.metadata.version("numpy")
+    yield from _blas()
+    yield "backend", get_backend()
+    yield "CUDA", _cuda()
+    for package, extra in OPTIONAL.items():
+        yield package, _version(package) or f"not installed: pip install 'npresnext[{extra}]'"
+    yield from _data()
+
+
+def _blas() -> Iterator[tuple[str, str]]:
+    """Yield the thread pools that are loaded, as threadpoolctl sees them."""
+    import numpy.linalg  # noqa: F401  (loads the BLAS, if nothing has yet)
+    from threadpoolctl import threadpool_info
+
+    for pool in threadpool_info():
+        architecture = pool.get("architecture", "")
+        yield pool["user_api"].upper(), (
+            f"{pool['internal_api']} {pool['version'] or ''} {architecture}, threads: {pool['num_threads']}"
+        )
+
+
+def _cuda() -> str:
+    """Say which devices CuPy sees, or why there are none."""
+    from .. import use_backend
+    from ..errors import BackendError
+
+    try:
+        with use_backend("cupy"):
+            import cupy
+    except BackendError as error:
+        return str(error)
+    names = [
+        cupy.cuda.runtime.getDeviceProperties(index)["name"].decode()
+        for index in range(cupy.cuda.runtime.getDeviceCount())
+    ]
+    return f"CuPy {cupy.__version__} on {', '.join(names)}"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _data() -> Iterator[tuple[str, str]]:
+    """Yield the data sets that are at hand."""
+    from ..data import load_digits
+
+    train, test = load_digits()
+    yield "digits", f"{len(train)} + {len(test)} images, inside the package"

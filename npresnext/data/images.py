@@ -1,0 +1,85 @@
+"""A set of labelled images, checked once when it is made."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+
+import numpy as np
+
+from ..errors import InvalidTypeError, InvalidValueError, ShapeError
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSet:
+    """Images and their labels, as stored: unsigned bytes in host memory, normalised only when batched.
+
+    Attributes
+    ----------
+    name
+        What the set is called in logs and files.
+    images : (N, C, H, W) uint8
+    labels : (N,) int64
+        Classes, from 0 to ``num_classes - 1``.
+    num_classes
+        How many classes there are.
+    white
+        The largest value that a pixel can have.
+    mean, std
+        Of the training pixels after division by `white`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Shapes, counts, dtype or labels disagree.
+
+    Examples
+    --------
+    >>> ImageSet("dots", np.zeros((2, 1, 3, 3), np.uint8), np.array([0, 1]), num_classes=2).shape
+    (1, 3, 3)
+    """
+
+    name: str
+    images: np.ndarray
+    labels: np.ndarray
+    num_classes: int
+    white: int = 255
+    mean: float = 0.0
+    std: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != 4:
+            raise ShapeError(f"images of {self.name} have shape {self.images.shape}: expected (N, C, H, W)")
+        if self.images.dtype != np.uint8:
+            raise InvalidTypeError(f"images of {self.name} have dtype {self.images.dtype}: expected uint8")
+        if self.labels.shape != self.images.shape[:1]:
+            raise ShapeError(
+                f"{self.name} has {len(self.images)} images and labels of shape {self.labels.shape}: "
+                "expected one label for each image"
+            )
+        wrong = self.labels[(self.labels < 0) | (self.labels >= self.num_classes)]
+        if wrong.size:
+            raise InvalidValueError(
+                f"{self.name} has the label {wrong[0]}: labels of {self.num_classes} classes run from 0 to "
+                f"{self.num_classes - 1}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(C, H, W) of one image."""
+        return self.images.shape[1:]
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of the images, then the labels as little-endian int64: equal for equal data."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.images).data)
+        digest.update(np.ascontiguousarray(self.labels, dtype="<i8").data)
+        return digest.hexdigest()
+
+    def first(self, count: int) -> ImageSet:
+        """Return the first `count` images: a smaller set to try something on."""
+        if not 1 <= count <= len(self):
+            raise InvalidValueError(f"count={count}: {self.name} has {len(self)} images, expected 1 to {len(self)}")
+        return dataclasses.replace(self, images=self.images[:count], labels=self.labels[:count])

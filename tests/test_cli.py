@@ -1,0 +1,76 @@
+"""The command line: exit codes that mean something, and mistakes in one line."""
+
+import subprocess
+import sys
+
+import pytest
+
+from npresnext import cli
+from npresnext.errors import InvalidValueError, NonFiniteLossError
+
+
+def one_line_on_stderr(capsys):
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1 and captured.err.endswith("\n")
+    return captured.err
+
+
+@pytest.mark.parametrize("argv", [["no-such-command"], ["info", "--no-such-option"], ["info", "stray"]])
+def test_a_mistake_is_one_line_and_exit_code_2(argv, capsys):
+    assert cli.main(argv) == 2
+    assert one_line_on_stderr(capsys).startswith("npresnext: error: ")
+
+
+def test_an_unknown_command_is_told_which_there_are(capsys):
+    cli.main(["trian"])
+    line = one_line_on_stderr(capsys)
+    assert all(name in line for name in cli.COMMANDS)
+
+
+def test_no_command_shows_the_help_and_is_a_mistake(capsys):
+    assert cli.main([]) == 2
+    assert "commands:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_teaches_by_example(name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([name, "--help"])
+    assert ended.value.code == 0
+    assert f"\n  npresnext {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "raised, code, line",
+    [
+        (NonFiniteLossError("loss is nan at step 3"), 1, "npresnext: error: loss is nan at step 3\n"),
+        (InvalidValueError("two\n  lines"), 2, "npresnext: error: two lines\n"),
+        (OSError(28, "No space left on device"), 1, "npresnext: error: [Errno 28] No space left on device\n"),
+        (KeyboardInterrupt(), 130, "npresnext: interrupted\n"),
+    ],
+)
+def test_what_goes_wrong_is_one_line_and_an_exit_code(raised, code, line, capsys, monkeypatch):
+    def run(args):
+        raise raised
+
+    monkeypatch.setattr("npresnext.commands.info.run", run)
+    assert cli.main(["info"]) == code
+    assert one_line_on_stderr(capsys) == line
+
+
+def test_info_names_the_versions_the_backend_and_the_digits(capsys):
+    assert cli.main(["info"]) == 0
+    shown = capsys.readouterr().out
+    for name in ("npresnext", "NumPy", "BLAS", "backend", "CUDA", "digits"):
+        assert f"{name} " in shown
+
+
+def test_the_package_runs_as_a_module_and_a_reader_that_leaves_costs_no_traceback():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "npresnext", "info"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    errors = process.stderr.read()
+    process.stderr.close()
+    assert (process.wait(), errors) == (cli.READER_GONE, b"")
