@@ -10,7 +10,7 @@ from . import errors, functional
 from .backend import asarray, get_backend, set_backend, to_numpy, use_backend
 from .engines import use_engine
 from .errors import NpresnextError
-from .functional.conv import (
+from .functional import (
     col2im,
     conv2d,
     conv2d_backward,

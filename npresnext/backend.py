@@ -14,13 +14,14 @@ import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
 from .errors import (
+    AllocationError,
     BackendMixError,
     BackendNotInstalledError,
     InvalidTypeError,
@@ -153,6 +154,21 @@ def to_numpy(array: Any) -> np.ndarray:
     if hasattr(array, "__array__") or not hasattr(array, "__dlpack__"):
         return np.asarray(array)
     return np.from_dlpack(array)
+
+
+@contextlib.contextmanager
+def memory_for(what: str, shape: Sequence[int], dtype: Any) -> Iterator[None]:
+    """Turn a refusal of memory into an error that says how much was asked for."""
+    size = getattr(dtype, "itemsize", 8)
+    for axis in shape:
+        size *= axis
+    message = f"{what} of shape {tuple(shape)} and dtype {dtype} takes {size:,} bytes, more than can be allocated here"
+    if size > sys.maxsize:
+        raise AllocationError(message)
+    try:
+        yield
+    except MemoryError as error:
+        raise AllocationError(f"{message} (or its workspace is: {error})") from error
 
 
 def _namespace(name: str) -> Any:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ..backend import floating_module, widen
 from ..engines import engine_for
-from ..engines import im2col as lesson
-from ..errors import AllocationError, ShapeError
-from ..geometry import ConvGeometry, WindowGeometry, as_int, as_pair, check_groups
+from ..errors import ShapeError
+from ..geometry import ConvGeometry
 
 Array = Any
 Gradients = tuple[Array | None, Array | None, Array | None]
@@ -72,7 +69,7 @@ def conv2d(
     )
     if bias is not None and tuple(bias.shape) != (geometry.out_channels,):
         raise ShapeError(f"bias has shape {tuple(bias.shape)}: expected (C_out,) = ({geometry.out_channels},)")
-    with _memory_for("the output", geometry.output_shape, x.dtype):
+    with memory_for("the output", geometry.output_shape, x.dtype):
         return _like(x, engine_for(xp).forward(images, weight, bias, geometry))
 
 
@@ -122,7 +119,7 @@ def conv2d_backward(
     )
     grad = _checked_grad(grad_output, len(x.shape), geometry)
     engine, dx, dweight, dbias = engine_for(xp), None, None, None
-    with _memory_for("the gradient", geometry.x_shape, x.dtype):
+    with memory_for("the gradient", geometry.x_shape, x.dtype):
         if needs[0] and needs[1] and hasattr(engine, "gradients"):
             dx, dweight = engine.gradients(grad, images, weight, geometry)
         else:
@@ -164,7 +161,7 @@ def conv2d_input_grad(
         shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
     grad = _checked_grad(grad_output, len(x_shape), geometry)
-    with _memory_for("the gradient", geometry.x_shape, weight.dtype):
+    with memory_for("the gradient", geometry.x_shape, weight.dtype):
         dx = engine_for(xp).input_grad(grad, weight, geometry)
     return dx[0, ...] if len(x_shape) == 3 else dx
 
@@ -201,78 +198,8 @@ def conv2d_weight_grad(
         images.shape, weight_shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
     grad = _checked_grad(grad_output, len(x.shape), geometry)
-    with _memory_for("the gradient", geometry.weight_shape, x.dtype):
+    with memory_for("the gradient", geometry.weight_shape, x.dtype):
         return engine_for(xp).weight_grad(grad, images, geometry)
-
-
-def im2col(x: Array, kernel_size: Any, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1) -> Array:
-    """Write the windows of x (N, C, H, W) out as columns (N, C·kh·kw, oh·ow), channel-major.
-
-    Row ``(c·kh + i)·kw + j`` of the columns holds tap (i, j) of channel c for every window; windows go from
-    left to right, then down. Arguments as for :func:`conv2d`. ``torch.nn.Unfold`` gives the same.
-
-    >>> import numpy as np
-    >>> im2col(np.arange(9.0).reshape(1, 1, 3, 3), 2)[0]
-    array([[0., 1., 3., 4.],
-           [1., 2., 4., 5.],
-           [3., 4., 6., 7.],
-           [4., 5., 7., 8.]])
-    """
-    floating_module(allow_complex=True, x=x)
-    window = WindowGeometry.of(x.shape, kernel_size, stride=stride, padding=padding, dilation=dilation)
-    with _memory_for("the column matrix", window.columns_shape, x.dtype):
-        return lesson.im2col(x, window)
-
-
-def col2im(
-    columns: Array, x_shape: Sequence[int], kernel_size: Any, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1
-) -> Array:
-    """Add columns (N, C·kh·kw, oh·ow) up into an image of shape `x_shape`: the transpose of :func:`im2col`.
-
-    Not its inverse: a pixel that n windows read comes back n-fold. ``torch.nn.Fold`` gives the same.
-
-    >>> import numpy as np
-    >>> col2im(im2col(np.ones((1, 1, 3, 3)), 2), (1, 1, 3, 3), 2)[0, 0]    # how many windows read each pixel
-    array([[1., 2., 1.],
-           [2., 4., 2.],
-           [1., 2., 1.]])
-    """
-    floating_module(allow_complex=True, columns=columns)
-    window = WindowGeometry.of(x_shape, kernel_size, stride=stride, padding=padding, dilation=dilation)
-    if tuple(columns.shape) != window.columns_shape:
-        raise ShapeError(
-            f"columns has shape {tuple(columns.shape)} but x_shape {tuple(x_shape)} has "
-            f"(N, C·kh·kw, oh·ow) = {window.columns_shape}"
-        )
-    with _memory_for("the image", window.x_shape, columns.dtype):
-        return lesson.col2im(columns, window)
-
-
-def conv2d_parameter_count(
-    in_channels: int, out_channels: int, kernel_size: Any, *, groups: int = 1, bias: bool = False
-) -> int:
-    """Count the parameters of a convolution: ``C_in·C_out·kh·kw/G``, and C_out more with a bias.
-
-    Each of the C_out filters reads the C_in/G channels of its group only, so G groups need 1/G of the
-    weights. From 64 to 128 channels with a 3x3 kernel:
-
-    >>> dense = conv2d_parameter_count(64, 128, 3)
-    >>> grouped = conv2d_parameter_count(64, 128, 3, groups=32)
-    >>> dense, grouped, grouped // 32                 # the last: each group maps 2 channels to 4
-    (73728, 2304, 72)
-    >>> f"{1 - grouped / dense:.3%}"                  # 1 − 1/32: of this layer, not of a network
-    '96.875%'
-
-    Raises
-    ------
-    ValueError
-        ``groups`` divides not both channel counts, or a size is impossible.
-    """
-    in_channels, out_channels = as_int(in_channels, "in_channels", 0), as_int(out_channels, "out_channels", 0)
-    kh, kw = as_pair(kernel_size, "kernel_size", 1)
-    groups = as_int(groups, "groups", 1)
-    check_groups(in_channels, out_channels, groups)
-    return in_channels // groups * out_channels * kh * kw + (out_channels if bias else 0)
 
 
 def _batched(x: Array) -> Array:
@@ -292,18 +219,3 @@ def _checked_grad(grad_output: Array, axes: int, geometry: ConvGeometry) -> Arra
             f"grad_output has shape {tuple(grad_output.shape)} but the output of this convolution has shape {expected}"
         )
     return _batched(grad_output)
-
-
-@contextlib.contextmanager
-def _memory_for(what: str, shape: Sequence[int], dtype: Any) -> Iterator[None]:
-    """Turn a refusal of memory into an error that says how much was asked for."""
-    size = getattr(dtype, "itemsize", 8)
-    for axis in shape:
-        size *= axis
-    message = f"{what} of shape {tuple(shape)} and dtype {dtype} takes {size:,} bytes, more than can be allocated here"
-    if size > sys.maxsize:
-        raise AllocationError(message)
-    try:
-        yield
-    except MemoryError as error:
-        raise AllocationError(f"{message} (or its workspace is: {error})") from error

@@ -1,0 +1,56 @@
+"""im2col and its transpose col2im, checked; the lesson itself is in ``engines/im2col.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..backend import floating_module, memory_for
+from ..engines import im2col as lesson
+from ..errors import ShapeError
+from ..geometry import WindowGeometry
+
+Array = Any
+
+
+def im2col(x: Array, kernel_size: Any, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1) -> Array:
+    """Write the windows of x (N, C, H, W) out as columns (N, C·kh·kw, oh·ow), channel-major.
+
+    Row ``(c·kh + i)·kw + j`` of the columns holds tap (i, j) of channel c for every window; windows go from
+    left to right, then down. Arguments as for :func:`conv2d`. ``torch.nn.Unfold`` gives the same.
+
+    >>> import numpy as np
+    >>> im2col(np.arange(9.0).reshape(1, 1, 3, 3), 2)[0]
+    array([[0., 1., 3., 4.],
+           [1., 2., 4., 5.],
+           [3., 4., 6., 7.],
+           [4., 5., 7., 8.]])
+    """
+    floating_module(allow_complex=True, x=x)
+    window = WindowGeometry.of(x.shape, kernel_size, stride=stride, padding=padding, dilation=dilation)
+    with memory_for("the column matrix", window.columns_shape, x.dtype):
+        return lesson.im2col(x, window)
+
+
+def col2im(
+    columns: Array, x_shape: Sequence[int], kernel_size: Any, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1
+) -> Array:
+    """Add columns (N, C·kh·kw, oh·ow) up into an image of shape `x_shape`: the transpose of :func:`im2col`.
+
+    Not its inverse: a pixel that n windows read comes back n-fold. ``torch.nn.Fold`` gives the same.
+
+    >>> import numpy as np
+    >>> col2im(im2col(np.ones((1, 1, 3, 3)), 2), (1, 1, 3, 3), 2)[0, 0]    # how many windows read each pixel
+    array([[1., 2., 1.],
+           [2., 4., 2.],
+           [1., 2., 1.]])
+    """
+    floating_module(allow_complex=True, columns=columns)
+    window = WindowGeometry.of(x_shape, kernel_size, stride=stride, padding=padding, dilation=dilation)
+    if tuple(columns.shape) != window.columns_shape:
+        raise ShapeError(
+            f"columns has shape {tuple(columns.shape)} but x_shape {tuple(x_shape)} has "
+            f"(N, C·kh·kw, oh·ow) = {window.columns_shape}"
+        )
+    with memory_for("the image", window.x_shape, columns.dtype):
+        return lesson.col2im(columns, window)
