@@ -119,8 +119,8 @@ class WindowGeometry:
         >>> window.out_height, window.out_width, window.positions
         (112, 112, 12544)
         """
-        sizes = as_shape(x_shape, "(N, C, H, W)", "x")
-        return cls(*sizes, *_window(sizes, as_pair(kernel_size, "kernel_size", 1), stride, padding, dilation))
+        sizes = N, C, H, W = as_shape(x_shape, "(N, C, H, W)", "x")
+        return cls(N, C, H, W, *_window(sizes, as_pair(kernel_size, "kernel_size", 1), stride, padding, dilation))
 
     @property
     def out_height(self) -> int:
@@ -204,21 +204,19 @@ class ConvGeometry(WindowGeometry):
         TypeError
             Something that should be an integer is none.
         """
-        sizes = as_shape(x_shape, "(N, C_in, H, W)", "x")
-        weights = as_shape(weight_shape, "(C_out, C_in/groups, kh, kw)", "weight")
+        sizes = N, C_in, H, W = as_shape(x_shape, "(N, C_in, H, W)", "x")
+        weights = C_out, _, kh, kw = as_shape(weight_shape, "(C_out, C_in/groups, kh, kw)", "weight")
         groups = as_int(groups, "groups", 1)
-        in_channels, out_channels = sizes[1], weights[0]
-        check_groups(in_channels, out_channels, groups)
-        expected = (out_channels, in_channels // groups, *weights[2:])
+        check_groups(C_in, C_out, groups)
+        expected = (C_out, C_in // groups, kh, kw)
         if weights != expected:
             raise ShapeError(
-                f"weight has shape {weights} but x has {in_channels} channels and groups={groups}: "
+                f"weight has shape {weights} but x has {C_in} channels and groups={groups}: "
                 f"expected (C_out, C_in/groups, kh, kw) = {expected}"
             )
-        if min(weights[2:]) < 1:
+        if min(kh, kw) < 1:
             raise ShapeError(f"weight has shape {weights}: the kernel must be at least 1x1")
-        window = _window(sizes, (weights[2], weights[3]), stride, padding, dilation)
-        return cls(*sizes, *window, out_channels, groups)
+        return cls(N, C_in, H, W, *_window(sizes, (kh, kw), stride, padding, dilation), C_out, groups)
 
     @property
     def inner(self) -> int:
