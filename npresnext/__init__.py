@@ -44,6 +44,8 @@ __all__ = [
 
 # name -> the module that holds it, loaded at the first touch ("" marks a subpackage)
 _LAZY = {
+    "set_num_threads": "engines.cpu_threads",
+    "set_workspace_limit": "engines.cpu_workspace",
     "data": "",
     "testing": "",
 }

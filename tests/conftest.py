@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import npresnext as nx
-from npresnext.engines import engines_for
+from npresnext.engines import cpu, engines_for
 
 settings.register_profile(
     "ci", derandomize=True, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
@@ -15,6 +15,9 @@ settings.register_profile(
 settings.register_profile("dev", parent=settings.get_profile("ci"), derandomize=False)
 settings.register_profile("thorough", parent=settings.get_profile("dev"), max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+# examples are tiny: let the fast engine take them rather than hand them to the lesson
+cpu.SMALL = 0
 
 
 @pytest.fixture(params=engines_for("numpy"), scope="session")

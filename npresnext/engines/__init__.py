@@ -24,7 +24,7 @@ from typing import Any
 from ..errors import InvalidTypeError, InvalidValueError
 
 # engine -> the array libraries whose arrays it takes (None: any), fastest last
-ENGINES: dict[str, tuple[str, ...] | None] = {"im2col": None}
+ENGINES: dict[str, tuple[str, ...] | None] = {"im2col": None, "cpu": ("numpy",)}
 
 _chosen: ContextVar[str | None] = ContextVar("npresnext_engine", default=None)
 

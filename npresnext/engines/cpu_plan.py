@@ -1,0 +1,167 @@
+"""Which pixels every tap reads: the plan of a pass, in integers alone.
+
+One algorithm serves the forward pass and the input gradient, because along one axis both say the same:
+*number u of a phase of the result reads pixel u·step + offset of the source, for every tap of that phase.*
+
+    forward          one phase, all outputs:        u reads  x[u·stride + tap·dilation − before]
+    input gradient   `stride` phases of the input:  pixel u·stride + b reads
+                                                    grad_output[u + (b + before − tap·dilation)/stride]
+                     for those taps where the division leaves no rest
+
+So the input gradient is gathered, phase by phase, never scattered. (At stride 1 it is one phase: the
+convolution of grad_output with the flipped kernel.)
+
+A `Pass` says how to lay out the copies of the source (drawing in cpu.py):
+
+    shared   one copy for each tap column; its rows serve all tap rows, at different starting rows
+    merged   one copy for each tap, all in one matmul: the textbook's columns. Better where adding up the
+             results of the tap rows would cost more than copying, as in a 7x7 stem from 3 to 64 channels
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+from ..geometry import ConvGeometry
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Along one axis, the results ``first, first + step, …`` (`count` of them) and the taps they read."""
+
+    first: int
+    step: int
+    count: int
+    taps: tuple[tuple[int, int], ...]  # (tap, offset)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Source rows ``first + r·step`` for r = 0 … count + extra − 1, one after the other in a copy."""
+
+    first: int
+    extra: int
+
+
+@dataclass(frozen=True)
+class Product:
+    """One matmul: which row phase it adds to, with which rows of the kernel, starting where in the copies."""
+
+    phase: int
+    kernel_rows: tuple[int, ...]
+    block: int
+    shift: int
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One layout of copies, and the matmuls that read it.
+
+    The copies are indexed [stack, column]: a stack is a pile of blocks of rows, a column an offset along
+    the rows. Their order is that of ``kernel_rows`` and ``kernel_columns`` in the weight.
+    """
+
+    rows: tuple[Phase, ...]              # the row phases that the products add to
+    columns: Phase                       # the column phase of them all
+    row_step: int                        # of the source
+    column_step: int
+    stacks: tuple[tuple[Block, ...], ...]
+    offsets: tuple[int, ...]             # of each column copy
+    kernel_columns: tuple[int, ...]
+    products: tuple[Product, ...]
+
+    @property
+    def copies(self) -> int:
+        """How many copies of the source the layout holds."""
+        return len(self.stacks) * len(self.offsets)
+
+    @property
+    def count(self) -> int:
+        """The results of the longest row phase."""
+        return max(phase.count for phase in self.rows)
+
+    def height(self, rows: int) -> int:
+        """How many rows a copy needs to serve `rows` rows of the result."""
+        return sum(rows + block.extra for block in self.stacks[0])
+
+    def start(self, product: Product, rows: int) -> int:
+        """The row of the copies at which `product` starts to read, for `rows` rows of the result."""
+        return sum(rows + block.extra for block in self.stacks[0][: product.block]) + product.shift
+
+
+@functools.lru_cache(maxsize=512)
+def forward_plan(geometry: ConvGeometry) -> tuple[Pass, ...]:
+    """Plan y from x."""
+    rows, columns = (_output_phases(geometry, axis) for axis in (0, 1))
+    # copying is 1 a value; adding two results up and reading them again is about 2
+    taps, fan_in, fan_out = geometry.kernel, geometry.in_channels, geometry.out_channels
+    merged = fan_in * taps[0] * taps[1] < fan_in * taps[1] + 2 * fan_out * (taps[0] - 1)
+    return _passes(rows, columns, geometry.stride, merged)
+
+
+@functools.lru_cache(maxsize=512)
+def input_plan(geometry: ConvGeometry) -> tuple[Pass, ...]:
+    """Plan dx from grad_output."""
+    rows, columns = (_input_phases(geometry, axis) for axis in (0, 1))
+    return _passes(rows, columns, (1, 1), False)
+
+
+def _output_phases(geometry: ConvGeometry, axis: int) -> list[Phase]:
+    """All outputs along one axis as one phase."""
+    before, dilation = geometry.padding[axis][0], geometry.dilation[axis]
+    windows = (geometry.out_height, geometry.out_width)[axis]
+    return [Phase(0, 1, windows, tuple((k, k * dilation - before) for k in range(geometry.kernel[axis])))]
+
+
+def _input_phases(geometry: ConvGeometry, axis: int) -> list[Phase]:
+    """The pixels along one axis, split into phases read by the same taps; pixels that no tap reads are in none."""
+    before, dilation, stride = geometry.padding[axis][0], geometry.dilation[axis], geometry.stride[axis]
+    size = (geometry.height, geometry.width)[axis]
+    phases = []
+    for b in sorted({(k * dilation - before) % stride for k in range(geometry.kernel[axis])}):
+        if b >= size:
+            break
+        reads = [(k, b + before - k * dilation) for k in range(geometry.kernel[axis])]
+        taps = tuple((k, distance // stride) for k, distance in reads if distance % stride == 0)
+        phases.append(Phase(b, stride, (size - b + stride - 1) // stride, taps))
+    return phases
+
+
+def _passes(
+    rows: list[Phase], columns: list[Phase], steps: tuple[int, int], merged: bool
+) -> tuple[Pass, ...]:
+    """Pair row phases with column phases."""
+    if not rows:
+        return ()
+    passes = []
+    for row_phases, stacks, products in [_merged([row]) for row in rows] if merged else [_shared(rows, steps[0])]:
+        for column in columns:
+            kernel_columns, offsets = zip(*column.taps)
+            passes.append(Pass(row_phases, column, *steps, stacks, offsets, kernel_columns, products))
+    return tuple(passes)
+
+
+_Layout = tuple[tuple[Phase, ...], tuple[tuple[Block, ...], ...], tuple[Product, ...]]
+
+
+def _merged(rows: list[Phase]) -> _Layout:
+    """Every tap row has copies of its own, and one product reads them all."""
+    stacks = tuple((Block(offset, 0),) for _, offset in rows[0].taps)
+    return tuple(rows), stacks, (Product(0, tuple(k for k, _ in rows[0].taps), 0, 0),)
+
+
+def _shared(rows: list[Phase], step: int) -> _Layout:
+    """Tap rows whose source rows overlap share a block; each has a product of its own."""
+    reads = sorted((offset % step, offset, phase, k) for phase, row in enumerate(rows) for k, offset in row.taps)
+    count = max(row.count for row in rows)
+    blocks: list[Block] = []
+    products = []
+    for residue, offset, phase, k in reads:
+        shift = (offset - blocks[-1].first) // step if blocks else 0
+        if not blocks or blocks[-1].first % step != residue or shift - blocks[-1].extra > count:
+            blocks.append(Block(offset, 0))
+            shift = 0
+        blocks[-1] = Block(blocks[-1].first, shift)
+        products.append(Product(phase, (k,), len(blocks) - 1, shift))
+    return tuple(rows), (tuple(blocks),), tuple(sorted(products, key=lambda product: product.phase))
