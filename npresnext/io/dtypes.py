@@ -1,0 +1,51 @@
+"""The dtypes of state files: what PyTorch and safetensors call them, and what NumPy does."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import FileFormatError
+from ..extras import load_extra
+
+# name (torch's and NumPy's or ml_dtypes' alike) -> (bytes an element, safetensors' code, torch's storage class)
+_TABLE = {
+    "float64": (8, "F64", "Double"),
+    "float32": (4, "F32", "Float"),
+    "float16": (2, "F16", "Half"),
+    "bfloat16": (2, "BF16", "BFloat16"),
+    "complex128": (16, "", "ComplexDouble"),
+    "complex64": (8, "C64", "ComplexFloat"),
+    "int64": (8, "I64", "Long"),
+    "int32": (4, "I32", "Int"),
+    "int16": (2, "I16", "Short"),
+    "int8": (1, "I8", "Char"),
+    "uint64": (8, "U64", ""),
+    "uint32": (4, "U32", ""),
+    "uint16": (2, "U16", ""),
+    "uint8": (1, "U8", "Byte"),
+    "bool": (1, "BOOL", "Bool"),
+    "float8_e4m3fn": (1, "F8_E4M3", ""),
+    "float8_e5m2": (1, "F8_E5M2", ""),
+    "float8_e4m3fnuz": (1, "F8_E4M3FNUZ", ""),
+    "float8_e5m2fnuz": (1, "F8_E5M2FNUZ", ""),
+    "float8_e8m0fnu": (1, "F8_E8M0", ""),
+}
+ITEMSIZE = {name: row[0] for name, row in _TABLE.items()}
+SAFETENSORS_CODE = {name: row[1] for name, row in _TABLE.items() if row[1]}
+OF_SAFETENSORS_CODE = {code: name for name, code in SAFETENSORS_CODE.items()}
+TORCH_STORAGE = {name: f"{row[2]}Storage" for name, row in _TABLE.items() if row[2]}
+OF_TORCH_STORAGE = {storage: name for name, storage in TORCH_STORAGE.items()}
+
+
+def as_dtype(name: str) -> np.dtype:
+    """Return the little-endian dtype called `name`; the 8-bit floats and bfloat16 are those of ml_dtypes."""
+    if name not in ITEMSIZE:
+        raise FileFormatError(f"the dtype {name} has no counterpart in NumPy: known are {', '.join(ITEMSIZE)}")
+    if name == "bfloat16" or name.startswith("float8"):
+        return np.dtype(getattr(load_extra("ml_dtypes", "bfloat16", f"reading {name}"), name))
+    return np.dtype(name).newbyteorder("<")
+
+
+def is_storable(dtype: np.dtype) -> bool:
+    """Whether arrays of `dtype` can stand in a state file."""
+    return dtype.name in ITEMSIZE

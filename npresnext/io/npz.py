@@ -1,0 +1,107 @@
+"""NumPy's ``.npz``: a zip archive of ``.npy`` files, read without pickle and without trusting its headers.
+
+NumPy has no bfloat16 of its own and writes it as two raw bytes (``V2``); here ``V2`` is read as bfloat16.
+Metadata is the JSON text of an entry ``__metadata__``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import FileFormatError, InvalidValueError
+from .archive import Archive, leads_out, read_exactly
+from .dtypes import ITEMSIZE, as_dtype
+from .metadata import MOST_METADATA, parse_metadata
+
+METADATA = "__metadata__"
+_MOST_HEADER = 10_000
+# NumPy's description of the format: numpy.lib.format, "Format Version 1.0" and 2.0
+_HEADER = re.compile(
+    r"\{'descr': '([<>|=]?)([?a-zA-Z])(\d*)', 'fortran_order': (True|False), 'shape': \(((?:\d{1,19},? ?)*)\),? ?\}\s*"
+)
+_KINDS = {"f": "float", "i": "int", "u": "uint", "c": "complex"}
+
+
+def read(archive: Archive) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Return the arrays of an ``.npz`` file and its metadata."""
+    foreign = [name for name in archive.entries if not name.endswith(".npy")]
+    if foreign:
+        raise FileFormatError(f"a zip archive, but no .npz file: it holds {', '.join(map(repr, foreign[:5]))}")
+    arrays = {name.removesuffix(".npy"): _read_array(archive, name) for name in archive.entries}
+    text = arrays.pop(METADATA, None)
+    return arrays, {} if text is None else parse_metadata(str(text))
+
+
+def write(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Write `arrays` so that :func:`numpy.load` reads them; the same arrays give the same bytes."""
+    for name in arrays:
+        if name == METADATA:
+            raise InvalidValueError(f"the name {METADATA} is taken by the metadata")
+        if leads_out(name):
+            raise InvalidValueError(f"{name!r} cannot be a name in an .npz file: it reads as a path out of it")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as zipped:
+        for name, array in arrays.items():
+            if array.dtype.name == "bfloat16":
+                array = array.view("V2")
+            elif array.dtype.kind == "V":
+                raise InvalidValueError(f"{name} has dtype {array.dtype}, which an .npz file cannot hold")
+            _write_array(zipped, name, array)
+        if metadata:
+            _write_array(zipped, METADATA, np.array(json.dumps(dict(metadata))))
+
+
+def _write_array(zipped: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
+    entry = zipfile.ZipInfo(f"{name}.npy")  # its date is 1980, so that equal states are equal files
+    with zipped.open(entry, "w", force_zip64=array.nbytes > 2**30) as stream:
+        np.lib.format.write_array(stream, array, version=(2, 0), allow_pickle=False)
+
+
+def _read_array(archive: Archive, name: str) -> np.ndarray:
+    with archive.open(name) as stream:
+        magic = stream.read(8)
+        width = {b"\x93NUMPY\x01\x00": 2, b"\x93NUMPY\x02\x00": 4, b"\x93NUMPY\x03\x00": 4}.get(magic)
+        if width is None:
+            raise FileFormatError(f"{name} is no .npy file: it begins with {magic!r}")
+        length = int.from_bytes(stream.read(width), "little")
+        if length > _MOST_HEADER:
+            raise FileFormatError(f"{name} claims a header of {length:,} bytes: at most {_MOST_HEADER:,} make sense")
+        dtype, fortran, shape = _parse_header(stream.read(length), name)
+        nbytes = math.prod(shape) * dtype.itemsize
+        expected = archive.entries[name].file_size - len(magic) - width - length
+        if nbytes != expected:
+            raise FileFormatError(
+                f"{name} has {expected:,} bytes of data, but its header says {nbytes:,}: shape {shape}, dtype {dtype}"
+            )
+        raw = read_exactly(stream, nbytes, name)
+        stream.read(1)  # at the end zipfile compares the checksum
+    return np.ndarray(shape, dtype, raw, order="F" if fortran else "C")
+
+
+def _parse_header(header: bytes, name: str) -> tuple[np.dtype, bool, tuple[int, ...]]:
+    """Return dtype, whether the order is Fortran's, and the shape."""
+    match = _HEADER.fullmatch(header.decode("latin-1"))
+    if match is None:
+        if b"|O" in header:
+            raise FileFormatError(f"{name} holds Python objects (dtype object), which would run code: refused")
+        raise FileFormatError(f"{name} has a header that describes no plain array: {header[:200]!r}")
+    order, kind, size, fortran, axes = match.groups()
+    shape = tuple(int(axis) for axis in re.findall(r"\d+", axes))
+    if kind == "U" and name == f"{METADATA}.npy" and int(size or 0) <= MOST_METADATA:
+        return np.dtype(f"{order}U{size}"), False, shape
+    if kind in "b?":
+        dtype_name = "bool" if (kind, size) in (("b", "1"), ("?", "")) else kind + size
+    elif (kind, size) == ("V", "2"):
+        dtype_name = "bfloat16"
+    else:
+        dtype_name = f"{_KINDS.get(kind, kind)}{8 * int(size or 0) if int(size or 0) <= 16 else size}"
+    if dtype_name not in ITEMSIZE:
+        raise FileFormatError(f"{name} has the dtype {order}{kind}{size}: expected one of {', '.join(ITEMSIZE)}")
+    dtype = as_dtype(dtype_name)
+    return (dtype.newbyteorder(">") if order == ">" else dtype), fortran == "True", shape
