@@ -47,6 +47,7 @@ _LAZY = {
     "set_num_threads": "engines.cpu_threads",
     "set_workspace_limit": "engines.cpu_workspace",
     "data": "",
+    "io": "",
     "testing": "",
 }
 

@@ -88,13 +88,13 @@ def _parse_header(header: bytes, name: str) -> tuple[np.dtype, bool, tuple[int, 
     """Return dtype, whether the order is Fortran's, and the shape."""
     match = _HEADER.fullmatch(header.decode("latin-1"))
     if match is None:
-        if b"|O" in header:
-            raise FileFormatError(f"{name} holds Python objects (dtype object), which would run code: refused")
         raise FileFormatError(f"{name} has a header that describes no plain array: {header[:200]!r}")
     order, kind, size, fortran, axes = match.groups()
     shape = tuple(int(axis) for axis in re.findall(r"\d+", axes))
     if kind == "U" and name == f"{METADATA}.npy" and int(size or 0) <= MOST_METADATA:
         return np.dtype(f"{order}U{size}"), False, shape
+    if kind == "O":
+        raise FileFormatError(f"{name} holds Python objects, which would have to be unpickled: refused")
     if kind in "b?":
         dtype_name = "bool" if (kind, size) in (("b", "1"), ("?", "")) else kind + size
     elif (kind, size) == ("V", "2"):

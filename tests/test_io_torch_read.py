@@ -1,0 +1,166 @@
+"""Checkpoints that PyTorch wrote: the fixtures against their bytes, fresh ones against torch.load."""
+
+import io
+import json
+import zipfile
+
+import numpy as np
+import pytest
+import torch_checkpoints as checkpoints
+
+from npresnext.errors import FileFormatError
+from npresnext.io import load
+from npresnext.io.dtypes import TORCH_STORAGE
+
+ml_dtypes = pytest.importorskip("ml_dtypes")
+EXPECTED = json.loads((checkpoints.DATA / "torch_expected.json").read_text())
+
+
+def described(array):
+    return [np.ascontiguousarray(array).tobytes().hex(), array.dtype.name, list(array.shape)]
+
+
+@pytest.mark.parametrize("name", ["torch_zip.pth", "torch_stream.pth", "torch_protocol4.pth"])
+def test_every_tensor_of_a_checkpoint_is_read_bit_for_bit(name):
+    state = load(checkpoints.DATA / name)
+    assert list(state) == list(EXPECTED)
+    assert {key: described(array) for key, array in state.items()} == EXPECTED
+
+
+def test_nested_entry_is_found_and_prefix_removed():
+    state = load(checkpoints.DATA / "torch_nested.pth", strip_prefix="module.")
+    assert {key: described(array) for key, array in state.items()} == EXPECTED
+
+
+@pytest.mark.parametrize("name", ["torch_zip.pth", "torch_stream.pth"])
+def test_tensors_that_shared_memory_share_it_again(name):
+    state = load(checkpoints.DATA / name)
+    state["shared.whole"][1, 2, 0] = 99.0
+    assert state["shared.slice"][1, 0] == state["shared.transposed"][0, 1, 2] == 99.0
+    assert state["channels_last"].strides == (64, 4, 32, 16)
+
+
+@pytest.mark.parametrize("name", ["torch_module.pth", "torch_script.pth"])
+def test_whole_modules_are_refused_with_advice(name):
+    with pytest.raises(FileFormatError, match=r"Linear.*refused.*save model\.state_dict|TorchScript"):
+        load(checkpoints.DATA / name)
+
+
+def rewritten(tmp_path, change):
+    """Write the zip fixture again, each entry's bytes passed through `change(name, content)`; None drops the entry."""
+    path = tmp_path / "rewritten.pth"
+    with zipfile.ZipFile(checkpoints.DATA / "torch_zip.pth") as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            content = change(name, old.read(name))
+            if content is not None:
+                new.writestr(name, content)
+    return path
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda n, c: None if n.endswith("data/3") else c, "data/3 is missing"),
+        (lambda n, c: c[:-1] if n.endswith("data/3") else c, "data/3 has 11 bytes: expected 12"),
+        (lambda n, c: b"middle" if n.endswith("byteorder") else c, "byteorder is b'middle'"),
+        (lambda n, c: None if n.endswith("data.pkl") else c, "a zip archive, but no .npz file"),
+        (lambda n, c: c[:-1] if n.endswith("data.pkl") else c, "malformed or truncated"),
+        (lambda n, c: c.replace(b"torch._utils\n_rebuild_tensor_v2", b"os\nsystem") if "pkl" in n else c, "os.system"),
+    ],
+)
+def test_an_archive_at_odds_with_itself_is_refused(tmp_path, change, message):
+    with pytest.raises(FileFormatError, match=message):
+        load(rewritten(tmp_path, change))
+
+
+def test_every_truncation_of_a_stream_is_refused(tmp_path):
+    whole = (checkpoints.DATA / "torch_stream.pth").read_bytes()
+    path = tmp_path / "cut.pth"
+    for length in range(1, len(whole), 61):
+        path.write_bytes(whole[:length])
+        with pytest.raises(FileFormatError):
+            load(path)
+
+
+def test_a_stream_that_claims_more_elements_than_its_file_has_is_refused(tmp_path):
+    whole = (checkpoints.DATA / "torch_stream.pth").read_bytes()
+    path = tmp_path / "absurd.pth"
+    place = whole.rindex((24).to_bytes(8, "little"))
+    path.write_bytes(whole[:place] + (2**62).to_bytes(8, "little") + whole[place + 8 :])
+    with pytest.raises(FileFormatError, match="4,611,686,018,427,387,904 elements: expected 24"):
+        load(path)
+
+
+@pytest.mark.oracle
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("options", [{}, {"_use_new_zipfile_serialization": False}, {"pickle_protocol": 4}])
+def test_fresh_checkpoints_read_as_torch_reads_them(tmp_path, options):
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "state.pt"
+    state = checkpoints.tensors(torch)
+    if "_use_new_zipfile_serialization" in options:  # torch.load reads no untyped storage that it wrote so itself
+        untyped = [f"dtype.{name}" for name in checkpoints.DTYPES if name not in TORCH_STORAGE]
+        state = {name: tensor for name, tensor in state.items() if name not in untyped}
+    torch.save(state, path, **options)
+    theirs, ours = torch.load(path, weights_only=False), load(path)  # True knows protocol 2 alone
+    assert list(ours) == list(theirs)
+    for name, tensor in theirs.items():
+        assert described(ours[name]) == [checkpoints.bits(torch, tensor)[0].hex(), *described(ours[name])[1:]]
+        assert ours[name].shape == tuple(tensor.shape) and ours[name].dtype.name == str(tensor.dtype)[6:]
+        if tensor.is_neg() or tensor.is_conj():
+            continue  # a lazy view there, a new array here
+        assert tuple(ours[name].strides) == tuple(s * tensor.element_size() for s in tensor.stride())
+
+
+@pytest.mark.oracle
+def test_big_endian_checkpoints_read_as_torch_reads_them(tmp_path):
+    torch = pytest.importorskip("torch")
+    plain, path = tmp_path / "little.pt", tmp_path / "big.pt"
+    torch.save({"a": torch.arange(5.0), "b": torch.arange(3)}, plain)
+    with zipfile.ZipFile(plain) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name.endswith("byteorder"):
+                content = b"big"
+            elif name.endswith(("data/0", "data/1")):
+                width = 4 if name.endswith("0") else 8
+                content = b"".join(content[i : i + width][::-1] for i in range(0, len(content), width))
+            new.writestr(name.replace("little", "big"), content)
+    theirs, ours = torch.load(path, weights_only=True), load(path)
+    for name in "ab":
+        assert ours[name].tolist() == theirs[name].tolist() == list(range(len(ours[name])))
+
+
+@pytest.mark.oracle
+def test_tensors_and_parameters_of_the_first_pytorch_read_as_torch_reads_them(tmp_path):
+    """PyTorch below 0.3 pickled an empty tensor and its state, and parameters as new objects of their class."""
+    torch = pytest.importorskip("torch")
+    storage = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04NtQ"
+    tensor = b"ctorch\nFloatTensor\n)\x81(" + storage + b"K\x01K\x03\x85K\x01\x85tb"
+    parameter = b"ctorch.nn.parameter\nParameter\n" + tensor + b"\x88\x86\x81"
+    pickles = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}."
+    pickles += b"\x80\x02}X\x01\x00\x00\x00w" + parameter + b"s."
+    pickles += b"\x80\x02]X\x01\x00\x00\x000a."
+    path = tmp_path / "ancient.pth"
+    path.write_bytes(pickles + (4).to_bytes(8, "little") + np.arange(4, dtype="<f4").tobytes())
+    theirs = torch.load(io.BytesIO(path.read_bytes()), weights_only=True)
+    assert load(path)["w"].tolist() == theirs["w"].tolist() == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.oracle
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda torch: {"w": torch.zeros(2, dtype=torch.complex32)}, "complex32"),
+        (lambda torch: {"w": torch.eye(3).to_sparse()}, "torch._utils._rebuild_sparse_tensor"),
+        (lambda torch: torch.zeros(3), "a single tensor"),
+        (lambda torch: [torch.zeros(3)], "a list"),
+        (lambda torch: {"layer": {"w": torch.zeros(3)}, "lr": 0.1}, r"'layer' \(dict\)"),
+    ],
+)
+def test_what_is_no_dictionary_of_plain_tensors_is_refused_by_name(tmp_path, make, message):
+    torch = pytest.importorskip("torch")
+    torch.save(make(torch), tmp_path / "state.pt")
+    with pytest.raises(FileFormatError, match=message):
+        load(tmp_path / "state.pt")

@@ -1,0 +1,111 @@
+"""Hostile pickles: refused by the name of what they ask for, and nothing is executed."""
+
+import io
+import os
+import pickle
+import subprocess
+
+import pytest
+
+from npresnext.errors import FileFormatError
+from npresnext.io.unpickle import StorageRef, TensorRef, unpickle
+
+
+class Calls:
+    """Pickles to a call of `function`."""
+
+    def __init__(self, function, *args):
+        self.call = function, args
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize(
+    "function, args, name",
+    [
+        (os.system, ("touch MARK",), "posix.system|nt.system"),
+        (eval, ("open('MARK', 'w')",), "builtins.eval"),
+        (exec, ("open('MARK', 'w')",), "builtins.exec"),
+        (open, ("MARK", "w"), "io.open|_io.open"),
+        (getattr, ({}, "clear"), "builtins.getattr"),
+        (__import__, ("os",), "builtins.__import__"),
+        (subprocess.Popen, (["touch", "MARK"],), "(subprocess|commands).Popen"),  # the latter is Python 2's name
+    ],
+)
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+def test_a_call_is_refused_by_name_and_not_made(tmp_path, function, args, name, protocol, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    program = pickle.dumps({"state_dict": Calls(function, *args)}, protocol)
+    with pytest.raises(FileFormatError, match=f"asks for ({name})"):
+        unpickle(io.BytesIO(program))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "program, message",
+    [
+        (b"(S'touch MARK'\nios\nsystem\n.", r"os.system \(INST\)"),
+        (b"(cos\nsystem\nS'touch MARK'\no.", "os.system"),
+        (b"\x80\x02\x82\x01.", "1 \\(EXT1\\)"),
+        (b"Pmodule\n.", "module \\(PERSID\\)"),
+        (b"\x80\x02ctorch\nFloatStorage\n)R.", "calls torch.FloatStorage"),
+        (b"\x80\x02ccollections\nOrderedDict\n}X\x05\x00\x00\x00clearNsb.", "gives a state"),
+        (b"\x80\x02(U\x06modulectorch\nFloatStorage\nU\x01aU\x01bK\x01tQ.", "outside object"),
+        (b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aX\x05\x00\x00\x00rot13\x86R.", "codec 'rot13'"),
+        (b"\x80\x02}))s.", "treats a tuple"),
+        (b"\x80\x02", "malformed or truncated"),
+        (b"\x80\x02h\x07.", "malformed or truncated"),
+        (b"\x80\x02K\x01K\x02a.", "treats a int"),
+        (b"]" * 2_000_002, "opcodes"),
+    ],
+)
+def test_other_ways_to_ask_are_refused(program, message):
+    with pytest.raises(FileFormatError, match=message):
+        unpickle(io.BytesIO(program))
+
+
+def test_a_tower_of_tuples_cannot_be_a_key():
+    """Hashing it would recurse in C without limit."""
+    with pytest.raises(FileFormatError, match="treats a tuple"):
+        unpickle(io.BytesIO(b"\x80\x02})" + b"\x85" * 1_000_000 + b"Ns."))
+
+
+def tensor(offset, shape, strides, numel=6, kind=b"FloatStorage"):
+    """Pickle a tensor by hand."""
+    ints = [b"(" + b"".join(pickle.dumps(value, 2)[2:-1] for value in row) + b"t" for row in (shape, strides)]
+    storage = b"(X\x07\x00\x00\x00storagectorch\n%s\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu" % kind
+    return (
+        b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(" + storage + pickle.dumps(numel, 2)[2:-1] + b"tQ"
+        + pickle.dumps(offset, 2)[2:-1] + b"".join(ints) + b"\x89}tR."
+    )
+
+
+def test_a_tensor_is_described_and_not_read():
+    described, storages = unpickle(io.BytesIO(tensor(1, (2, 2), (2, 1))))
+    assert described == TensorRef(StorageRef("0", "float32", 6, 0, 6), "float32", 1, (2, 2), (2, 1))
+    assert storages == {"0": described.storage}
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ((3, (2, 2), (2, 1)), "reaches element 6 of a storage that has 6"),
+        ((0, (2**62,), (1,)), "reaches element"),
+        ((0, (3,), (-1,)), "strides"),
+        ((-1, (3,), (1,)), "offset -1"),
+        ((0, (2, 2), (1,)), "strides"),
+        ((0, (True,), (1,)), "shape"),
+        ((0, (2,), (1,), -6), "-6 elements"),
+        ((0, (2,), (1,), 6, b"QInt8Storage"), "torch.QInt8Storage"),
+    ],
+)
+def test_a_tensor_outside_its_storage_is_refused(arguments, message):
+    with pytest.raises(FileFormatError, match=message):
+        unpickle(io.BytesIO(tensor(*arguments)))
+
+
+def test_plain_containers_come_through_at_every_protocol():
+    value = {"a": [1, 2.5, None, True, 2**70, -3], "b": {"c": (1, (2,), ())}, "d": {"x", "y"}, "e": b"\xff", "f": 1j}
+    for protocol in range(2, 6):
+        assert unpickle(io.BytesIO(pickle.dumps(value, protocol)))[0] == value
