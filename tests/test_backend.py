@@ -1,0 +1,123 @@
+"""The toggle: scoped and process-wide, seen by threads, restored on error; arrays decide; clear errors."""
+
+import subprocess
+import sys
+import threading
+import types
+
+import array_api_strict
+import numpy as np
+import pytest
+
+import npresnext as nx
+from npresnext import backend
+from npresnext.errors import (
+    BackendMixError,
+    BackendNotInstalledError,
+    InvalidTypeError,
+    InvalidValueError,
+    NoDeviceError,
+)
+
+
+@pytest.fixture
+def fake_cupy(monkeypatch):
+    """A stand-in for CuPy with a device: enough for the toggle."""
+    module = types.ModuleType("cupy")
+    module.__version__ = "14.2"
+    module.cuda = types.SimpleNamespace(is_available=lambda: True)
+    monkeypatch.setitem(sys.modules, "cupy", module)
+    monkeypatch.setattr(backend, "_of_process", None)
+    return module
+
+
+def test_the_toggle_is_scoped_and_restored_on_error(fake_cupy):
+    with nx.use_backend("cupy"):
+        assert nx.get_backend() == "cupy"
+        with nx.use_backend("numpy"):
+            assert nx.get_backend() == "numpy"
+        assert nx.get_backend() == "cupy"
+    with pytest.raises(RuntimeError), nx.use_backend("cupy"):
+        raise RuntimeError
+    assert nx.get_backend() == "numpy"
+
+
+def test_set_backend_is_seen_by_every_thread(fake_cupy):  # thinc#548, thinc#469
+    seen = []
+    nx.set_backend("cupy")
+    try:
+        thread = threading.Thread(target=lambda: seen.append(nx.get_backend()))
+        thread.start()
+        thread.join()
+    finally:
+        nx.set_backend("numpy")
+    assert seen == ["cupy"]
+
+
+def test_use_backend_stays_in_its_thread(fake_cupy):
+    seen = []
+    with nx.use_backend("cupy"):
+        thread = threading.Thread(target=lambda: seen.append(nx.get_backend()))
+        thread.start()
+        thread.join()
+    assert seen == ["numpy"]
+
+
+def test_a_missing_cupy_and_a_missing_device_are_two_errors(fake_cupy, monkeypatch):
+    fake_cupy.cuda = types.SimpleNamespace(is_available=lambda: False)
+    with pytest.raises(NoDeviceError, match="CuPy 14.2 is installed but finds no CUDA device"):
+        nx.set_backend("cupy")
+    monkeypatch.setitem(sys.modules, "cupy", None)  # makes the import fail
+    with pytest.raises(BackendNotInstalledError, match=r"pip install 'npresnext\[cuda12\]'"):
+        nx.set_backend("cupy")
+    assert nx.get_backend() == "numpy"
+
+
+def test_an_unknown_backend_says_what_there_is():
+    with pytest.raises(InvalidValueError, match="backend must be one of numpy, cupy, but is 'torch'"):
+        nx.set_backend("torch")
+
+
+def test_the_environment_is_read_at_first_use_not_at_import():
+    code = "import os, npresnext as nx; os.environ['NPRESNEXT_BACKEND'] = 'tpu'; print(nx.get_backend()); nx.asarray(1)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "tpu\n" and "backend must be one of numpy, cupy, but is 'tpu'" in done.stderr
+
+
+def test_a_mixture_of_libraries_names_both_arguments():
+    x, weight = np.zeros((1, 1, 2, 2)), array_api_strict.zeros((1, 1, 2, 2))
+    with pytest.raises(BackendMixError, match="x is an array of numpy and weight one of array_api_strict"):
+        nx.conv2d(x, weight)
+
+
+@pytest.mark.parametrize("bad", [[[1.0]], "image", 3.0], ids=repr)
+def test_things_that_are_no_arrays_are_refused(bad):
+    with pytest.raises(InvalidTypeError, match="x must be an array, but is of type"):
+        nx.conv2d(bad, np.zeros((1, 1, 1, 1)))
+
+
+def test_integer_images_and_mixed_dtypes_are_type_errors():
+    weight = np.zeros((1, 1, 1, 1), np.float32)
+    with pytest.raises(TypeError, match="x has dtype uint8: expected a floating or complex dtype"):
+        nx.conv2d(np.zeros((1, 1, 2, 2), np.uint8), weight)
+    with pytest.raises(TypeError, match="x has dtype float64 and weight has dtype float32"):
+        nx.conv2d(np.zeros((1, 1, 2, 2)), weight)
+    with pytest.raises(TypeError, match="x has dtype float32 and bias has dtype float16"):
+        nx.conv2d(np.zeros((1, 1, 2, 2), np.float32), weight, np.zeros(1, np.float16))
+
+
+def test_to_numpy_takes_what_speaks_array_or_dlpack():
+    class OnlyDlpack:
+        def __init__(self, values):
+            self.values = values
+
+        def __dlpack__(self, **options):
+            return self.values.__dlpack__(**options)
+
+        def __dlpack_device__(self):
+            return self.values.__dlpack_device__()
+
+    values = np.arange(3.0)
+    assert nx.to_numpy(OnlyDlpack(values)).tolist() == [0, 1, 2]
+    assert nx.to_numpy(array_api_strict.asarray(values)).tolist() == [0, 1, 2]
+    assert nx.asarray(array_api_strict.asarray(values), dtype="float32").dtype == np.float32
