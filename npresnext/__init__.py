@@ -46,6 +46,7 @@ __all__ = [
 _LAZY = {
     "set_num_threads": "engines.cpu_threads",
     "set_workspace_limit": "engines.cpu_workspace",
+    "analysis": "",
     "data": "",
     "io": "",
     "testing": "",

@@ -18,6 +18,7 @@ from .errors import InvalidValueError, NonFiniteLossError, NpresnextError
 
 # name -> npresnext/commands/name.py, with HELP (one line), configure(parser) and run(args) -> exit code.
 COMMANDS = (
+    "cardinality",
     "info",
 )
 

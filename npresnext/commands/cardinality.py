@@ -1,0 +1,91 @@
+"""``npresnext cardinality``: blocks of equal cost, and the groups that a layer can have."""
+
+from __future__ import annotations
+
+import argparse
+import re
+
+HELP = "design blocks of C paths that cost the same, and list the groups that a layer can have"
+
+EXAMPLES = """examples:
+  npresnext cardinality                              Table 2 of the ResNeXt paper, and the networks of depth 50
+  npresnext cardinality 1 16 64 --depth 101          other cardinalities, and the networks of depth 101
+  npresnext cardinality --network --by macs          keep the MACs of the whole network rather than of a block
+  npresnext cardinality --plot cardinality.png       the same as a picture
+  npresnext cardinality --layer 64 128               every G between 64 and 128 channels, and what it costs
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    from ..analysis.cardinality import PAPER_CARDINALITIES
+
+    parser.epilog = EXAMPLES
+    parser.add_argument(
+        "cardinalities", nargs="*", type=int, default=list(PAPER_CARDINALITIES), metavar="C",
+        help="numbers of paths (default: those of the paper, 1 2 4 8 32)",
+    )  # fmt: skip
+    parser.add_argument("--like", default="1x64d", metavar="CxDd", help="whose cost to keep (default: 1x64d)")
+    parser.add_argument("--by", choices=["parameters", "macs"], default="parameters", help="what is to be equal")
+    parser.add_argument("--depth", type=int, default=50, help="of the networks that are counted (default: 50)")
+    parser.add_argument("--cifar", action="store_true", help="networks for 32x32 images, such as --depth 29")
+    parser.add_argument("--network", action="store_true", help="keep the cost of the network, not of one block")
+    parser.add_argument("--layer", nargs=2, type=int, metavar=("C_IN", "C_OUT"), help="list the valid G of this layer")
+    parser.add_argument("--kernel", type=int, default=3, help="kernel size of --layer (default: 3)")
+    parser.add_argument("--plot", metavar="FILE", help="draw the designs: .png, .pdf or .svg")
+    parser.add_argument("--force", action="store_true", help="overwrite FILE")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the table, and draw it if asked to."""
+    from ..analysis.cardinality import equal_complexity
+    from ..analysis.tables import text_table
+
+    if args.layer:
+        print(_layer_table(*args.layer, args.kernel))
+        return 0
+    if args.plot:
+        from ..analysis import pictures
+
+        pictures.check_picture(args.plot, overwrite=args.force)
+    kind = "cifar" if args.cifar else "imagenet"
+    reference = _parse(args.like)
+    cost_of = {"depth": args.depth, "kind": kind} if args.network else {}
+    designs = equal_complexity(args.cardinalities, reference=reference, by=args.by, **cost_of)
+    rows = []
+    for design in designs:
+        counts = design.network(args.depth, kind=kind)
+        rows.append(
+            [design.name, design.cardinality, design.width, design.group_width, design.parameters, design.macs,
+             counts.parameters, counts.macs]
+        )  # fmt: skip
+    header = ["block", "C", "d", "C·d", "weights", "MACs at 56x56", f"depth {args.depth}: parameters", "MACs"]
+    print(text_table(header, rows))
+    if args.plot:
+        pictures.save_figure(pictures.draw_designs(designs), args.plot, overwrite=args.force)
+    return 0
+
+
+def _parse(text: str) -> tuple[int, int]:
+    """Return (C, d) of a name such as 32x4d."""
+    from ..errors import InvalidValueError
+
+    found = re.fullmatch(r"(\d+)x(\d+)d?", text)
+    if not found:
+        raise InvalidValueError(f"--like must be written as C x d, such as 32x4d, but is {text!r}")
+    return int(found[1]), int(found[2])
+
+
+def _layer_table(in_channels: int, out_channels: int, kernel: int) -> str:
+    """Return what each valid G costs."""
+    from .. import conv2d_parameter_count
+    from ..analysis.cardinality import valid_groups
+    from ..analysis.tables import text_table
+
+    dense = conv2d_parameter_count(in_channels, out_channels, kernel)
+    rows = []
+    for groups in valid_groups(in_channels, out_channels):
+        weights = conv2d_parameter_count(in_channels, out_channels, kernel, groups=groups)
+        mapping = f"{in_channels // groups} -> {out_channels // groups}"
+        rows.append([groups, mapping, weights // groups, weights, f"{1 - weights / dense:.3%}"])
+    return text_table(["G", "a group maps", "weights of a group", "weights", "saved in this layer"], rows)
