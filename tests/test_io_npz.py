@@ -68,6 +68,6 @@ def test_a_header_that_lies_is_refused(tmp_path, content, message):
 
 @pytest.mark.parametrize("text", ["no json", "[1]", '{"a": 1}', "[" * 100_000])
 def test_metadata_that_is_none_is_refused(tmp_path, text):
-    np.savez(tmp_path / "state.npz", w=np.zeros(1), __metadata__=np.array(text))
+    np.savez(tmp_path / "state.npz", w=np.zeros(1), __metadata__=np.frombuffer(text.encode(), np.uint8))
     with pytest.raises(FileFormatError, match="metadata"):
         load(tmp_path / "state.npz")

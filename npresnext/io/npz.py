@@ -1,7 +1,7 @@
 """NumPy's ``.npz``: a zip archive of ``.npy`` files, read without pickle and without trusting its headers.
 
 NumPy has no bfloat16 of its own and writes it as two raw bytes (``V2``); here ``V2`` is read as bfloat16.
-Metadata is the JSON text of an entry ``__metadata__``.
+Metadata is an entry ``__metadata__``: the bytes of a JSON text.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import FileFormatError, InvalidValueError
 from .archive import Archive, leads_out, read_exactly
 from .dtypes import ITEMSIZE, as_dtype
-from .metadata import MOST_METADATA, parse_metadata
+from .metadata import parse_metadata
 
 METADATA = "__metadata__"
 _MOST_HEADER = 10_000
@@ -36,7 +36,7 @@ def read(archive: Archive) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         raise FileFormatError(f"a zip archive, but no .npz file: it holds {', '.join(map(repr, foreign[:5]))}")
     arrays = {name.removesuffix(".npy"): _read_array(archive, name) for name in archive.entries}
     text = arrays.pop(METADATA, None)
-    return arrays, {} if text is None else parse_metadata(str(text))
+    return arrays, {} if text is None else parse_metadata(text.tobytes().decode("utf-8", "replace"))
 
 
 def write(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
@@ -54,7 +54,7 @@ def write(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, s
                 raise InvalidValueError(f"{name} has dtype {array.dtype}, which an .npz file cannot hold")
             _write_array(zipped, name, array)
         if metadata:
-            _write_array(zipped, METADATA, np.array(json.dumps(dict(metadata))))
+            _write_array(zipped, METADATA, np.frombuffer(json.dumps(dict(metadata)).encode(), np.uint8))
 
 
 def _write_array(zipped: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
@@ -91,8 +91,6 @@ def _parse_header(header: bytes, name: str) -> tuple[np.dtype, bool, tuple[int, 
         raise FileFormatError(f"{name} has a header that describes no plain array: {header[:200]!r}")
     order, kind, size, fortran, axes = match.groups()
     shape = tuple(int(axis) for axis in re.findall(r"\d+", axes))
-    if kind == "U" and name == f"{METADATA}.npy" and int(size or 0) <= MOST_METADATA:
-        return np.dtype(f"{order}U{size}"), False, shape
     if kind == "O":
         raise FileFormatError(f"{name} holds Python objects, which would have to be unpickled: refused")
     if kind in "b?":
