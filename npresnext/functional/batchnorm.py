@@ -1,0 +1,249 @@
+"""Batch normalisation, and the running statistics that replace the batch's own in evaluation."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..backend import array_module, floating_module, widen
+from ..errors import InvalidTypeError, InvalidValueError, ShapeError
+
+Array = Any
+
+
+def batch_norm(
+    x: Array, weight: Array | None = None, bias: Array | None = None, *,
+    mean: Array | None = None, var: Array | None = None, eps: float = 1e-5,
+) -> tuple[Array, Array, Array]:
+    """Normalise each channel to mean 0 and variance 1, then scale and shift it.
+
+    ::
+
+        y = weight · (x − mean) / √(var + eps) + bias
+
+    In training (no `mean`, no `var` given) the statistics are the batch's own, over all axes but the channels',
+    with the biased variance ``Σ(x − mean)²/count``; in evaluation they are given. (Ioffe and Szegedy,
+    arXiv:1502.03167, algorithm 1.) The variance is summed over centred values and corrected for the rounding of
+    the mean (Chan, Golub and LeVeque, "Algorithms for computing the sample variance", 1983, equation 1.7), so that
+    data far from zero comes out right.
+
+    Parameters
+    ----------
+    x : array (N, C, ...)
+        float16 and bfloat16 (both computed in float32), float32 or float64.
+    weight, bias : array (C,), optional
+        γ and β; 1 and 0 if None.
+    mean, var : array (C,), optional
+        Given both: evaluation with these statistics. Of the dtype of x; for a 16-bit x also float32.
+    eps : float
+        Added to the variance; above 0.
+
+    Returns
+    -------
+    y : array of the shape of x
+    mean, var : array (C,)
+        The statistics that were used, `var` biased; float32 for a 16-bit x. Those of an empty batch are 0.
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, one of `mean` and `var` without the other, eps not above 0, or a single value per
+        channel in training.
+    TypeError
+        Mixed dtypes or array libraries, integer or complex dtypes, things that are no arrays.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y, mean, var = batch_norm(np.array([[1.0, 10.0], [3.0, 30.0]]))
+    >>> mean, var
+    (array([ 2., 20.]), array([  1., 100.]))
+    >>> y.round(3)
+    array([[-1., -1.],
+           [ 1.,  1.]])
+    """
+    xp = _checked(x, weight, bias, mean, var, eps)
+    N, C, P = x.shape[0], x.shape[1], math.prod(x.shape[2:])
+    rows = xp.reshape(widen(xp, x), (N, C, P))                                # (N, C, P)
+    if mean is None:
+        if N * P == 1:
+            raise InvalidValueError(
+                f"Expected more than 1 value per channel when training, but x has shape {tuple(x.shape)}"
+            )
+        centred, offset, mean, var = _statistics(xp, rows)                    # (N, C, P), (C,), (C,), (C,)
+    else:
+        mean, var = widen(xp, mean), widen(xp, var)
+        centred, offset = rows - xp.reshape(mean, (C, 1)), None               # (N, C, P)
+    scale = 1 / xp.sqrt(var + eps)                                            # (C,)
+    if weight is not None:
+        scale = scale * widen(xp, weight)
+    shift = None if offset is None else -offset * scale                       # (C,)
+    if bias is not None:
+        shift = widen(xp, bias) if shift is None else shift + widen(xp, bias)
+    centred *= xp.reshape(scale, (C, 1))                                      # (N, C, P)
+    if shift is not None:
+        centred += xp.reshape(shift, (C, 1))
+    return xp.astype(xp.reshape(centred, x.shape), x.dtype, copy=False), mean, var
+
+
+def batch_norm_backward(
+    grad_output: Array, x: Array, mean: Array, var: Array, weight: Array | None = None, *,
+    eps: float = 1e-5, batch_statistics: bool = True,
+) -> tuple[Array, Array, Array]:
+    """Gradients of :func:`batch_norm` with respect to input, weight and bias.
+
+    With ``x̂ = (x − mean)/√(var + eps)`` and means over the values of a channel::
+
+        dbias = Σ grad_output       dweight = Σ grad_output·x̂
+        dx = weight/√(var + eps) · (grad_output − dbias/count − x̂·dweight/count)
+
+    The two subtracted terms come from mean and variance, which depend on x in training; in evaluation
+    (``batch_statistics=False``) they are absent. (Ioffe and Szegedy, arXiv:1502.03167, section 3.)
+
+    Parameters
+    ----------
+    grad_output : array (N, C, ...)
+        Gradient of the loss with respect to y.
+    x, weight, eps
+        As they were given to :func:`batch_norm`.
+    mean, var : array (C,)
+        The statistics that :func:`batch_norm` returned.
+    batch_statistics : bool
+        Whether mean and var are the batch's own (training) or were given (evaluation).
+
+    Returns
+    -------
+    (dx, dweight, dbias)
+        Shaped as x, (C,) and (C,); the last two are those of γ and β even where these are None.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for :func:`batch_norm`, and where `grad_output` has not the shape of x.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.array([[1.0], [3.0]])
+    >>> _, mean, var = batch_norm(x)
+    >>> dx, dweight, dbias = batch_norm_backward(np.array([[5.0], [7.0]]), x, mean, var)
+    >>> dx.round(3), dweight.round(3), dbias                  # two values are ±1 whatever they were: dx is nearly 0
+    (array([[-0.],
+           [ 0.]]), array([2.]), array([12.]))
+    """
+    xp = _checked(x, weight, None, mean, var, eps)
+    floating_module(grad_output=grad_output, x=x)
+    if grad_output.shape != x.shape:
+        raise ShapeError(f"grad_output has shape {tuple(grad_output.shape)} but x has shape {tuple(x.shape)}")
+    N, C, P = x.shape[0], x.shape[1], math.prod(x.shape[2:])
+    grad = xp.reshape(widen(xp, grad_output), (N, C, P))                      # (N, C, P)
+    centred = xp.reshape(widen(xp, x), (N, C, P)) - xp.reshape(widen(xp, mean), (C, 1))
+    inverse = 1 / xp.sqrt(widen(xp, var) + eps)                               # (C,)
+    scale = inverse if weight is None else inverse * widen(xp, weight)        # (C,)
+    dbias = _sum(xp, grad)                                                    # (C,)
+    dweight = _dot(xp, grad, centred) * inverse                               # (C,)
+    if batch_statistics:
+        count = max(N * P, 1)
+        centred *= xp.reshape(inverse * dweight / count, (C, 1))              # x̂·dweight/count
+        centred += xp.reshape(dbias / count, (C, 1))
+        dx = xp.subtract(grad, centred)
+        dx *= xp.reshape(scale, (C, 1))                                       # (N, C, P)
+    else:
+        dx = grad * xp.reshape(scale, (C, 1))                                 # (N, C, P)
+    dtype = x.dtype
+    return (
+        xp.astype(xp.reshape(dx, x.shape), dtype, copy=False),
+        xp.astype(dweight, dtype, copy=False),
+        xp.astype(dbias, dtype, copy=False),
+    )
+
+
+def running_statistics(
+    running_mean: Array, running_var: Array, mean: Array, var: Array, count: int, momentum: float
+) -> tuple[Array, Array]:
+    """Move the running statistics towards those of a batch.
+
+    ::
+
+        running ← (1 − momentum)·running + momentum·batch
+
+    with the unbiased variance ``var·count/(count − 1)``, although training normalises with the biased one: so does
+    PyTorch. A momentum of 1/k at the k-th batch makes the plain average over all batches (PyTorch's
+    ``momentum=None``).
+
+    Parameters
+    ----------
+    running_mean, running_var : array (C,)
+    mean, var : array (C,)
+        As :func:`batch_norm` returned them in training.
+    count : int
+        Values per channel in the batch, N·H·W; 0 for an empty batch, which changes nothing.
+    momentum : float
+        The share of the new batch.
+
+    Returns
+    -------
+    (running_mean, running_var)
+        New arrays of the dtype of the old ones.
+
+    Raises
+    ------
+    TypeError
+        Arrays of more than one library.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> running_statistics(np.zeros(1), np.ones(1), np.array([2.0]), np.array([3.0]), count=4, momentum=0.1)
+    (array([0.2]), array([1.3]))
+    """
+    xp = array_module(running_mean=running_mean, running_var=running_var, mean=mean, var=var)
+    if count == 0:
+        return running_mean, running_var
+    unbiased = widen(xp, var) * (count / (count - 1))
+    pairs = ((running_mean, widen(xp, mean)), (running_var, unbiased))
+    new = [widen(xp, running) * (1 - momentum) + batch * momentum for running, batch in pairs]
+    return xp.astype(new[0], running_mean.dtype, copy=False), xp.astype(new[1], running_var.dtype, copy=False)
+
+
+def _statistics(xp: Any, rows: Array) -> tuple[Array, Array, Array, Array]:
+    """Return rows (N, C, P) less a first mean, the mean of what is left, and each channel's mean and variance."""
+    N, C, P = rows.shape
+    count = max(N * P, 1)
+    mean = _sum(xp, rows) / count                                             # (C,)
+    centred = rows - xp.reshape(mean, (C, 1))                                 # (N, C, P)
+    offset = _sum(xp, centred) / count                                        # (C,): how far rounding moved the mean
+    var = _dot(xp, centred, centred) / count - offset * offset                # (C,)
+    return centred, offset, mean + offset, var
+
+
+def _sum(xp: Any, rows: Array) -> Array:
+    """Sum (N, C, P) over images and positions."""
+    return xp.sum(xp.sum(rows, axis=2), axis=0)                               # (C,)
+
+
+def _dot(xp: Any, a: Array, b: Array) -> Array:
+    """Sum the products of two arrays (N, C, P) over images and positions."""
+    return xp.sum(xp.vecdot(a, b), axis=0)                                    # (C,)
+
+
+def _checked(
+    x: Array, weight: Array | None, bias: Array | None, mean: Array | None, var: Array | None, eps: float
+) -> Any:
+    """Return the library of all arrays after checking dtypes, shapes and eps."""
+    xp = floating_module(x=x, weight=weight, bias=bias)
+    array_module(x=x, mean=mean, var=var)
+    if len(x.shape) < 2:
+        raise ShapeError(f"x has shape {tuple(x.shape)}: expected (N, C, ...)")
+    if (mean is None) != (var is None):
+        raise InvalidValueError("mean and var must be given both (evaluation) or not at all (training)")
+    for name, array in (("weight", weight), ("bias", bias), ("mean", mean), ("var", var)):
+        if array is not None and tuple(array.shape) != (x.shape[1],):
+            raise ShapeError(f"{name} has shape {tuple(array.shape)}: expected (C,) = ({x.shape[1]},)")
+    wide = xp.float32 if str(x.dtype) in ("float16", "bfloat16") else x.dtype
+    for name, array in (("mean", mean), ("var", var)):
+        if array is not None and array.dtype != x.dtype and array.dtype != wide:
+            raise InvalidTypeError(f"{name} has dtype {array.dtype} but x has dtype {x.dtype}: expected {wide}")
+    if not eps > 0:
+        raise InvalidValueError(f"eps must be above 0, but is {eps}")
+    return xp

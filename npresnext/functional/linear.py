@@ -1,0 +1,121 @@
+"""The fully connected layer."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..backend import floating_module, widen
+from ..errors import ShapeError
+
+Array = Any
+Gradients = tuple[Array | None, Array | None, Array | None]
+
+
+def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
+    """Map the last axis linearly: ``y = x · weightᵀ + bias``.
+
+    Parameters
+    ----------
+    x : array (..., in_features)
+        Any number of leading axes; float16 and bfloat16 (summed in float32), float32, float64 or complex.
+    weight : array (out_features, in_features)
+    bias : array (out_features,), optional
+
+    Returns
+    -------
+    array (..., out_features)
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit each other.
+    TypeError
+        Mixed dtypes or array libraries, integer dtypes, things that are no arrays.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> linear(np.array([[1.0, 2.0]]), np.array([[3.0, 4.0], [5.0, 6.0]]), np.array([0.0, 100.0]))
+    array([[ 11., 117.]])
+    """
+    xp = floating_module(allow_complex=True, x=x, weight=weight, bias=bias)
+    rows, out_features, in_features = _sizes(x, weight)
+    if bias is not None and tuple(bias.shape) != (out_features,):
+        raise ShapeError(f"bias has shape {tuple(bias.shape)}: expected (out_features,) = ({out_features},)")
+    flat = xp.reshape(widen(xp, x), (rows, in_features))                      # (M, in)
+    y = xp.matmul(flat, xp.matrix_transpose(widen(xp, weight)))               # (M, out)
+    if bias is not None:
+        y += widen(xp, bias)
+    return xp.astype(xp.reshape(y, (*x.shape[:-1], out_features)), x.dtype, copy=False)  # (..., out)
+
+
+def linear_backward(
+    grad_output: Array, x: Array, weight: Array, *, needs: tuple[bool, bool, bool] = (True, True, True)
+) -> Gradients:
+    """Gradients of :func:`linear` with respect to input, weight and bias.
+
+    ``dx = grad_output · weight``, ``dweight = grad_outputᵀ · x`` and ``dbias = Σ grad_output``, the last two summed
+    over all leading axes; for complex numbers weight and x are conjugated, as in PyTorch.
+
+    Parameters
+    ----------
+    grad_output : array (..., out_features)
+        Gradient of the loss with respect to the output.
+    x, weight
+        As they were given to :func:`linear`.
+    needs : three bools
+        Which of the three gradients to compute.
+
+    Returns
+    -------
+    (dx, dweight, dbias)
+        Shaped as x, weight and (out_features,); None where not needed.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for :func:`linear`, and where `grad_output` has not the shape of the output.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> linear_backward(np.array([[1.0, 2.0]]), np.array([[10.0]]), np.array([[3.0], [4.0]]))
+    (array([[11.]]), array([[10.],
+           [20.]]), array([1., 2.]))
+    """
+    xp = floating_module(allow_complex=True, grad_output=grad_output, x=x, weight=weight)
+    rows, out_features, in_features = _sizes(x, weight)
+    expected = (*x.shape[:-1], out_features)
+    if tuple(grad_output.shape) != expected:
+        raise ShapeError(
+            f"grad_output has shape {tuple(grad_output.shape)} but the output of this layer has shape {expected}"
+        )
+    grad = xp.reshape(widen(xp, grad_output), (rows, out_features))           # (M, out)
+    dx = dweight = dbias = None
+    if needs[0]:
+        dx = xp.matmul(grad, _conj(xp, widen(xp, weight)))                    # (M, in)
+        dx = xp.astype(xp.reshape(dx, x.shape), x.dtype, copy=False)          # (..., in)
+    if needs[1]:
+        flat = xp.reshape(_conj(xp, widen(xp, x)), (rows, in_features))       # (M, in)
+        dweight = xp.astype(xp.matmul(xp.matrix_transpose(grad), flat), x.dtype, copy=False)  # (out, in)
+    if needs[2]:
+        dbias = xp.astype(xp.sum(grad, axis=0), x.dtype, copy=False)          # (out,)
+    return dx, dweight, dbias
+
+
+def _sizes(x: Array, weight: Array) -> tuple[int, int, int]:
+    """Return how many rows x has along all its leading axes, out_features and in_features."""
+    if len(weight.shape) != 2:
+        raise ShapeError(f"weight has shape {tuple(weight.shape)}: expected (out_features, in_features)")
+    out_features, in_features = weight.shape
+    if len(x.shape) < 1 or x.shape[-1] != in_features:
+        raise ShapeError(
+            f"x has shape {tuple(x.shape)} but weight has shape {tuple(weight.shape)}: "
+            f"expected (..., in_features) with in_features = {in_features}"
+        )
+    return math.prod(x.shape[:-1]), out_features, in_features
+
+
+def _conj(xp: Any, array: Array) -> Array:
+    return xp.conj(array) if xp.isdtype(array.dtype, "complex floating") else array

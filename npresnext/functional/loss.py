@@ -1,0 +1,196 @@
+"""Softmax cross-entropy with class indices."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..backend import array_module, floating_module, widen
+from ..errors import InvalidTypeError, InvalidValueError, ShapeError
+from ..geometry import as_int
+
+Array = Any
+REDUCTIONS = ("mean", "sum", "none")
+
+
+def cross_entropy(
+    logits: Array, target: Array, *,
+    weight: Array | None = None, ignore_index: int = -100, label_smoothing: float = 0.0, reduction: str = "mean",
+) -> Array:
+    """Compare logits with class indices: ``−Σ_c q_c · log softmax(logits)_c``.
+
+    The wanted distribution is 1 at the target and 0 elsewhere; label smoothing moves the share ε of it evenly to all
+    C classes (Szegedy et al., "Rethinking the Inception architecture", arXiv:1512.00567, section 7); class weights
+    multiply it::
+
+        q_c = weight_c · ((1 − ε)·[c = target] + ε/C)
+
+    Samples whose target is `ignore_index` have loss 0 and do not count in the mean, which is the sum divided by the
+    sum of ``weight_target`` over the others: NaN if there are none. All of this is as in PyTorch.
+
+    Parameters
+    ----------
+    logits : array (N, C) or (N, C, d1, ...)
+        float16 and bfloat16 (both computed in float32), float32 or float64.
+    target : array of integers (N,) or (N, d1, ...)
+        Class indices from 0 to C − 1, or `ignore_index`; NumPy's (labels live with the data, on the host) or of the
+        library of `logits`. NumPy's are checked; looking into an array on a device would wait for all that is under
+        way there, so instead an index out of range makes the loss of its sample NaN.
+    weight : array (C,), optional
+        Class weights, of the dtype of `logits`; 1 if None.
+    ignore_index : int
+        The target of samples to pass over.
+    label_smoothing : float
+        ε, from 0 to 1.
+    reduction : "mean", "sum" or "none"
+
+    Returns
+    -------
+    array (), or the shape of `target` for the reduction "none"
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, a target out of range, a label smoothing outside [0, 1], an unknown reduction.
+    TypeError
+        Targets that are no integers, mixed dtypes, things that are no arrays.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> logits = np.log([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]])
+    >>> cross_entropy(logits, np.array([0, 2]), reduction="none").round(4)          # −log 0.7, −log 0.8
+    array([0.3567, 0.2231])
+    >>> print(cross_entropy(logits, np.array([0, 2])).round(4))
+    0.2899
+    """
+    xp, scores, wanted, total, shape = _prepare(logits, target, weight, ignore_index, label_smoothing, reduction)
+    peak = xp.max(scores, axis=1, keepdims=True)                              # (M, 1)
+    scores = scores - peak                                                    # (M, C), at most 0: exp cannot overflow
+    log_softmax = scores - xp.log(xp.sum(xp.exp(scores), axis=1, keepdims=True))
+    log_softmax = xp.where(wanted == 0, wanted, log_softmax)                  # 0·log 0 counts as 0
+    loss = -xp.sum(wanted * log_softmax, axis=1)                              # (M,)
+    if reduction == "none":
+        loss = xp.reshape(loss, shape)
+    else:
+        loss = xp.sum(loss)
+        if total is not None:
+            loss = loss / total
+    return xp.asarray(loss, dtype=logits.dtype)
+
+
+def cross_entropy_backward(
+    grad_output: Array | None, logits: Array, target: Array, *,
+    weight: Array | None = None, ignore_index: int = -100, label_smoothing: float = 0.0, reduction: str = "mean",
+) -> Array:
+    """Gradient of :func:`cross_entropy` with respect to the logits: ``softmax(logits)·Σ_c q_c − q``.
+
+    With plain targets this is softmax − one-hot; the mean divides it as it divides the loss.
+
+    Parameters
+    ----------
+    grad_output : array () or of the shape of `target`, or a number, or None
+        Gradient of the loss with respect to the output; None stands for 1.
+    logits, target, weight, ignore_index, label_smoothing, reduction
+        As they were given to :func:`cross_entropy`.
+
+    Returns
+    -------
+    array of the shape of logits
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for :func:`cross_entropy`, and where `grad_output` has not the shape of the output.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> logits = np.log([[0.7, 0.2, 0.1]])
+    >>> cross_entropy_backward(None, logits, np.array([0])).round(4)
+    array([[-0.3,  0.2,  0.1]])
+    """
+    xp, scores, wanted, total, shape = _prepare(logits, target, weight, ignore_index, label_smoothing, reduction)
+    softmax = xp.exp(scores - xp.max(scores, axis=1, keepdims=True))          # (M, C)
+    softmax /= xp.sum(softmax, axis=1, keepdims=True)
+    dlogits = softmax * xp.sum(wanted, axis=1, keepdims=True) - wanted        # (M, C)
+    if grad_output is not None:
+        dlogits *= _upstream(xp, grad_output, dlogits.dtype, shape if reduction == "none" else ())
+    if total is not None:
+        dlogits /= total
+    if len(shape) > 1:
+        C = logits.shape[1]
+        dlogits = xp.moveaxis(xp.reshape(dlogits, (*shape, C)), -1, 1)        # (N, C, d1, ...)
+    return xp.astype(dlogits, logits.dtype, copy=False)
+
+
+def _prepare(
+    logits: Array, target: Array, weight: Array | None, ignore_index: int, label_smoothing: float, reduction: str
+) -> tuple[Any, Array, Array, Array | None, tuple[int, ...]]:
+    """Check all arguments; return the library, the logits (M, C), q (M, C), the mean's divisor and target's shape."""
+    xp = floating_module(logits=logits, weight=weight)
+    if len(logits.shape) < 2 or logits.shape[1] == 0:
+        raise ShapeError(f"logits has shape {tuple(logits.shape)}: expected (N, C) or (N, C, d1, ...), C ≥ 1")
+    C, shape = logits.shape[1], (logits.shape[0], *logits.shape[2:])
+    if weight is not None and tuple(weight.shape) != (C,):
+        raise ShapeError(f"weight has shape {tuple(weight.shape)}: expected (C,) = ({C},)")
+    if not 0 <= label_smoothing <= 1:
+        raise InvalidValueError(f"label_smoothing must lie between 0 and 1, but is {label_smoothing}")
+    if reduction not in REDUCTIONS:
+        raise InvalidValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, but is {reduction!r}")
+    scores = widen(xp, logits)
+    if len(shape) > 1:
+        scores = xp.reshape(xp.moveaxis(scores, 1, -1), (math.prod(shape), C))   # (M, C)
+    indices = _indices(xp, target, shape, C, as_int(ignore_index, "ignore_index"))
+    wanted, total = _wanted(xp, indices, ignore_index, label_smoothing, weight, scores)
+    return xp, scores, wanted, total if reduction == "mean" else None, shape
+
+
+def _indices(xp: Any, target: Array, shape: tuple[int, ...], classes: int, ignore_index: int) -> Array:
+    """Return `target` as 64-bit integers (M,) of the library `xp`, checked where that needs no waiting."""
+    library = array_module(target=target)
+    if not library.isdtype(target.dtype, "integral"):
+        raise InvalidTypeError(f"target has dtype {target.dtype}: expected integers, the class indices")
+    if tuple(target.shape) != shape:
+        raise ShapeError(f"target has shape {tuple(target.shape)}: expected {shape}, a class index for each sample")
+    if library is np:
+        wrong = ((target < 0) | (target >= classes)) & (target != ignore_index)
+        if wrong.any():
+            place = tuple(int(i) for i in np.argwhere(wrong)[0])
+            raise InvalidValueError(
+                f"target[{', '.join(map(str, place))}] is {target[place]}: expected a class index from 0 to "
+                f"{classes - 1} (logits has {classes} classes) or ignore_index = {ignore_index}"
+            )
+    elif library is not xp:
+        array_module(logits=xp.zeros(()), target=target)
+    return xp.reshape(xp.asarray(target, dtype=xp.int64), (math.prod(shape),))   # (M,)
+
+
+def _wanted(
+    xp: Any, indices: Array, ignore_index: int, label_smoothing: float, weight: Array | None, scores: Array
+) -> tuple[Array, Array]:
+    """Return the wanted distributions q (M, C) and the sum of the weights of all targets that count."""
+    dtype, C = scores.dtype, scores.shape[1]
+    hits = xp.astype(indices[:, None] == xp.arange(C)[None, :], dtype)        # (M, C): 1 at the target
+    if weight is not None:
+        hits *= widen(xp, weight)
+    counted = xp.astype(indices != ignore_index, dtype)[:, None]              # (M, 1)
+    known = (indices >= 0) & (indices < C) | (indices == ignore_index)
+    counted = xp.where(known[:, None], counted, xp.asarray(float("nan"), dtype=dtype))
+    hits *= counted
+    total = xp.sum(hits)
+    total = xp.where(total == 0, xp.asarray(float("nan"), dtype=dtype), total)
+    if label_smoothing:
+        even = xp.full((C,), 1 / C, dtype=dtype) if weight is None else widen(xp, weight) / C
+        hits = (1 - label_smoothing) * hits + label_smoothing * counted * even
+    return hits, total
+
+
+def _upstream(xp: Any, grad_output: Array, dtype: Any, shape: tuple[int, ...]) -> Array:
+    """Return the upstream gradient as a column (M, 1), or as a number () where the loss is reduced."""
+    grad = xp.asarray(grad_output, dtype=dtype)
+    if tuple(grad.shape) != shape:
+        raise ShapeError(f"grad_output has shape {tuple(grad.shape)} but the loss has shape {shape}")
+    return xp.reshape(grad, (math.prod(shape), 1)) if shape else grad

@@ -1,0 +1,106 @@
+"""Max pooling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backend import floating_module, widen
+from .windows import batched, checked, like, output_shape, pool_window
+
+Array = Any
+
+
+def max_pool2d(
+    x: Array, kernel_size: Any, *, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
+) -> Array:
+    """Take the maximum of each window; what lies outside the image counts as −∞, and NaN wins.
+
+    Parameters
+    ----------
+    x : array (N, C, H, W) or (C, H, W)
+        A real floating dtype.
+    kernel_size : int or pair
+    stride : int or pair, optional
+        `kernel_size` if None.
+    padding : int or pair
+        On both sides, at most half of the kernel.
+    dilation : int or pair
+    ceil_mode : bool
+        Round the output size up instead of down, but let no window begin beyond the image and its left padding.
+
+    Returns
+    -------
+    array (N, C, oh, ow), or (C, oh, ow) for an unbatched x
+        ``oh = floor((H + 2·padding − dilation·(kh − 1) − 1) / stride) + 1``, or its ceiling.
+
+    Raises
+    ------
+    ValueError
+        Sizes below 1, too much padding, a kernel larger than the padded image.
+    TypeError
+        x is no array, or of an integer or complex dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> max_pool2d(np.arange(16.0).reshape(1, 4, 4), 2)
+    array([[[ 5.,  7.],
+            [13., 15.]]])
+    """
+    xp = floating_module(x=x)
+    window = pool_window(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
+    images = batched(x)
+    y = xp.full(output_shape(window), -float("inf"), dtype=x.dtype)          # (N, C, oh, ow)
+    for _, _, windows, pixels in window.taps():
+        y[:, :, *windows] = xp.maximum(y[:, :, *windows], images[:, :, *pixels])
+    return like(x.shape, y)
+
+
+def max_pool2d_backward(
+    grad_output: Array, x: Array, output: Array, kernel_size: Any, *,
+    stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
+) -> Array:
+    """Gradient of :func:`max_pool2d`: each window sends its gradient to its maximum.
+
+    Among equals the first, from left to right and down, gets all, as in PyTorch. A window whose maximum is NaN sends
+    it to its first pixel.
+
+    Parameters
+    ----------
+    grad_output : array (N, C, oh, ow) or (C, oh, ow)
+        Gradient of the loss with respect to the output.
+    x, kernel_size, stride, padding, dilation, ceil_mode
+        As they were given to :func:`max_pool2d`.
+    output : array of the shape of `grad_output`
+        What :func:`max_pool2d` returned.
+
+    Returns
+    -------
+    array of the shape of x
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for :func:`max_pool2d`, and where `grad_output` or `output` has not the shape of the output.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.array([[[1.0, 4.0], [4.0, 2.0]]])
+    >>> max_pool2d_backward(np.array([[[5.0]]]), x, max_pool2d(x, 2), 2)
+    array([[[0., 5.],
+            [0., 0.]]])
+    """
+    xp = floating_module(grad_output=grad_output, x=x, output=output)
+    window = pool_window(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
+    grad = checked(grad_output, x.shape, window, "grad_output")
+    output, images = checked(output, x.shape, window, "output"), batched(x)
+    grad, zero = widen(xp, grad), xp.zeros((), dtype=widen(xp, grad).dtype)
+    dx = xp.zeros(window.x_shape, dtype=grad.dtype)                           # (N, C, H, W)
+    searching = xp.ones(output.shape, dtype=xp.bool)                          # windows whose maximum is yet to come
+    for _, _, windows, pixels in window.taps():
+        here = (slice(None), slice(None), *windows)
+        found = searching[here] & ~(images[:, :, *pixels] < output[here])
+        searching[here] = searching[here] & ~found
+        dx[:, :, *pixels] += xp.where(found, grad[here], zero)
+    return like(x.shape, xp.astype(dx, x.dtype, copy=False))
