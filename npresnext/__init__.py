@@ -49,6 +49,9 @@ _LAZY = {
     "analysis": "",
     "data": "",
     "io": "",
+    "models": "",
+    "nn": "",
+    "no_grad": "nn.module",
     "testing": "",
 }
 

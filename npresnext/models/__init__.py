@@ -1,0 +1,39 @@
+"""ResNet and ResNeXt: blocks, networks, and the family by name."""
+
+from .blocks import BasicBlock, Bottleneck
+from .family import (
+    resnet18,
+    resnet34,
+    resnet50,
+    resnet101,
+    resnet152,
+    resnext50_32x4d,
+    resnext101_32x4d,
+    resnext101_32x8d,
+    resnext101_64x4d,
+    resnext_small,
+    wide_resnet50_2,
+    wide_resnet101_2,
+)
+from .registry import get_model, list_models
+from .resnet import ResNet
+
+__all__ = [
+    "BasicBlock",
+    "Bottleneck",
+    "ResNet",
+    "get_model",
+    "list_models",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "resnext50_32x4d",
+    "resnext101_32x4d",
+    "resnext101_32x8d",
+    "resnext101_64x4d",
+    "resnext_small",
+    "wide_resnet50_2",
+    "wide_resnet101_2",
+]

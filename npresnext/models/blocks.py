@@ -1,0 +1,178 @@
+"""The residual blocks: a branch of convolutions, a shortcut around it, and their sum."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import InvalidValueError
+from ..functional.residual import add, add_backward
+from ..geometry import as_int
+from ..nn.init import generator
+from ..nn.layers import BatchNorm2d, Conv2d, ReLU
+from ..nn.module import Module, Sequential
+
+Array = Any
+
+
+class BasicBlock(Module):
+    """Two 3x3 convolutions and a shortcut: the block of ResNet-18 and ResNet-34.
+
+    ::
+
+        x -> 3x3 -> norm -> relu -> 3x3 (groups) -> norm -> + -> relu
+        └------------------- downsample ------------------─┘
+
+    (He et al., arXiv:1512.03385, figure 5 left.) The second convolution may be grouped. That is a legal
+    network, but no sum of parallel paths as in ResNeXt: Xie et al., arXiv:1611.05431, section 3 and figure 4,
+    point out that aggregated transformations need a depth of 3; in a block of depth 2 they amount to a wide,
+    dense module. torchvision refuses groups here.
+
+    Parameters
+    ----------
+    inplanes : int
+        Channels of the input.
+    planes : int
+        Channels of both convolutions and of the output.
+    stride : int
+        Of the first convolution.
+    downsample : Module, optional
+        The shortcut where the shapes differ: 1x1 convolution and norm. None passes x on.
+    groups : int
+        G, of the second convolution.
+    width_per_group : int
+        Must be 64: the width of this block cannot be chosen.
+    rng : None, int or numpy.random.Generator
+    dtype : str
+
+    Raises
+    ------
+    ValueError
+        `width_per_group` is not 64, or `groups` does not divide `planes`.
+    """
+
+    expansion = 1
+
+    def __init__(
+        self, inplanes: int, planes: int, stride: int = 1, downsample: Module | None = None, groups: int = 1,
+        width_per_group: int = 64, *, rng: Any = None, dtype: Any = "float32",
+    ) -> None:
+        if width_per_group != 64:
+            raise InvalidValueError(
+                f"width_per_group must be 64 in a BasicBlock, whose width is always planes, but is {width_per_group}: "
+                "Bottleneck has a width to choose"
+            )
+        drawn: dict[str, Any] = {"rng": generator(rng), "dtype": dtype}
+        self.conv1 = Conv2d(inplanes, planes, 3, stride, padding=1, bias=False, **drawn)
+        self.bn1 = BatchNorm2d(planes, dtype=dtype)
+        self.relu1 = ReLU()
+        self.conv2 = Conv2d(planes, planes, 3, padding=1, groups=groups, bias=False, **drawn)
+        self.bn2 = BatchNorm2d(planes, dtype=dtype)
+        self.relu2 = ReLU()
+        self.downsample = downsample
+
+    def forward(self, x: Array) -> Array:
+        """Run the branch, add the shortcut, rectify."""
+        y = self.relu1(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        shortcut = x if self.downsample is None else self.downsample(x)
+        return self.relu2(add(y, shortcut))
+
+    def backward(self, grad_output: Array) -> Array:
+        """Go back through the branch and the shortcut; the input collects both gradients."""
+        dy, dshortcut = add_backward(self.relu2.backward(grad_output))
+        if self.downsample is not None:
+            dshortcut = self.downsample.backward(dshortcut)
+        dy = self.conv2.backward(self.bn2.backward(dy))
+        dx = self.conv1.backward(self.bn1.backward(self.relu1.backward(dy)))
+        dx += dshortcut
+        return dx
+
+
+class Bottleneck(Module):
+    """1x1 down, grouped 3x3, 1x1 up, and a shortcut: the block of ResNet-50 and of every ResNeXt.
+
+    ::
+
+        x -> 1x1 -> norm -> relu -> 3x3 (groups, stride) -> norm -> relu -> 1x1 -> norm -> + -> relu
+        └------------------------------------ downsample --------------------------------─┘
+
+    With G groups the middle is G parallel paths: Xie et al., arXiv:1611.05431, figure 3c, where G is called
+    the cardinality. The stride sits in the 3x3 (as in torchvision, unlike He et al., arXiv:1512.03385, where
+    it sits in the first 1x1).
+
+    Parameters
+    ----------
+    inplanes : int
+        Channels of the input.
+    planes : int
+        A quarter of the channels of the output.
+    stride : int
+        Of the 3x3.
+    downsample : Module, optional
+        The shortcut where the shapes differ: 1x1 convolution and norm. None passes x on.
+    groups : int
+        G, the cardinality.
+    width_per_group : int
+        Channels a group where planes is 64: the 3x3 has ``int(planes·width_per_group/64)·groups`` channels.
+    rng : None, int or numpy.random.Generator
+    dtype : str
+
+    Raises
+    ------
+    ValueError
+        The width comes out as 0.
+
+    >>> Bottleneck(256, 64, groups=32, width_per_group=4).conv2
+    Conv2d(128, 128, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), groups=32, bias=False)
+    """
+
+    expansion = 4
+
+    def __init__(
+        self, inplanes: int, planes: int, stride: int = 1, downsample: Module | None = None, groups: int = 1,
+        width_per_group: int = 64, *, rng: Any = None, dtype: Any = "float32",
+    ) -> None:
+        groups = as_int(groups, "groups", 1)
+        width = int(planes * width_per_group / 64) * groups
+        if width < 1:
+            raise InvalidValueError(
+                f"the width int(planes·width_per_group/64)·groups is {width} for planes={planes}, "
+                f"width_per_group={width_per_group}, groups={groups}: it must be at least 1"
+            )
+        drawn: dict[str, Any] = {"rng": generator(rng), "dtype": dtype}
+        self.conv1 = Conv2d(inplanes, width, 1, bias=False, **drawn)
+        self.bn1 = BatchNorm2d(width, dtype=dtype)
+        self.relu1 = ReLU()
+        self.conv2 = Conv2d(width, width, 3, stride, padding=1, groups=groups, bias=False, **drawn)
+        self.bn2 = BatchNorm2d(width, dtype=dtype)
+        self.relu2 = ReLU()
+        self.conv3 = Conv2d(width, planes * self.expansion, 1, bias=False, **drawn)
+        self.bn3 = BatchNorm2d(planes * self.expansion, dtype=dtype)
+        self.relu3 = ReLU()
+        self.downsample = downsample
+
+    def forward(self, x: Array) -> Array:
+        """Run the branch, add the shortcut, rectify."""
+        y = self.relu1(self.bn1(self.conv1(x)))
+        y = self.relu2(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        shortcut = x if self.downsample is None else self.downsample(x)
+        return self.relu3(add(y, shortcut))
+
+    def backward(self, grad_output: Array) -> Array:
+        """Go back through the branch and the shortcut; the input collects both gradients."""
+        dy, dshortcut = add_backward(self.relu3.backward(grad_output))
+        if self.downsample is not None:
+            dshortcut = self.downsample.backward(dshortcut)
+        dy = self.conv3.backward(self.bn3.backward(dy))
+        dy = self.conv2.backward(self.bn2.backward(self.relu2.backward(dy)))
+        dx = self.conv1.backward(self.bn1.backward(self.relu1.backward(dy)))
+        dx += dshortcut
+        return dx
+
+
+def projection(inplanes: int, outplanes: int, stride: int, *, rng: Any = None, dtype: Any = "float32") -> Sequential:
+    """Return a shortcut that changes channels and size: 1x1 convolution and norm (option B of He et al.)."""
+    return Sequential(
+        Conv2d(inplanes, outplanes, 1, stride, bias=False, rng=rng, dtype=dtype), BatchNorm2d(outplanes, dtype=dtype)
+    )

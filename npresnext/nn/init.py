@@ -1,0 +1,116 @@
+"""Initial weights: drawn with NumPy in float64, so that a seed gives one network on every backend and dtype.
+
+He et al., "Delving deep into rectifiers", arXiv:1502.01852, section 2.2: with ReLU, a variance of 2/fan keeps
+the size of the signal from layer to layer; with fan = fan_in in the forward pass (equation 10), with fan_out in
+the backward pass (equation 14). Each input value of a convolution feeds (C_out/G)·kh·kw outputs, since it
+reaches the filters of its own group only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..backend import get_array_module
+from ..errors import InvalidTypeError, InvalidValueError
+from ..extras import load_extra
+
+Array = Any
+DTYPES = ("float16", "bfloat16", "float32", "float64")
+
+
+def as_dtype(dtype: Any, xp: Any) -> Any:
+    """Return a floating dtype of the library `xp`, given by name or as any library's dtype.
+
+    >>> as_dtype("float32", np), as_dtype(np.float64, np)
+    (<class 'numpy.float32'>, <class 'numpy.float64'>)
+    """
+    name = dtype if isinstance(dtype, str) else getattr(dtype, "__name__", str(dtype))
+    if name not in DTYPES:
+        raise InvalidTypeError(f"dtype must be one of {', '.join(DTYPES)}, but is {dtype!r}")
+    if name == "bfloat16":
+        return np.dtype(load_extra("ml_dtypes", "bfloat16", "dtype bfloat16").bfloat16)
+    return getattr(xp, name)
+
+
+def from_numpy(values: np.ndarray, dtype: Any) -> Array:
+    """Return drawn values as an array of the current backend."""
+    xp = get_array_module()
+    return xp.asarray(values.astype(as_dtype(dtype, np)))
+
+
+def generator(rng: Any) -> np.random.Generator:
+    """Return the generator that `rng` (None, a seed or a generator) stands for."""
+    return np.random.default_rng(rng)
+
+
+def counter() -> Array:
+    """Return an integer array of shape () that starts at 0."""
+    xp = get_array_module()
+    return xp.zeros((), dtype=xp.int64)
+
+
+def full(shape: Sequence[int], value: float, dtype: Any) -> Array:
+    """Return a constant array of the current backend."""
+    xp = get_array_module()
+    return xp.full(tuple(shape), value, dtype=as_dtype(dtype, xp))
+
+
+def uniform_fan_in(shape: Sequence[int], fan_in: int, *, rng: Any = None, dtype: Any = "float32") -> Array:
+    """Draw from U(−1/√fan_in, 1/√fan_in): the default of PyTorch's convolution and linear layers.
+
+    PyTorch arrives at it as Kaiming's uniform initialisation with a = √5.
+    """
+    bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
+    return from_numpy(generator(rng).uniform(-bound, bound, tuple(shape)), dtype)
+
+
+def kaiming_normal(
+    shape: Sequence[int], *, init: str = "fan_out", groups: int = 1, rng: Any = None, dtype: Any = "float32"
+) -> Array:
+    """Draw a convolution's weight from a normal distribution of mean 0 and variance 2/fan.
+
+    "fan_out" is what torchvision's ResNets use: fan = C_out·kh·kw, whatever the groups. It takes the outputs
+    of all groups for outputs of each input, so the weights of a convolution with G groups start √G too small.
+    Batch norm behind the convolution hides this in the forward pass; raw gradient norms, however, scale with
+    1/‖weight‖, and comparing them across G then compares the initialisation. "fan_out_per_group" counts the
+    outputs that an input feeds: fan = (C_out/G)·kh·kw.
+
+    Parameters
+    ----------
+    shape : (C_out, C_in/groups, kh, kw)
+    init : "fan_out" or "fan_out_per_group"
+    groups : int
+        G, which only "fan_out_per_group" looks at.
+    rng : None, int or numpy.random.Generator
+        Handed to ``numpy.random.default_rng``.
+    dtype : str
+        The values are drawn in float64 and rounded.
+
+    Returns
+    -------
+    array of `shape`
+
+    Raises
+    ------
+    ValueError
+        There is no such `init`.
+
+    References
+    ----------
+    He et al. 2015, arXiv:1502.01852, equation 14.
+
+    >>> weight = kaiming_normal((128, 4, 3, 3), init="fan_out_per_group", groups=32, rng=0, dtype="float64")
+    >>> bool(abs(weight.std() / (2 / (128 / 32 * 9)) ** 0.5 - 1) < 0.03)
+    True
+    """
+    fans = {"fan_out": 1, "fan_out_per_group": groups}
+    if init not in fans:
+        raise InvalidValueError(f"init must be one of {', '.join(fans)}, but is {init!r}")
+    fan = shape[0] // fans[init] * math.prod(shape[2:])
+    values = generator(rng).standard_normal(tuple(shape))
+    values *= math.sqrt(2 / fan) if fan else 0.0
+    return from_numpy(values, dtype)

@@ -1,0 +1,148 @@
+"""Stochastic gradient descent, as PyTorch defines it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..backend import array_module, to_numpy
+from ..errors import InvalidTypeError, InvalidValueError, StateDictError
+from .module import Parameter
+
+Array = Any
+_SETTINGS = ("lr", "momentum", "dampening", "weight_decay", "nesterov")
+
+
+class SGD:
+    """Stochastic gradient descent with momentum, Nesterov's momentum and weight decay.
+
+    For each parameter p with gradient g and momentum buffer b (which starts as the first g)::
+
+        g = g + weight_decay·p
+        b = momentum·b + (1 − dampening)·g
+        g = g + momentum·b  if nesterov else  b
+        p = p − lr·g
+
+    (Sutskever, Martens, Dahl and Hinton, "On the importance of initialization and momentum in deep learning",
+    2013; lr stands outside the momentum, as in PyTorch.) Gradients are left as they are; a parameter without
+    one is passed over. The settings are attributes and may be changed between steps.
+
+    Parameters
+    ----------
+    params : iterable of Parameter
+        ``model.parameters()``.
+    lr, momentum, dampening, weight_decay : float
+    nesterov : bool
+        Needs a momentum and no dampening.
+
+    Raises
+    ------
+    ValueError
+        No parameters, the same parameter twice, a negative setting, Nesterov without momentum.
+    TypeError
+        `params` holds something else than Parameters.
+
+    >>> import numpy as np
+    >>> from npresnext import nn
+    >>> p = nn.Parameter(np.array([1.0]))
+    >>> optimizer = SGD([p], lr=0.1, momentum=0.9)
+    >>> for _ in range(2):
+    ...     p.grad = 2 * p.data                  # the gradient of p²
+    ...     optimizer.step()
+    >>> p.data                                   # 1 − 0.1·2 = 0.8, then 0.8 − 0.1·(0.9·2 + 1.6)
+    array([0.46])
+    """
+
+    def __init__(
+        self, params: Iterable[Parameter], lr: float = 1e-3, momentum: float = 0.0, dampening: float = 0.0,
+        weight_decay: float = 0.0, nesterov: bool = False,
+    ) -> None:
+        self.params = list(params)
+        for index, parameter in enumerate(self.params):
+            if not isinstance(parameter, Parameter):
+                raise InvalidTypeError(
+                    f"params[{index}] is of type {type(parameter).__name__}: expected Parameters, as model.parameters()"
+                )
+        if not self.params:
+            raise InvalidValueError("params is empty: there is nothing to optimise")
+        if len({id(parameter) for parameter in self.params}) < len(self.params):
+            raise InvalidValueError("params holds the same Parameter more than once: it would take every step twice")
+        for name, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
+            if not value >= 0:
+                raise InvalidValueError(f"{name} must be at least 0, but is {value}")
+        if nesterov and (momentum == 0 or dampening != 0):
+            raise InvalidValueError(
+                f"nesterov needs a momentum above 0 and dampening 0, but momentum is {momentum} and "
+                f"dampening is {dampening}"
+            )
+        self.lr, self.momentum, self.dampening = lr, momentum, dampening
+        self.weight_decay, self.nesterov = weight_decay, nesterov
+        self._buffers: list[Array | None] = [None] * len(self.params)
+
+    def step(self) -> None:
+        """Move every parameter one step down its gradient, in place."""
+        for index, parameter in enumerate(self.params):
+            if parameter.grad is not None:
+                update = self._update(index, parameter)
+                update *= self.lr
+                parameter.data -= update
+
+    def zero_grad(self) -> None:
+        """Set every gradient to None."""
+        for parameter in self.params:
+            parameter.grad = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the settings and, as "momentum_buffers", the arrays themselves (None before the first step)."""
+        return {**{name: getattr(self, name) for name in _SETTINGS}, "momentum_buffers": list(self._buffers)}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over settings and momentum buffers (copied, in the parameters' backend and dtype).
+
+        Raises
+        ------
+        ValueError
+            A key is missing or unexpected, or the buffers do not fit the parameters; nothing has been loaded.
+        """
+        expected = {*_SETTINGS, "momentum_buffers"}
+        if set(state_dict) != expected:
+            raise StateDictError(
+                f"the state does not fit SGD: missing {sorted(expected - set(state_dict))}, "
+                f"unexpected {sorted(set(state_dict) - expected)}"
+            )
+        given = state_dict["momentum_buffers"]
+        if len(given) != len(self.params):
+            raise StateDictError(f"the state has {len(given)} momentum_buffers for {len(self.params)} parameters")
+        buffers = []
+        for index, (parameter, buffer) in enumerate(zip(self.params, given)):
+            if buffer is not None:
+                xp = array_module(data=parameter.data)
+                buffer = xp.asarray(to_numpy(buffer).copy(), dtype=parameter.data.dtype)
+                if tuple(buffer.shape) != parameter.shape:
+                    raise StateDictError(
+                        f"momentum_buffers[{index}] has shape {tuple(buffer.shape)}, expected {parameter.shape}"
+                    )
+            buffers.append(buffer)
+        self._buffers = buffers
+        for name in _SETTINGS:
+            setattr(self, name, state_dict[name])
+
+    def __repr__(self) -> str:
+        return f"SGD({', '.join(f'{name}={getattr(self, name)}' for name in _SETTINGS)})"
+
+    def _update(self, index: int, parameter: Parameter) -> Array:
+        """Advance the momentum buffer and return the direction of the step as an array of its own."""
+        direction = parameter.data * self.weight_decay
+        direction += parameter.grad
+        if not self.momentum:
+            return direction
+        buffer = self._buffers[index]
+        if buffer is None:
+            buffer = self._buffers[index] = direction * 1
+        else:
+            buffer *= self.momentum
+            buffer += direction if self.dampening == 0 else (1 - self.dampening) * direction
+        if self.nesterov:
+            direction += self.momentum * buffer
+            return direction
+        return buffer * 1
