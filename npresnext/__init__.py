@@ -51,7 +51,7 @@ _LAZY = {
     "io": "",
     "models": "",
     "nn": "",
-    "no_grad": "nn.module",
+    "no_grad": "nn",
     "testing": "",
 }
 

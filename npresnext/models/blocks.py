@@ -7,9 +7,8 @@ from typing import Any
 from ..errors import InvalidValueError
 from ..functional.residual import add, add_backward
 from ..geometry import as_int
+from ..nn import BatchNorm2d, Conv2d, Module, ReLU, Sequential
 from ..nn.init import generator
-from ..nn.layers import BatchNorm2d, Conv2d, ReLU
-from ..nn.module import Module, Sequential
 
 Array = Any
 

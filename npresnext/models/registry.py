@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from ..errors import InvalidValueError
-from ..nn.module import Module
+from ..nn import Module
 
 Builder = TypeVar("Builder", bound=Callable[..., Module])
 _builders: dict[str, Callable[..., Module]] = {}

@@ -7,9 +7,8 @@ from typing import Any
 
 from ..errors import InvalidValueError
 from ..geometry import as_int
+from ..nn import BatchNorm2d, Conv2d, GlobalAvgPool2d, Linear, MaxPool2d, Module, Parameter, ReLU, Sequential
 from ..nn.init import full, generator, kaiming_normal
-from ..nn.layers import BatchNorm2d, Conv2d, GlobalAvgPool2d, Linear, MaxPool2d, ReLU
-from ..nn.module import Module, Parameter, Sequential
 from .blocks import BasicBlock, Bottleneck, projection
 
 Array = Any

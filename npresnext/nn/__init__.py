@@ -1,18 +1,12 @@
 """Layers, networks and SGD with PyTorch's names, every backward written out."""
 
-from .layers import (
-    AvgPool2d,
-    BatchNorm2d,
-    Conv2d,
-    CrossEntropyLoss,
-    Flatten,
-    GlobalAvgPool2d,
-    Linear,
-    MaxPool2d,
-    ReLU,
-)
-from .module import Module, Parameter, Sequential, no_grad
+from .container import Sequential
+from .layers import BatchNorm2d, Conv2d, Linear
+from .loss import CrossEntropyLoss
+from .module import Module, no_grad
 from .optim import SGD
+from .parameter import Parameter
+from .stateless import AvgPool2d, Flatten, GlobalAvgPool2d, MaxPool2d, ReLU
 
 __all__ = [
     "SGD",

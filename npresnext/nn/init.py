@@ -28,7 +28,7 @@ def as_dtype(dtype: Any, xp: Any) -> Any:
     >>> as_dtype("float32", np), as_dtype(np.float64, np)
     (<class 'numpy.float32'>, <class 'numpy.float64'>)
     """
-    name = dtype if isinstance(dtype, str) else getattr(dtype, "__name__", str(dtype))
+    name = dtype if isinstance(dtype, str) else getattr(dtype, "__name__", str(dtype)).rpartition(".")[2]
     if name not in DTYPES:
         raise InvalidTypeError(f"dtype must be one of {', '.join(DTYPES)}, but is {dtype!r}")
     if name == "bfloat16":

@@ -1,25 +1,14 @@
-"""The layers: each holds its arrays, calls the function of ``functional``, and keeps what its backward needs."""
+"""The layers that learn: each holds its arrays, calls its function, and keeps what its backward needs."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from ..backend import array_module
-from ..errors import InvalidValueError, ShapeError
-from ..functional.activation import relu, relu_backward
+from ..errors import ShapeError
 from ..functional.batchnorm import batch_norm, batch_norm_backward, running_statistics
 from ..functional.conv import conv2d, conv2d_backward
 from ..functional.linear import linear, linear_backward
-from ..functional.loss import cross_entropy, cross_entropy_backward
-from ..functional.pool import (
-    avg_pool2d,
-    avg_pool2d_backward,
-    global_avg_pool2d,
-    global_avg_pool2d_backward,
-    max_pool2d,
-    max_pool2d_backward,
-)
 from ..geometry import as_int, as_padding, as_pair, check_groups
 from . import init
 from .module import Module, Parameter
@@ -198,163 +187,6 @@ class BatchNorm2d(Module):
         )
 
 
-class ReLU(Module):
-    """Rectifier: max(x, 0). It keeps its output, which the next layer keeps as its input anyway.
-
-    >>> import numpy as np
-    >>> layer = ReLU()
-    >>> layer(np.array([-1.0, 0.0, 2.0])), layer.backward(np.array([5.0, 5.0, 5.0]))
-    (array([0., 0., 2.]), array([0., 0., 5.]))
-    """
-
-    def forward(self, x: Array) -> Array:
-        """Set what is negative to zero."""
-        y = relu(x)
-        self.keep(y)
-        return y
-
-    def backward(self, grad_output: Array) -> Array:
-        """Return the gradient of the input: grad_output where the output is positive, else 0."""
-        (y,) = self.kept()
-        return relu_backward(grad_output, y)
-
-
-class MaxPool2d(Module):
-    """Maximum over windows of (N, C, H, W); the first of equal maxima takes the gradient.
-
-    Parameters
-    ----------
-    kernel_size : int or pair
-    stride : int or pair, optional
-        As `kernel_size` if None.
-    padding, dilation : int or pair
-    ceil_mode : bool
-        Whether a window that starts inside may end outside.
-
-    >>> MaxPool2d(3, stride=2, padding=1)
-    MaxPool2d(kernel_size=3, stride=2, padding=1, dilation=1, ceil_mode=False)
-    """
-
-    def __init__(
-        self, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
-    ) -> None:
-        self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
-        self.padding, self.dilation, self.ceil_mode = padding, dilation, ceil_mode
-
-    def forward(self, x: Array) -> Array:
-        """Take the maximum of each window."""
-        y = max_pool2d(x, self.kernel_size, **self._window)
-        self.keep(x, y)
-        return y
-
-    def backward(self, grad_output: Array) -> Array:
-        """Return the gradient of the input."""
-        x, y = self.kept()
-        return max_pool2d_backward(grad_output, x, y, self.kernel_size, **self._window)
-
-    @property
-    def _window(self) -> dict[str, Any]:
-        names = ("stride", "padding", "dilation", "ceil_mode")
-        return {name: getattr(self, name) for name in names}
-
-    def extra_repr(self) -> str:
-        """Return the constructor's arguments as PyTorch prints them."""
-        return ", ".join(f"{name}={value}" for name, value in {"kernel_size": self.kernel_size, **self._window}.items())
-
-
-class AvgPool2d(Module):
-    """Average over windows of (N, C, H, W).
-
-    Parameters
-    ----------
-    kernel_size : int or pair
-    stride : int or pair, optional
-        As `kernel_size` if None.
-    padding : int or pair
-    ceil_mode : bool
-        Whether a window that starts inside may end outside.
-    count_include_pad : bool
-        Whether padding counts in the average.
-
-    >>> AvgPool2d(2)
-    AvgPool2d(kernel_size=2, stride=2, padding=0)
-    """
-
-    def __init__(
-        self, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
-        count_include_pad: bool = True,
-    ) -> None:
-        self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
-        self.padding, self.ceil_mode, self.count_include_pad = padding, ceil_mode, count_include_pad
-
-    def forward(self, x: Array) -> Array:
-        """Take the average of each window."""
-        y = avg_pool2d(x, self.kernel_size, **self._window)
-        self.keep(x.shape)
-        return y
-
-    def backward(self, grad_output: Array) -> Array:
-        """Return the gradient of the input."""
-        (x_shape,) = self.kept()
-        return avg_pool2d_backward(grad_output, x_shape, self.kernel_size, **self._window)
-
-    @property
-    def _window(self) -> dict[str, Any]:
-        names = ("stride", "padding", "ceil_mode", "count_include_pad")
-        return {name: getattr(self, name) for name in names}
-
-    def extra_repr(self) -> str:
-        """Return the constructor's arguments as PyTorch prints them."""
-        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
-
-
-class GlobalAvgPool2d(Module):
-    """Average over all positions: (N, C, H, W) to (N, C, 1, 1), which PyTorch calls ``AdaptiveAvgPool2d(1)``."""
-
-    def forward(self, x: Array) -> Array:
-        """Take the average of each channel of each image."""
-        y = global_avg_pool2d(x)
-        self.keep(x.shape)
-        return y
-
-    def backward(self, grad_output: Array) -> Array:
-        """Return the gradient of the input."""
-        (x_shape,) = self.kept()
-        return global_avg_pool2d_backward(grad_output, x_shape)
-
-
-class Flatten(Module):
-    """Join the axes from `start_dim` to `end_dim` into one.
-
-    >>> import numpy as np
-    >>> Flatten()(np.zeros((8, 3, 4, 5))).shape
-    (8, 60)
-    """
-
-    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
-        self.start_dim, self.end_dim = as_int(start_dim, "start_dim"), as_int(end_dim, "end_dim")
-
-    def forward(self, x: Array) -> Array:
-        """Reshape x."""
-        xp, axes = array_module(x=x), len(x.shape)
-        if not (-axes <= self.start_dim < axes and -axes <= self.end_dim < axes):
-            raise ShapeError(f"x has shape {tuple(x.shape)}: {self!r} joins axes that it does not have")
-        first, last = self.start_dim % axes, self.end_dim % axes
-        if first > last:
-            raise ShapeError(f"start_dim={self.start_dim} comes after end_dim={self.end_dim} in shape {tuple(x.shape)}")
-        self.keep(x.shape)
-        return xp.reshape(x, (*x.shape[:first], math.prod(x.shape[first : last + 1]), *x.shape[last + 1 :]))
-
-    def backward(self, grad_output: Array) -> Array:
-        """Reshape back."""
-        (x_shape,) = self.kept()
-        return array_module(grad_output=grad_output).reshape(grad_output, x_shape)
-
-    def extra_repr(self) -> str:
-        """Return the constructor's arguments as PyTorch prints them."""
-        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
-
-
 class Linear(Module):
     """Fully connected: (..., in_features) to (..., out_features), y = x·weightᵀ + bias.
 
@@ -401,54 +233,6 @@ class Linear(Module):
     def extra_repr(self) -> str:
         """Return the constructor's arguments as PyTorch prints them."""
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
-
-
-class CrossEntropyLoss(Module):
-    """Softmax and cross-entropy of logits (N, C) against class indices (N,).
-
-    Parameters
-    ----------
-    weight : array (C,), optional
-        Weight of each class.
-    ignore_index : int
-        A target that counts for nothing.
-    reduction : "mean", "sum" or "none"
-    label_smoothing : float
-        What share of the target is spread over all classes, in [0, 1].
-
-    >>> import numpy as np
-    >>> criterion = CrossEntropyLoss()
-    >>> loss = criterion(np.zeros((1, 4)), np.array([2]))           # −log(1/4)
-    >>> round(float(loss), 4), criterion.backward()
-    (1.3863, array([[ 0.25,  0.25, -0.75,  0.25]]))
-    """
-
-    buffer_names = ("weight",)
-
-    def __init__(
-        self, weight: Array | None = None, ignore_index: int = -100, reduction: str = "mean",
-        label_smoothing: float = 0.0,
-    ) -> None:
-        if reduction not in ("mean", "sum", "none"):
-            raise InvalidValueError(f"reduction must be one of mean, sum, none, but is {reduction!r}")
-        self.weight, self.ignore_index = weight, ignore_index
-        self.reduction, self.label_smoothing = reduction, label_smoothing
-
-    def forward(self, logits: Array, target: Array) -> Array:
-        """Return the loss, an array of the logits' library: on a GPU nothing waits for it."""
-        loss = cross_entropy(logits, target, **self._options)
-        self.keep(logits, target)
-        return loss
-
-    def backward(self, grad_output: Array | None = None) -> Array:
-        """Return the gradient of the logits; `grad_output` None stands for 1."""
-        logits, target = self.kept()
-        return cross_entropy_backward(grad_output, logits, target, **self._options)
-
-    @property
-    def _options(self) -> dict[str, Any]:
-        names = ("weight", "ignore_index", "reduction", "label_smoothing")
-        return {name: getattr(self, name) for name in names}
 
 
 def _data(parameter: Parameter | None) -> Array | None:

@@ -1,4 +1,4 @@
-"""Parameter, Module, Sequential: what a network is made of, without any mathematics.
+"""Module: what a network is made of, without any mathematics.
 
 The protocol has two calls. ``module(x)`` runs forward and keeps what the backward pass will need;
 ``module.backward(grad_output)`` consumes it, adds the gradient of every parameter to ``Parameter.grad``
@@ -13,11 +13,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
-from ..backend import array_module, get_array_module, to_numpy, use_backend
-from ..errors import BackwardError, InvalidTypeError, ModuleError, StateDictError
-from .init import as_dtype
+from ..errors import BackwardError, ModuleError
+from . import state
+from .parameter import Parameter
 
 Array = Any
 Self = TypeVar("Self", bound="Module")
@@ -45,30 +45,6 @@ outside no_grad(); each forward pass serves one backward pass
         yield
     finally:
         _keeping.reset(token)
-
-
-class Parameter:
-    """An array that learns: ``data``, and ``grad``, which is None until a backward pass adds to it."""
-
-    def __init__(self, data: Array) -> None:
-        array_module(data=data)
-        self.data = data
-        self.grad: Array | None = None
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of ``data``."""
-        return tuple(self.data.shape)
-
-    def add_grad(self, grad: Array) -> None:
-        """Add to ``grad``; the first array is taken as it is, not copied."""
-        if self.grad is None:
-            self.grad = grad
-        else:
-            self.grad += grad
-
-    def __repr__(self) -> str:
-        return f"Parameter(shape={self.shape}, dtype={self.data.dtype})"
 
 
 class Module:
@@ -131,7 +107,10 @@ class Module:
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, (Module, Parameter)):
-            self._refuse_second_place(name, value)
+            placed = {id(part): path for path, part in self._parts() if path.partition(".")[0] != name}
+            for path, part in value._parts(name) if isinstance(value, Module) else [(name, value)]:
+                if id(part) in placed:
+                    raise self._second_place(path, part, placed[id(part)])
         super().__setattr__(name, value)
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
@@ -142,11 +121,9 @@ class Module:
         """Yield the modules that are attributes of this one."""
         return (child for _, child in self.named_children())
 
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """Yield this module and all below it, with dotted names."""
-        yield prefix, self
-        for name, child in self.named_children():
-            yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
+    def named_modules(self) -> Iterator[tuple[str, Module]]:
+        """Yield this module (named "") and all below it, with dotted names."""
+        return ((path, part) for path, part in self._distinct_parts() if isinstance(part, Module))
 
     def modules(self) -> Iterator[Module]:
         """Yield this module and all below it."""
@@ -154,9 +131,7 @@ class Module:
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Yield every parameter with its dotted name."""
-        for path, owner, name in self._places():
-            if isinstance(value := getattr(owner, name), Parameter):
-                yield path, value
+        return ((path, part) for path, part in self._distinct_parts() if isinstance(part, Parameter))
 
     def parameters(self) -> Iterator[Parameter]:
         """Yield every parameter."""
@@ -164,13 +139,37 @@ class Module:
 
     def named_buffers(self) -> Iterator[tuple[str, Array]]:
         """Yield every array that belongs to the state and does not learn, with its dotted name."""
-        for path, owner, name in self._places():
-            if not isinstance(value := getattr(owner, name), Parameter):
-                yield path, value
+        return ((path, place.array) for path, place in state.places(self).items() if place.parameter is None)
 
     def buffers(self) -> Iterator[Array]:
         """Yield every array that belongs to the state and does not learn."""
         return (buffer for _, buffer in self.named_buffers())
+
+    def _parts(self, path: str = "") -> Iterator[tuple[str, Module | Parameter]]:
+        """Yield this module, its parameters, and the parts of its children, with dotted names."""
+        yield path, self
+        prefix = f"{path}." if path else ""
+        for name, value in vars(self).items():
+            if isinstance(value, Parameter):
+                yield prefix + name, value
+        for name, child in self.named_children():
+            yield from child._parts(prefix + name)
+
+    def _distinct_parts(self) -> Iterator[tuple[str, Module | Parameter]]:
+        """Yield the parts, or raise where one has two places: an assignment deep down sees only what is below it."""
+        placed: dict[int, str] = {}
+        for path, part in self._parts():
+            if id(part) in placed:
+                raise self._second_place(path, part, placed[id(part)])
+            placed[id(part)] = path
+            yield path, part
+
+    def _second_place(self, path: str, part: Module | Parameter, first: str) -> ModuleError:
+        return ModuleError(
+            f"{path} would give {type(part).__name__} a second place in {type(self).__name__}: it is "
+            f"{first or 'the module itself'} already, and holds what one backward pass needs; "
+            "make a new one for each place"
+        )
 
     # Modes
 
@@ -193,9 +192,9 @@ class Module:
 
     def state_dict(self) -> dict[str, Array]:
         """Return name -> array of all parameters and buffers, in order: the arrays themselves, not copies."""
-        return {path: _array_of(getattr(owner, name)) for path, owner, name in self._places()}
+        return {path: place.array for path, place in state.places(self).items()}
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> state.IncompatibleKeys:
         """Take over the arrays of `state_dict`, keeping this module's dtype and backend.
 
         Parameters
@@ -216,29 +215,7 @@ class Module:
             Keys are missing or unexpected (if `strict`) or have another shape. The message lists all of them,
             and nothing has been loaded.
         """
-        places = {path: (owner, name) for path, owner, name in self._places()}
-        missing = [path for path in places if path not in state_dict]
-        unexpected = [path for path in state_dict if path not in places]
-        faults = [f"missing {path}" for path in missing] if strict else []
-        faults += [f"unexpected {path}" for path in unexpected] if strict else []
-        loaded = {}
-        for path, (owner, name) in places.items():
-            if path not in state_dict:
-                continue
-            mine, given = _array_of(getattr(owner, name)), state_dict[path]
-            shape = tuple(given.shape) if hasattr(given, "shape") else to_numpy(given).shape
-            if shape != tuple(mine.shape):
-                faults.append(f"{path} has shape {shape}, expected {tuple(mine.shape)}")
-            else:
-                loaded[path] = given
-        if faults:
-            raise StateDictError(f"the state does not fit {type(self).__name__}: {'; '.join(faults)}")
-        converted = {
-            path: _copied_like(_array_of(getattr(*places[path])), given, path) for path, given in loaded.items()
-        }
-        for path, array in converted.items():
-            _put(*places[path], array)
-        return IncompatibleKeys(missing, unexpected)
+        return state.load(self, state_dict, strict)
 
     def to(self: Self, backend: str | None = None, dtype: Any = None) -> Self:
         """Move parameters, gradients and buffers to a backend, a floating dtype, or both; returns the module.
@@ -249,14 +226,9 @@ class Module:
         >>> nn.Linear(3, 2).to(dtype="float64").weight
         Parameter(shape=(2, 3), dtype=float64)
         """
-        with use_backend(backend) if backend is not None else contextlib.nullcontext():
-            for module in self.modules():
-                module._kept = None
-            for _, owner, name in list(self._places()):
-                value = getattr(owner, name)
-                if isinstance(value, Parameter) and value.grad is not None:
-                    value.grad = _moved(value.grad, backend, dtype)
-                _put(owner, name, _moved(_array_of(value), backend, dtype))
+        for module in self.modules():
+            module._kept = None
+        state.move(self, backend, dtype)
         return self
 
     # Representation
@@ -272,114 +244,3 @@ class Module:
             return f"{type(self).__name__}({extra})"
         lines = [extra, *children] if extra else children
         return "\n  ".join([f"{type(self).__name__}(", *lines]) + "\n)"
-
-    def _places(self) -> Iterator[tuple[str, Module, str]]:
-        """Yield (dotted name, owner, attribute) of all state, in the order of PyTorch's states."""
-        for prefix, module in self.named_modules():
-            names = [name for name, value in vars(module).items() if isinstance(value, Parameter)]
-            names += [name for name in module.buffer_names if getattr(module, name, None) is not None]
-            for name in names:
-                yield (f"{prefix}.{name}" if prefix else name), module, name
-
-    def _refuse_second_place(self, name: str, new: Module | Parameter) -> None:
-        """Raise if `new`, or a part of it, already has a place in this tree other than `name`."""
-        placed: dict[int, str] = {id(self): "the module itself"}
-        for path, part in [*self.named_modules(), *self.named_parameters()]:
-            if path and path.partition(".")[0] != name:
-                placed[id(part)] = path
-        arriving: list[Any] = [*new.modules(), *new.parameters()] if isinstance(new, Module) else [new]
-        for part in arriving:
-            if id(part) in placed:
-                raise ModuleError(
-                    f"{name} would give {type(part).__name__} a second place in {type(self).__name__}: it is "
-                    f"{placed[id(part)]} already, and keeps what one backward pass needs; make a new one for each place"
-                )
-
-
-class IncompatibleKeys(NamedTuple):
-    """What ``load_state_dict`` did not find, and what it found no place for."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
-
-
-class Sequential(Module):
-    """Modules in a row, each fed with the output of the one before.
-
-    Parameters
-    ----------
-    *modules : Module
-        Named "0", "1", ...; or one mapping of names to modules.
-
-    >>> from npresnext import nn
-    >>> nn.Sequential(nn.Linear(2, 3), nn.ReLU())
-    Sequential(
-      (0): Linear(in_features=2, out_features=3, bias=True)
-      (1): ReLU()
-    )
-    """
-
-    def __init__(self, *modules: Any) -> None:
-        if len(modules) == 1 and isinstance(modules[0], Mapping):
-            named = dict(modules[0])
-        else:
-            named = {str(index): module for index, module in enumerate(modules)}
-        for name, module in named.items():
-            if not isinstance(module, Module):
-                raise InvalidTypeError(f"Sequential takes modules, but {name} is of type {type(module).__name__}")
-            setattr(self, name, module)
-
-    def forward(self, x: Array) -> Array:
-        """Run the modules from first to last."""
-        for module in self:
-            x = module(x)
-        return x
-
-    def backward(self, grad_output: Array) -> Array:
-        """Run the backward passes from last to first."""
-        for module in reversed(list(self)):
-            grad_output = module.backward(grad_output)
-        return grad_output
-
-    def __iter__(self) -> Iterator[Module]:
-        return self.children()
-
-    def __len__(self) -> int:
-        return len(list(self.children()))
-
-    def __getitem__(self, index: int | slice) -> Module:
-        if isinstance(index, slice):
-            return Sequential(dict(list(self.named_children())[index]))
-        return list(self.children())[index]
-
-
-def _array_of(value: Any) -> Array:
-    return value.data if isinstance(value, Parameter) else value
-
-
-def _put(owner: Module, name: str, array: Array) -> None:
-    """Give a parameter or buffer another array."""
-    value = getattr(owner, name)
-    if isinstance(value, Parameter):
-        value.data = array
-    else:
-        setattr(owner, name, array)
-
-
-def _copied_like(mine: Array, given: Any, path: str) -> Array:
-    """Return a copy of `given` in the library and dtype of `mine`."""
-    xp = array_module(**{path: mine})
-    if type(given) is not type(mine):
-        given = xp.asarray(to_numpy(given))
-    return xp.astype(given, mine.dtype, copy=True)
-
-
-def _moved(array: Array, backend: str | None, dtype: Any) -> Array:
-    """Return `array` in the current backend if one is named, and in `dtype` if it is floating."""
-    xp = array_module(array=array)
-    if backend is not None and xp is not get_array_module():
-        xp = get_array_module()
-        array = xp.asarray(to_numpy(array))
-    if dtype is not None and str(array.dtype) != "int64":
-        array = xp.astype(array, as_dtype(dtype, xp), copy=False)
-    return array

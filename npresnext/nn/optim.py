@@ -7,7 +7,8 @@ from typing import Any
 
 from ..backend import array_module, to_numpy
 from ..errors import InvalidTypeError, InvalidValueError, StateDictError
-from .module import Parameter
+from .module import Module
+from .parameter import Parameter
 
 Array = Any
 _SETTINGS = ("lr", "momentum", "dampening", "weight_decay", "nesterov")
@@ -57,6 +58,9 @@ class SGD:
         self, params: Iterable[Parameter], lr: float = 1e-3, momentum: float = 0.0, dampening: float = 0.0,
         weight_decay: float = 0.0, nesterov: bool = False,
     ) -> None:
+        if isinstance(params, Module):
+            kind = type(params).__name__
+            raise InvalidTypeError(f"params must be Parameters, as model.parameters(), but is a {kind}")
         self.params = list(params)
         for index, parameter in enumerate(self.params):
             if not isinstance(parameter, Parameter):
@@ -83,9 +87,7 @@ class SGD:
         """Move every parameter one step down its gradient, in place."""
         for index, parameter in enumerate(self.params):
             if parameter.grad is not None:
-                update = self._update(index, parameter)
-                update *= self.lr
-                parameter.data -= update
+                parameter.data -= self.lr * self._direction(index, parameter.data, parameter.grad)
 
     def zero_grad(self) -> None:
         """Set every gradient to None."""
@@ -130,19 +132,23 @@ class SGD:
     def __repr__(self) -> str:
         return f"SGD({', '.join(f'{name}={getattr(self, name)}' for name in _SETTINGS)})"
 
-    def _update(self, index: int, parameter: Parameter) -> Array:
-        """Advance the momentum buffer and return the direction of the step as an array of its own."""
-        direction = parameter.data * self.weight_decay
-        direction += parameter.grad
+    def _direction(self, index: int, data: Array, grad: Array) -> Array:
+        """Advance the momentum buffer and return the direction of the step; the gradient itself stays raw."""
+        direction = grad
+        if self.weight_decay:
+            direction = self.weight_decay * data
+            direction += grad
         if not self.momentum:
             return direction
         buffer = self._buffers[index]
         if buffer is None:
-            buffer = self._buffers[index] = direction * 1
+            buffer = direction * 1.0  # a copy
         else:
             buffer *= self.momentum
             buffer += direction if self.dampening == 0 else (1 - self.dampening) * direction
-        if self.nesterov:
-            direction += self.momentum * buffer
-            return direction
-        return buffer * 1
+        self._buffers[index] = buffer
+        if not self.nesterov:
+            return buffer
+        ahead = self.momentum * buffer
+        ahead += direction
+        return ahead

@@ -1,0 +1,61 @@
+"""Sequential: modules in a row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..errors import InvalidTypeError
+from .module import Module
+
+Array = Any
+
+
+class Sequential(Module):
+    """Modules in a row, each fed with the output of the one before.
+
+    Parameters
+    ----------
+    *modules : Module
+        Named "0", "1", ...; or one mapping of names to modules.
+
+    >>> from npresnext import nn
+    >>> nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+    Sequential(
+      (0): Linear(in_features=2, out_features=3, bias=True)
+      (1): ReLU()
+    )
+    """
+
+    def __init__(self, *modules: Any) -> None:
+        if len(modules) == 1 and isinstance(modules[0], Mapping):
+            named = dict(modules[0])
+        else:
+            named = {str(index): module for index, module in enumerate(modules)}
+        for name, module in named.items():
+            if not isinstance(module, Module):
+                raise InvalidTypeError(f"Sequential takes modules, but {name} is of type {type(module).__name__}")
+            setattr(self, name, module)
+
+    def forward(self, x: Array) -> Array:
+        """Run the modules from first to last."""
+        for module in self:
+            x = module(x)
+        return x
+
+    def backward(self, grad_output: Array) -> Array:
+        """Run the backward passes from last to first."""
+        for module in reversed(list(self)):
+            grad_output = module.backward(grad_output)
+        return grad_output
+
+    def __iter__(self) -> Iterator[Module]:
+        return self.children()
+
+    def __len__(self) -> int:
+        return len(list(self.children()))
+
+    def __getitem__(self, index: int | slice) -> Module:
+        if isinstance(index, slice):
+            return Sequential(dict(list(self.named_children())[index]))
+        return list(self.children())[index]

@@ -1,0 +1,59 @@
+"""The loss: softmax and cross-entropy in one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import InvalidValueError
+from ..functional.loss import cross_entropy, cross_entropy_backward
+from .module import Module
+
+Array = Any
+
+
+class CrossEntropyLoss(Module):
+    """Softmax and cross-entropy of logits (N, C) against class indices (N,).
+
+    Parameters
+    ----------
+    weight : array (C,), optional
+        Weight of each class.
+    ignore_index : int
+        A target that counts for nothing.
+    reduction : "mean", "sum" or "none"
+    label_smoothing : float
+        What share of the target is spread over all classes, in [0, 1].
+
+    >>> import numpy as np
+    >>> criterion = CrossEntropyLoss()
+    >>> loss = criterion(np.zeros((1, 4)), np.array([2]))           # −log(1/4)
+    >>> round(float(loss), 4), criterion.backward()
+    (1.3863, array([[ 0.25,  0.25, -0.75,  0.25]]))
+    """
+
+    buffer_names = ("weight",)
+
+    def __init__(
+        self, weight: Array | None = None, ignore_index: int = -100, reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ) -> None:
+        if reduction not in ("mean", "sum", "none"):
+            raise InvalidValueError(f"reduction must be one of mean, sum, none, but is {reduction!r}")
+        self.weight, self.ignore_index = weight, ignore_index
+        self.reduction, self.label_smoothing = reduction, label_smoothing
+
+    def forward(self, logits: Array, target: Array) -> Array:
+        """Return the loss, an array of the logits' library: on a GPU nothing waits for it."""
+        loss = cross_entropy(logits, target, **self._options)
+        self.keep(logits, target)
+        return loss
+
+    def backward(self, grad_output: Array | None = None) -> Array:
+        """Return the gradient of the logits; `grad_output` None stands for 1."""
+        logits, target = self.kept()
+        return cross_entropy_backward(grad_output, logits, target, **self._options)
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        names = ("weight", "ignore_index", "reduction", "label_smoothing")
+        return {name: getattr(self, name) for name in names}

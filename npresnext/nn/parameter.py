@@ -1,0 +1,33 @@
+"""Parameter: what a module learns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backend import array_module
+
+Array = Any
+
+
+class Parameter:
+    """An array that learns: ``data``, and ``grad``, which is None until a backward pass adds to it."""
+
+    def __init__(self, data: Array) -> None:
+        array_module(data=data)
+        self.data = data
+        self.grad: Array | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of ``data``."""
+        return tuple(self.data.shape)
+
+    def add_grad(self, grad: Array) -> None:
+        """Add to ``grad``; the first array is taken as it is, not copied."""
+        if self.grad is None:
+            self.grad = grad
+        else:
+            self.grad += grad
+
+    def __repr__(self) -> str:
+        return f"Parameter(shape={self.shape}, dtype={self.data.dtype})"
