@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import InvalidValueError
-from ..functional.residual import add, add_backward
+from ..functional import add, add_backward
 from ..geometry import as_int
 from ..nn import BatchNorm2d, Conv2d, Module, ReLU, Sequential
 from ..nn.init import generator

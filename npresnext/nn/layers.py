@@ -6,9 +6,15 @@ import math
 from typing import Any
 
 from ..errors import ShapeError
-from ..functional.batchnorm import batch_norm, batch_norm_backward, running_statistics
-from ..functional.conv import conv2d, conv2d_backward
-from ..functional.linear import linear, linear_backward
+from ..functional import (
+    batch_norm,
+    batch_norm_backward,
+    conv2d,
+    conv2d_backward,
+    linear,
+    linear_backward,
+    running_statistics,
+)
 from ..geometry import as_int, as_padding, as_pair, check_groups
 from . import init
 from .module import Module, Parameter

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import InvalidValueError
-from ..functional.loss import cross_entropy, cross_entropy_backward
+from ..functional import cross_entropy, cross_entropy_backward
 from .module import Module
 
 Array = Any

@@ -7,14 +7,15 @@ from typing import Any
 
 from ..backend import array_module
 from ..errors import ShapeError
-from ..functional.activation import relu, relu_backward
-from ..functional.pool import (
+from ..functional import (
     avg_pool2d,
     avg_pool2d_backward,
     global_avg_pool2d,
     global_avg_pool2d_backward,
     max_pool2d,
     max_pool2d_backward,
+    relu,
+    relu_backward,
 )
 from ..geometry import as_int
 from .module import Module
