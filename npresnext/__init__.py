@@ -44,14 +44,16 @@ __all__ = [
 
 # name -> the module that holds it, loaded at the first touch ("" marks a subpackage)
 _LAZY = {
-    "set_num_threads": "engines.cpu_threads",
-    "set_workspace_limit": "engines.cpu_workspace",
     "analysis": "",
     "data": "",
+    "group_grad_norms": "analysis.gradnorms",
     "io": "",
     "models": "",
     "nn": "",
     "no_grad": "nn",
+    "schedules": "",
+    "set_num_threads": "engines.cpu_threads",
+    "set_workspace_limit": "engines.cpu_workspace",
     "testing": "",
 }
 

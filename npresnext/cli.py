@@ -18,6 +18,8 @@ from .errors import InvalidValueError, NonFiniteLossError, NpresnextError
 
 # name -> npresnext/commands/name.py, with HELP (one line), configure(parser) and run(args) -> exit code.
 COMMANDS = (
+    "train",
+    "gradnorms",
     "cardinality",
     "info",
 )

@@ -9,6 +9,7 @@ _LAZY = {
     "Design": "cardinality",
     "Skeleton": "skeleton",
     "equal_complexity": "cardinality",
+    "group_grad_norms": "gradnorms",
     "network_counts": "cardinality",
     "valid_groups": "cardinality",
 }

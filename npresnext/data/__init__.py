@@ -1,6 +1,19 @@
 """Images with labels: the digits inside the package, IDX files that the user names, batches of them."""
 
+from .batches import Augment, all_batches, normalise, random_crop, training_batches
 from .digits import load_digits
+from .idx import load_fashion_mnist, load_mnist, read_idx
 from .images import ImageSet
 
-__all__ = ["ImageSet", "load_digits"]
+__all__ = [
+    "Augment",
+    "ImageSet",
+    "all_batches",
+    "load_digits",
+    "load_fashion_mnist",
+    "load_mnist",
+    "normalise",
+    "random_crop",
+    "read_idx",
+    "training_batches",
+]

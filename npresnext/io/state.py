@@ -111,12 +111,18 @@ def save(
     TypeError
         A state that is no mapping of arrays by name.
     """
-    path = Path(path)
-    if path.suffix not in WRITERS:
-        raise InvalidValueError(f"{path} has the ending {path.suffix!r}: expected one of {', '.join(WRITERS)}")
+    path = check_ending(path)
     arrays, metadata = _checked(state), check_metadata(metadata)
     with atomic_path(path, overwrite=overwrite) as beside:
         WRITERS[path.suffix](beside, arrays, metadata)
+
+
+def check_ending(path: str | os.PathLike[str]) -> Path:
+    """Raise if the ending of `path` is none that :func:`save` writes."""
+    path = Path(path)
+    if path.suffix not in WRITERS:
+        raise InvalidValueError(f"{path} has the ending {path.suffix!r}: expected one of {', '.join(WRITERS)}")
+    return path
 
 
 def _read(file: IO[bytes]) -> tuple[dict[str, np.ndarray], dict[str, str]]:

@@ -1,0 +1,126 @@
+"""Batches: shuffled, augmented and normalised on the host, then handed to the backend."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..backend import asarray
+from ..errors import InvalidValueError
+from .images import ImageSet
+
+Array = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Augment:
+    """What training images go through at random: a flip, and a crop from a zero-padded image.
+
+    Attributes
+    ----------
+    flip
+        Mirror every second image, on average, from left to right.
+    crop
+        Pad each side by so many black pixels and cut out the old size at a random place; 0 does not.
+
+    Notes
+    -----
+    With ``flip=True, crop=4`` this is the augmentation of ResNeXt, section 5.3, for CIFAR.
+    """
+
+    flip: bool = False
+    crop: int = 0
+
+    def __post_init__(self) -> None:
+        if self.crop < 0:
+            raise InvalidValueError(f"crop={self.crop}: expected a number of pixels, 0 or more")
+
+    def __call__(self, images: np.ndarray, rng: Any) -> np.ndarray:
+        """Return augmented copies of `images` (N, C, H, W)."""
+        rng = np.random.default_rng(rng)
+        if self.flip:
+            mirrored = rng.random(len(images)) < 0.5
+            images = np.where(mirrored[:, None, None, None], images[..., ::-1], images)
+        if self.crop:
+            images = random_crop(images, self.crop, rng)
+        return images
+
+
+def random_crop(images: np.ndarray, padding: int, rng: Any) -> np.ndarray:
+    """Return each of `images` (N, C, H, W) cut out of its zero-padded self, at a place of its own.
+
+    >>> random_crop(np.array([[[[1, 2], [3, 4]]]], np.uint8), 1, rng=0)
+    array([[[[3, 4],
+             [0, 0]]]], dtype=uint8)
+    """
+    rng = np.random.default_rng(rng)
+    count, _, height, width = images.shape
+    padded = np.pad(images, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))  # (N, C, 2p+1, 2p+1, H, W)
+    top, left = rng.integers(0, 2 * padding + 1, size=(2, count))
+    return windows[np.arange(count), :, top, left]  # (N, C, H, W)
+
+
+def normalise(data: ImageSet, images: np.ndarray, dtype: str = "float32") -> Array:
+    """Return bytes (N, C, H, W) of `data` as an array of the backend with mean 0 and deviation 1.
+
+    (pixel / white - mean) / std, in float32 for the 16-bit types.
+    """
+    wide = "float64" if dtype == "float64" else "float32"
+    shade = np.arange(data.white + 1, dtype=wide) / data.white  # every value that a pixel can have
+    table = ((shade - data.mean) / data.std).astype(wide)  # (white + 1,)
+    return asarray(table[images], dtype=dtype)
+
+
+def training_batches(
+    data: ImageSet,
+    batch_size: int,
+    *,
+    seed: int,
+    epoch: int,
+    start: int = 0,
+    augment: Augment | None = None,
+    dtype: str = "float32",
+) -> Iterator[tuple[Array, Array]]:
+    """Yield the shuffled batches of one epoch, from batch `start` on, as images and labels of the backend.
+
+    The order follows from (seed, epoch), and the augmentation of a batch from (seed, epoch, batch): whoever
+    stops after any batch can go on from there, with the same numbers as if nothing had happened. What is left
+    over after the last whole batch sits out this epoch.
+
+    Raises
+    ------
+    ValueError
+        `batch_size` is below 1, or above the number of images.
+
+    Examples
+    --------
+    >>> from npresnext.data import load_digits
+    >>> x, target = next(training_batches(load_digits()[0], 4, seed=0, epoch=0))
+    >>> x.shape, target.shape
+    ((4, 1, 8, 8), (4,))
+    """
+    order = np.random.default_rng([seed, epoch]).permutation(len(data))
+    for batch in range(start, batches_per_epoch(data, batch_size)):
+        chosen = order[batch * batch_size : (batch + 1) * batch_size]
+        images = data.images[chosen]
+        if augment is not None:
+            images = augment(images, np.random.default_rng([seed, epoch, batch]))
+        yield normalise(data, images, dtype), asarray(data.labels[chosen])
+
+
+def batches_per_epoch(data: ImageSet, batch_size: int) -> int:
+    """Return how many whole batches there are in `data`."""
+    if not 1 <= batch_size <= len(data):
+        raise InvalidValueError(f"batch_size={batch_size}: expected 1 to {len(data)}, the images of {data.name}")
+    return len(data) // batch_size
+
+
+def all_batches(data: ImageSet, batch_size: int, *, dtype: str = "float32") -> Iterator[tuple[Array, Array]]:
+    """Yield all of `data` in its own order, as images and labels of the backend; the last batch may be smaller."""
+    for start in range(0, len(data), batch_size):
+        images, labels = data.images[start : start + batch_size], data.labels[start : start + batch_size]
+        yield normalise(data, images, dtype), asarray(labels)

@@ -1,0 +1,122 @@
+"""MNIST and Fashion-MNIST from the IDX files that they are published in, ``.gz`` or plain."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import FileFormatError
+from .images import ImageSet
+
+UNSIGNED_BYTES = 0x08
+
+FASHION_MNIST_HELP = (
+    "Debian and Ubuntu: apt-get install dataset-fashion-mnist puts the files into "
+    "/usr/share/datasets/fashion-mnist; elsewhere: https://github.com/zalandoresearch/fashion-mnist"
+)
+MNIST_HELP = "download its four .gz files from https://ossci-datasets.s3.amazonaws.com/mnist/ into one folder"
+
+
+def load_fashion_mnist(folder: str | os.PathLike[str]) -> tuple[ImageSet, ImageSet]:
+    """Return Fashion-MNIST as a training and a test set, read from the four IDX files in `folder`.
+
+    Raises
+    ------
+    ValueError
+        A file is absent (the message says how to get it), truncated, of another kind, or the counts disagree.
+    """
+    return _load(Path(folder), "fashion-mnist", mean=0.2860, std=0.3530, help=FASHION_MNIST_HELP)
+
+
+def load_mnist(folder: str | os.PathLike[str]) -> tuple[ImageSet, ImageSet]:
+    """Return MNIST as a training and a test set, read from the four IDX files in `folder`.
+
+    Raises
+    ------
+    ValueError
+        A file is absent (the message says how to get it), truncated, of another kind, or the counts disagree.
+    """
+    return _load(Path(folder), "mnist", mean=0.1307, std=0.3081, help=MNIST_HELP)
+
+
+def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
+    """Return the array of unsigned bytes in an IDX file, gzipped or not.
+
+    The format (http://yann.lecun.com/exdb/mnist): two zero bytes, a byte for the type (8 is unsigned bytes), a
+    byte for the number of axes, each axis as a big-endian 32-bit integer, then the values in C order.
+
+    Raises
+    ------
+    ValueError
+        The file is truncated, longer than it says, or of another kind.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "four-labels"
+    ...     _ = path.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 4]) + bytes([7, 2, 1, 0]))
+    ...     read_idx(path)
+    array([7, 2, 1, 0], dtype=uint8)
+    """
+    content = _content(Path(path))
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] != UNSIGNED_BYTES:
+        raise FileFormatError(
+            f"{path} is no IDX file of unsigned bytes: it begins with {content[:4].hex(' ')}, expected 00 00 08"
+        )
+    start = 4 + 4 * content[3]
+    shape = tuple(int(size) for size in np.frombuffer(content[4:start][: 4 * (len(content) // 4 - 1)], ">u4"))
+    held = max(0, len(content) - start)
+    if len(shape) < content[3] or held != math.prod(shape):
+        raise FileFormatError(
+            f"{path} says that it holds {math.prod(shape)} values, of shape {shape}, and holds {held}: "
+            "it is truncated or damaged; get it anew"
+        )
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def _content(path: Path) -> bytes:
+    """Return the bytes of a file, unpacked if they are gzipped."""
+    raw = path.read_bytes()
+    if raw[:2] != b"\x1f\x8b":
+        return raw
+    try:
+        return gzip.decompress(raw)
+    except (EOFError, OSError, zlib.error) as error:
+        raise FileFormatError(f"{path} is truncated or damaged ({error}): get it anew") from error
+
+
+def _load(folder: Path, name: str, *, mean: float, std: float, help: str) -> tuple[ImageSet, ImageSet]:
+    """Return both parts of a set whose files have the usual four names."""
+
+    def part(prefix: str, role: str) -> ImageSet:
+        images_path = _find(folder, f"{prefix}-images", "idx3-ubyte", name, help)
+        labels_path = _find(folder, f"{prefix}-labels", "idx1-ubyte", name, help)
+        images, labels = read_idx(images_path), read_idx(labels_path)
+        for path, array, axes in ((images_path, images, 3), (labels_path, labels, 1)):
+            if array.ndim != axes:
+                raise FileFormatError(f"{path} holds an array of shape {array.shape}: expected {axes} axes")
+        if len(images) != len(labels):
+            raise FileFormatError(
+                f"{images_path} holds {len(images)} images and {labels_path} {len(labels)} labels: "
+                "the files do not belong together"
+            )
+        return ImageSet(f"{name} {role}", images[:, None], labels.astype(np.int64), 10, mean=mean, std=std)
+
+    train, test = part("train", "train"), part("t10k", "test")
+    if train.shape != test.shape:
+        raise FileFormatError(f"{folder}: training images have shape {train.shape} and test images {test.shape}")
+    return train, test
+
+
+def _find(folder: Path, stem: str, kind: str, name: str, help: str) -> Path:
+    """Return the path of one file, under any of the names that it goes by."""
+    for candidate in (f"{stem}-{kind}.gz", f"{stem}-{kind}", f"{stem}.{kind}.gz", f"{stem}.{kind}"):
+        if (folder / candidate).is_file():
+            return folder / candidate
+    raise FileFormatError(f"{folder} has no {stem}-{kind}.gz, which {name} needs. {help}")
