@@ -1,5 +1,6 @@
 """Profiles, the engines under test, and a guard against leaked global state."""
 
+import importlib
 import os
 
 import numpy as np
@@ -24,6 +25,17 @@ cpu.SMALL = 0
 def engine(request):
     """Every engine that takes NumPy arrays, by name: ``with nx.use_engine(engine)``."""
     return request.param
+
+
+@pytest.fixture(params=["numpy", "array_api_strict", "cupy"], scope="session")
+def xp(request):
+    """Every array library: NumPy, the strict one that guards the CUDA path on any machine, CuPy where a device is."""
+    if request.param == "cupy":
+        try:
+            nx.backend._namespace("cupy")
+        except nx.errors.BackendError as error:
+            pytest.skip(str(error))
+    return importlib.import_module(request.param)
 
 
 @pytest.fixture(autouse=True)

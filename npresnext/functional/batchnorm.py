@@ -140,15 +140,19 @@ def batch_norm_backward(
     centred = xp.reshape(widen(xp, x), (N, C, P)) - xp.reshape(widen(xp, mean), (C, 1))
     inverse = 1 / xp.sqrt(widen(xp, var) + eps)                               # (C,)
     scale = inverse if weight is None else inverse * widen(xp, weight)        # (C,)
+    count = max(N * P, 1)
     dbias = _sum(xp, grad)                                                    # (C,)
-    dweight = _dot(xp, grad, centred) * inverse                               # (C,)
+    dweight = _dot(xp, grad, centred)                                         # (C,), still without 1/√(var + eps)
     if batch_statistics:
-        count = max(N * P, 1)
-        centred *= xp.reshape(inverse * dweight / count, (C, 1))              # x̂·dweight/count
-        centred += xp.reshape(dbias / count, (C, 1))
-        dx = xp.subtract(grad, centred)
+        offset = _sum(xp, centred) / count                                    # (C,): how far rounding moved the mean
+        dweight = (dweight - offset * dbias) * inverse
+        slope = inverse * dweight / count
+        centred *= xp.reshape(slope, (C, 1))
+        centred += xp.reshape(dbias / count - offset * slope, (C, 1))         # dbias/count + x̂·dweight/count
+        dx = grad - centred
         dx *= xp.reshape(scale, (C, 1))                                       # (N, C, P)
     else:
+        dweight = dweight * inverse
         dx = grad * xp.reshape(scale, (C, 1))                                 # (N, C, P)
     dtype = x.dtype
     return (
@@ -224,7 +228,8 @@ def _sum(xp: Any, rows: Array) -> Array:
 
 def _dot(xp: Any, a: Array, b: Array) -> Array:
     """Sum the products of two arrays (N, C, P) over images and positions."""
-    return xp.sum(xp.vecdot(a, b), axis=0)                                    # (C,)
+    rows = xp.vecdot(a, b) if hasattr(xp, "vecdot") else xp.sum(a * b, axis=2)   # (N, C); CuPy has no vecdot
+    return xp.sum(rows, axis=0)                                               # (C,)
 
 
 def _checked(
