@@ -54,6 +54,7 @@ _LAZY = {
     "schedules": "",
     "set_num_threads": "engines.cpu_threads",
     "set_workspace_limit": "engines.cpu_workspace",
+    "summary": "analysis.summary",
     "testing": "",
 }
 

@@ -22,6 +22,7 @@ COMMANDS = (
     "gradnorms",
     "cardinality",
     "info",
+    "summary",
 )
 
 DONE, FAILED, MISTAKE, INTERRUPTED, READER_GONE = 0, 1, 2, 130, 141

@@ -11,6 +11,7 @@ _LAZY = {
     "equal_complexity": "cardinality",
     "group_grad_norms": "gradnorms",
     "network_counts": "cardinality",
+    "summary": "summary",
     "valid_groups": "cardinality",
 }
 

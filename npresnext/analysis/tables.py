@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Return lines with aligned columns: numbers to the right, with thousands marked, text to the left.
+    """Return lines with aligned columns: numbers and shares to the right, text to the left.
 
     >>> print(text_table(["name", "weights"], [["dense", 73728], ["32 groups", 2304]]))
     name       weights
@@ -15,7 +15,7 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     32 groups    2,304
     """
     cells = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
-    numeric = [any(isinstance(row[i], int) for row in rows) for i in range(len(header))]
+    numeric = [any(isinstance(row[i], int) or str(row[i]).endswith("%") for row in rows) for i in range(len(header))]
     widths = [max(len(line[i]) for line in [list(header), *cells]) for i in range(len(header))]
     lines = [
         "  ".join(

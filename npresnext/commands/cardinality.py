@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from ..analysis.tables import text_table
 
     if args.layer:
-        print(_layer_table(*args.layer, args.kernel))
+        print(_layer_table(args.layer[0], args.layer[1], args.kernel))
         return 0
     if args.plot:
         from ..analysis import pictures

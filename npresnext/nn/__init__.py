@@ -7,6 +7,8 @@ from .module import Module, no_grad
 from .optim import SGD
 from .parameter import Parameter
 from .stateless import AvgPool2d, Flatten, GlobalAvgPool2d, MaxPool2d, ReLU
+from .symbol import Symbol
+from .trace import trace
 
 __all__ = [
     "SGD",
@@ -22,5 +24,7 @@ __all__ = [
     "Parameter",
     "ReLU",
     "Sequential",
+    "Symbol",
     "no_grad",
+    "trace",
 ]

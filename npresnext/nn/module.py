@@ -11,7 +11,7 @@ As in PyTorch, whatever Module or Parameter is assigned to an attribute belongs 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ Array = Any
 Self = TypeVar("Self", bound="Module")
 
 _keeping: ContextVar[bool] = ContextVar("npresnext_keeping", default=True)
+_visitor: ContextVar[Callable[..., Array] | None] = ContextVar("npresnext_visitor", default=None)
 
 
 @contextlib.contextmanager
@@ -45,6 +46,26 @@ outside no_grad(); each forward pass serves one backward pass
         yield
     finally:
         _keeping.reset(token)
+
+
+@contextlib.contextmanager
+def calls_through(visitor: Callable[..., Array]) -> Iterator[None]:
+    """Let ``visitor(module, *inputs)`` answer every call of a module inside the ``with`` block.
+
+    >>> from npresnext import nn
+    >>> import numpy as np
+    >>> def timed(module, *inputs):
+    ...     print(f"a call of {module!r}")
+    ...     return module.forward(*inputs)
+    >>> with calls_through(timed):
+    ...     y = nn.ReLU()(np.ones(3))
+    a call of ReLU()
+    """
+    token = _visitor.set(visitor)
+    try:
+        yield
+    finally:
+        _visitor.reset(token)
 
 
 class Module:
@@ -80,8 +101,9 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no backward")
 
     def __call__(self, *inputs: Array) -> Array:
-        """Run forward."""
-        return self.forward(*inputs)
+        """Run forward, or whoever :func:`calls_through` has put in its place."""
+        visitor = _visitor.get()
+        return self.forward(*inputs) if visitor is None else visitor(self, *inputs)
 
     def keep(self, *values: Any) -> None:
         """Keep `values` for the next :meth:`kept`, in place of earlier ones; nothing under ``no_grad()``."""

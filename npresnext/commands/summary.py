@@ -1,0 +1,41 @@
+"""``npresnext summary``: a network's shapes, parameters and multiply-adds, layer by layer."""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = "show a network layer by layer: shapes, groups, parameters, MACs, and what its groups save"
+
+EXAMPLES = """examples:
+  npresnext summary resnext50_32x4d                            for one image of 3x224x224
+  npresnext summary resnext_small --input-size 64 1 8 8        for a batch of 64 digits
+  npresnext summary resnet50 --depth 1 --columns input_size output_size num_params activation_bytes
+  npresnext summary resnext101_64x4d --json                    everything, for other programs
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.epilog = EXAMPLES
+    parser.add_argument("model", help="name of a network; a wrong one lists them all")
+    parser.add_argument(
+        "--input-size", nargs=4, type=int, metavar=("N", "C", "H", "W"),
+        help="shape of the input (default: one image, 224x224, or 32x32 for networks without a pool in the stem)",
+    )  # fmt: skip
+    parser.add_argument("--depth", type=int, default=3, help="how deep to go into the modules (default: 3)")
+    parser.add_argument("--columns", nargs="+", metavar="NAME", help="which columns to show; a wrong one lists them")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the summary."""
+    from ..analysis.summary import DEFAULT_COLUMNS, summary
+    from ..models import get_model
+    from ..nn.init import Undrawn
+
+    model = get_model(args.model, rng=Undrawn())
+    side = 32 if model.maxpool is None else 224
+    size = args.input_size or (1, model.conv1.in_channels, side, side)
+    found = summary(model, size, col_names=args.columns or DEFAULT_COLUMNS, depth=args.depth)
+    print(found.to_json() if args.json else found)
+    return 0

@@ -1,0 +1,77 @@
+"""An array without numbers: its shape, its dtype, and how it came about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+class Symbol:
+    """Stands for an array while :func:`npresnext.nn.trace` follows a network: it has a shape and no values.
+
+    Attributes
+    ----------
+    op : str
+        "input"; "layer"; or an operation on arrays: "add", "multiply", "index", "concat".
+    shape, dtype
+        Of the array.
+    inputs : tuple of Symbol
+        What it is made from.
+    path : str
+        The dotted name of the layer that made it, else "".
+    detail : object
+        The layer itself, the key of "index", the axis of "concat", a factor or summand that is no symbol.
+    """
+
+    def __init__(
+        self,
+        op: str,
+        shape: Sequence[int],
+        dtype: Any,
+        inputs: Sequence[Symbol] = (),
+        *,
+        path: str = "",
+        detail: Any = None,
+    ) -> None:
+        self.op, self.shape, self.dtype = op, tuple(shape), dtype
+        self.inputs, self.path, self.detail = tuple(inputs), path, detail
+
+    def __array_namespace__(self, api_version: str | None = None) -> Any:
+        return _Functions
+
+    def __add__(self, other: Any) -> Symbol:
+        return self._elementwise("add", other)
+
+    def __mul__(self, other: Any) -> Symbol:
+        return self._elementwise("multiply", other)
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def __getitem__(self, key: Any) -> Symbol:
+        view = np.broadcast_to(np.empty((), bool), self.shape)[key]  # one byte, whatever the shape
+        return Symbol("index", view.shape, self.dtype, (self,), detail=key)
+
+    def __repr__(self) -> str:
+        return f"Symbol({self.path or self.op}, shape={self.shape}, dtype={self.dtype})"
+
+    def _elementwise(self, op: str, other: Any) -> Symbol:
+        if isinstance(other, Symbol):
+            shape = np.broadcast_shapes(self.shape, other.shape)
+            return Symbol(op, shape, self.dtype, (self, other))
+        return Symbol(op, self.shape, self.dtype, (self,), detail=other)
+
+
+class _Functions:
+    """The array library of symbols: as much of one as networks use outside their layers."""
+
+    isdtype = staticmethod(np.isdtype)
+
+    @staticmethod
+    def concat(arrays: Sequence[Symbol], axis: int = 0) -> Symbol:
+        """Join symbols along an axis."""
+        first = arrays[0]
+        shape = list(first.shape)
+        shape[axis] = sum(array.shape[axis] for array in arrays)
+        return Symbol("concat", shape, first.dtype, arrays, detail=axis)

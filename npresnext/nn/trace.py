@@ -1,0 +1,189 @@
+"""Following a network's forward pass without computing it: the shapes, and what is made from what."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import singledispatch
+from typing import Any
+
+from ..errors import InvalidTypeError, ShapeError
+from ..functional.windows import pool_window
+from ..geometry import ConvGeometry, as_int
+from .layers import BatchNorm2d, Conv2d, Linear
+from .module import Module, calls_through
+from .stateless import AvgPool2d, Flatten, GlobalAvgPool2d, MaxPool2d, ReLU
+from .symbol import Symbol
+
+Shape = tuple[int, ...]
+
+
+@dataclass
+class Call:
+    """One call of a module: where it stands in the tree, and what went in and came out."""
+
+    path: str
+    module: Module
+    depth: int
+    input_shape: Shape
+    output_shape: Shape = ()
+    is_layer: bool = False
+
+
+@dataclass
+class Trace:
+    """What :func:`trace` found: every call in the order of their beginning, and the output as a :class:`Symbol`."""
+
+    input: Symbol
+    output: Symbol
+    calls: list[Call] = field(default_factory=list)
+
+
+def trace(model: Module, input_shape: Sequence[int], dtype: Any = None) -> Trace:
+    """Follow the forward pass of a network for an input of `input_shape`, in integers alone.
+
+    The network's own ``forward`` runs, on a :class:`Symbol` in place of an array; each layer answers with the shape
+    of its output instead of computing it. Nothing is kept and no running statistics move.
+
+    Parameters
+    ----------
+    model : Module
+        A module of one's own with mathematics in its forward says what comes out of it by a method
+        ``output_shape(input_shape)``, and counts as one layer.
+    input_shape : sequence of int
+        With N.
+    dtype : optional
+        Of the input; that of the first parameter if None.
+
+    Returns
+    -------
+    Trace
+
+    Raises
+    ------
+    ValueError
+        The input does not fit a layer; the message begins with the layer's name.
+    TypeError
+        A module has neither parts nor a method ``output_shape``.
+
+    Examples
+    --------
+    >>> from npresnext import nn
+    >>> model = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.ReLU())
+    >>> for call in trace(model, (1, 3, 224, 224)).calls:
+    ...     print(call.depth, call.path or "(the whole)", call.output_shape)
+    0 (the whole) (1, 8, 111, 111)
+    1 0 (1, 8, 111, 111)
+    1 1 (1, 8, 111, 111)
+    """
+    shape = tuple(as_int(size, f"input_shape[{axis}]", 0) for axis, size in enumerate(input_shape))
+    if dtype is None:
+        dtype = next((parameter.data.dtype for parameter in model.parameters()), "float32")
+    paths = {id(module): path for path, module in model.named_modules()}
+    calls: list[Call] = []
+    depth = 0
+
+    def visit(module: Module, *inputs: Symbol) -> Symbol:
+        nonlocal depth
+        path = paths.get(id(module), type(module).__name__)
+        call = Call(path, module, depth, inputs[0].shape)
+        calls.append(call)
+        rule = _rule(module)
+        if rule is None:
+            depth += 1
+            output = module.forward(*inputs)
+            depth -= 1
+        else:
+            call.is_layer = True
+            try:
+                output = Symbol("layer", rule(inputs[0].shape), inputs[0].dtype, inputs, path=path, detail=module)
+            except ShapeError as error:
+                raise ShapeError(f"{path or type(module).__name__}: {error}") from error
+        call.output_shape = output.shape
+        return output
+
+    start = Symbol("input", shape, dtype)
+    with calls_through(visit):
+        return Trace(start, model(start), calls)
+
+
+def _rule(module: Module) -> Callable[[Shape], Shape] | None:
+    """Return the function from input to output shape of a layer, or None for a module made of others."""
+    rule = output_shape.dispatch(type(module))
+    if rule is not output_shape.dispatch(object):
+        return lambda shape: rule(module, shape)
+    if hasattr(module, "output_shape"):
+        return module.output_shape
+    if next(module.children(), None) is None:
+        raise InvalidTypeError(
+            f"the shape of what {type(module).__name__} puts out is not known: give it a method "
+            "output_shape(input_shape), or make it of layers"
+        )
+    return None
+
+
+@singledispatch
+def output_shape(layer: Module, shape: Shape) -> Shape:
+    """Return the shape that a layer makes of an input of `shape`; errors as its forward pass would raise them."""
+    raise InvalidTypeError(f"{type(layer).__name__} is no layer of npresnext")
+
+
+@output_shape.register
+def _(layer: ReLU, shape: Shape) -> Shape:
+    return shape
+
+
+@output_shape.register
+def _(layer: Conv2d, shape: Shape) -> Shape:
+    images = (1, *shape) if len(shape) == 3 else shape
+    return conv_geometry(layer, images).output_shape[-len(shape) :]
+
+
+@output_shape.register
+def _(layer: BatchNorm2d, shape: Shape) -> Shape:
+    if len(shape) != 4 or shape[1] != layer.num_features:
+        raise ShapeError(f"x has shape {shape}: expected (N, {layer.num_features}, H, W)")
+    return shape
+
+
+@output_shape.register
+def _(layer: MaxPool2d, shape: Shape) -> Shape:
+    window = pool_window(shape, layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.ceil_mode)
+    return (*shape[:-2], window.out_height, window.out_width)
+
+
+@output_shape.register
+def _(layer: AvgPool2d, shape: Shape) -> Shape:
+    window = pool_window(shape, layer.kernel_size, layer.stride, layer.padding, 1, layer.ceil_mode)
+    return (*shape[:-2], window.out_height, window.out_width)
+
+
+@output_shape.register
+def _(layer: GlobalAvgPool2d, shape: Shape) -> Shape:
+    return (*shape[:-2], 1, 1)
+
+
+@output_shape.register
+def _(layer: Flatten, shape: Shape) -> Shape:
+    first, last = layer.start_dim % len(shape), layer.end_dim % len(shape)
+    return (*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :])
+
+
+@output_shape.register
+def _(layer: Linear, shape: Shape) -> Shape:
+    if not shape or shape[-1] != layer.in_features:
+        raise ShapeError(f"x has shape {shape}: expected (..., in_features) = (..., {layer.in_features})")
+    return (*shape[:-1], layer.out_features)
+
+
+def conv_geometry(layer: Conv2d, shape: Shape) -> ConvGeometry:
+    """Return the geometry of a layer's convolution of images (N, C_in, H, W)."""
+    return ConvGeometry.of_conv(
+        shape,
+        layer.weight.shape,
+        stride=layer.stride,
+        padding=layer.padding,
+        dilation=layer.dilation,
+        groups=layer.groups,
+    )

@@ -1,0 +1,123 @@
+"""Shapes that are only followed agree with shapes that are computed, and following changes nothing."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from npresnext import nn
+from npresnext.models import BasicBlock, Bottleneck, ResNet, resnext_small
+from npresnext.nn.module import calls_through
+from npresnext.nn.trace import trace
+
+
+def computed_shapes(model, x):
+    """Run the network on numbers and note the shapes that go into and out of every call."""
+    shapes = []
+
+    def note(module, *inputs):
+        shapes.append(entry := [module, inputs[0].shape])
+        output = module.forward(*inputs)
+        entry.append(output.shape)
+        return output
+
+    with nn.no_grad(), calls_through(note):
+        model(x)
+    return [tuple(entry) for entry in shapes]
+
+
+def traced_shapes(model, shape):
+    return [(call.module, call.input_shape, call.output_shape) for call in trace(model, shape).calls]
+
+
+@st.composite
+def layers_in_a_row(draw):
+    """A sequence of layers that fits an image of three channels."""
+    row, channels = [], 3
+    for _ in range(draw(st.integers(1, 4))):
+        kind = draw(st.sampled_from(["conv", "norm", "relu", "max", "avg", "global"]))
+        if kind == "conv":
+            groups = draw(st.sampled_from([g for g in (1, 3, channels) if channels % g == 0]))
+            out_channels = groups * draw(st.integers(1, 3))
+            row.append(
+                nn.Conv2d(
+                    channels, out_channels, draw(st.sampled_from([1, 3, (2, 3)])), draw(st.integers(1, 2)),
+                    padding=draw(st.sampled_from([3, (2, 4)])), dilation=draw(st.integers(1, 2)), groups=groups, rng=0,
+                )
+            )  # fmt: skip
+            channels = out_channels
+        elif kind == "norm":
+            row.append(nn.BatchNorm2d(channels))
+        elif kind == "relu":
+            row.append(nn.ReLU())
+        elif kind == "global":
+            row.append(nn.GlobalAvgPool2d())
+        else:
+            pool = nn.MaxPool2d if kind == "max" else nn.AvgPool2d
+            row.append(pool(2, stride=draw(st.integers(1, 3)), padding=1, ceil_mode=draw(st.booleans())))
+    return nn.Sequential(*row)
+
+
+@settings(max_examples=60)
+@given(layers_in_a_row(), st.integers(0, 2), st.integers(1, 9), st.integers(1, 9))
+def test_followed_shapes_are_the_computed_ones(model, batch, height, width):
+    x = np.ones((batch, 3, height, width), "float32")
+    model.eval()
+    assert traced_shapes(model, x.shape) == computed_shapes(model, x)
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        (resnext_small(rng=0), (2, 1, 8, 8)),
+        (ResNet(BasicBlock, [1, 2], planes=8, num_classes=5, groups=2, rng=0), (1, 3, 33, 47)),
+        (ResNet(Bottleneck, [1, 2], planes=8, num_classes=5, groups=2, width_per_group=32, rng=0), (1, 3, 32, 40)),
+        (nn.Sequential(nn.Conv2d(3, 4, 3, rng=0), nn.Flatten(), nn.Linear(64, 2, rng=0)), (2, 3, 6, 6)),
+        (nn.Sequential(nn.Flatten(0, 1), nn.Linear(5, 7, rng=0)), (2, 3, 5)),
+    ],
+)
+def test_networks_are_followed_call_by_call(model, shape):
+    assert traced_shapes(model, shape) == computed_shapes(model, np.ones(shape, "float32"))
+
+
+def test_following_a_network_leaves_it_as_it_was():
+    model = resnext_small(rng=0)
+    before = {name: array.copy() for name, array in model.state_dict().items()}
+    trace(model, (2, 1, 8, 8))
+    assert all((array == before[name]).all() for name, array in model.state_dict().items())
+    assert all(module._kept is None for module in model.modules())
+
+
+def test_a_huge_image_is_followed_in_no_time():
+    found = trace(nn.Conv2d(3, 8, 3, padding=1, rng=0), (10**9, 3, 10**9, 10**9))
+    assert found.output.shape == (10**9, 8, 10**9, 10**9)
+
+
+def test_a_residual_block_is_seen_as_a_sum_of_two_paths():
+    block = Bottleneck(16, 4, rng=0)
+    relu = trace(block, (1, 16, 4, 4)).output
+    (total,) = relu.inputs
+    branch, shortcut = total.inputs
+    assert (relu.path, total.op, branch.path, shortcut.op) == ("relu3", "add", "bn3", "input")
+
+
+def test_a_misfit_names_the_layer():
+    with pytest.raises(ValueError, match=r"conv1: weight has shape \(16, 1, 3, 3\) but x has 3 channels"):
+        trace(resnext_small(rng=0), (1, 3, 8, 8))
+
+
+def test_a_layer_of_ones_own_says_what_comes_out_of_it():
+    class Halves(nn.Module):
+        def forward(self, x):
+            raise AssertionError("nothing is to be computed")
+
+    with pytest.raises(TypeError, match="Halves puts out is not known: give it a method output_shape"):
+        trace(nn.Sequential(Halves()), (1, 4, 2, 2))
+    Halves.output_shape = lambda self, shape: (shape[0], shape[1] // 2, *shape[2:])
+    assert trace(nn.Sequential(Halves()), (1, 4, 2, 2)).output.shape == (1, 2, 2, 2)
+
+
+def test_the_visitor_is_gone_after_an_error():
+    with pytest.raises(ValueError):
+        trace(nn.Linear(3, 2, rng=0), (1, 4))
+    assert nn.ReLU()(np.ones(2)).shape == (2,)
