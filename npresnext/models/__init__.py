@@ -15,6 +15,7 @@ from .family import (
     wide_resnet50_2,
     wide_resnet101_2,
 )
+from .from_state import from_state
 from .registry import get_model, list_models
 from .resnet import ResNet
 
@@ -22,6 +23,7 @@ __all__ = [
     "BasicBlock",
     "Bottleneck",
     "ResNet",
+    "from_state",
     "get_model",
     "list_models",
     "resnet18",
