@@ -24,19 +24,28 @@ from typing import Any
 from ..errors import InvalidTypeError, InvalidValueError
 
 # engine -> the array libraries whose arrays it takes (None: any), fastest last
-ENGINES: dict[str, tuple[str, ...] | None] = {"im2col": None, "cpu": ("numpy",)}
+ENGINES: dict[str, tuple[str, ...] | None] = {"im2col": None, "cpu": ("numpy",), "cuda": ("cupy",)}
 
 _chosen: ContextVar[str | None] = ContextVar("npresnext_engine", default=None)
+_tf32: ContextVar[bool] = ContextVar("npresnext_tf32", default=False)
 
 
 @contextlib.contextmanager
-def use_engine(name: str) -> Iterator[None]:
+def use_engine(name: str, *, allow_tf32: bool = False) -> Iterator[None]:
     """Carry out every convolution inside the ``with`` block with the engine `name`.
+
+    Parameters
+    ----------
+    name : str
+        One of ``ENGINES``.
+    allow_tf32 : bool
+        Let cuBLAS round the factors of float32 products to TF32 (10 bits of mantissa instead of 23) for the speed
+        of tensor cores. For the engine "cuda" only; off unless asked for, here.
 
     Raises
     ------
     ValueError
-        There is no such engine.
+        There is no such engine, or it knows no TF32.
 
     >>> import numpy as np, npresnext as nx
     >>> with use_engine("im2col"):
@@ -45,11 +54,19 @@ def use_engine(name: str) -> Iterator[None]:
     """
     if name not in ENGINES:
         raise InvalidValueError(f"engine must be one of {', '.join(ENGINES)}, but is {name!r}")
-    token = _chosen.set(name)
+    if allow_tf32 and name != "cuda":
+        raise InvalidValueError(f"allow_tf32=True is for the engine cuda, but the engine is {name!r}")
+    engine, tf32 = _chosen.set(name), _tf32.set(allow_tf32)
     try:
         yield
     finally:
-        _chosen.reset(token)
+        _chosen.reset(engine)
+        _tf32.reset(tf32)
+
+
+def tf32_allowed() -> bool:
+    """Return whether the user has allowed TF32 here."""
+    return _tf32.get()
 
 
 def engines_for(library: str) -> list[str]:

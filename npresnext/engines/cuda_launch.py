@@ -1,0 +1,51 @@
+"""Compile a kernel at its first use, and start it. The only module of the engine that needs CuPy's compiler."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ..errors import BackendError
+
+C_TYPES = {"float16": "__half", "bfloat16": "__nv_bfloat16", "float32": "float", "float64": "double"}
+
+
+def source(file: str) -> str:
+    """Return the CUDA source of the kernels in `file`, complete."""
+    here = Path(__file__).parent
+    return (here / "cuda_types.cuh").read_text() + (here / file).read_text()
+
+
+def expression(kernel: str, dtype: Any, *template: int) -> str:
+    """Return the name of one instance of a kernel.
+
+    >>> expression("gather", "float32", 8, 3)
+    'gather<float, 8, 3>'
+    """
+    return f"{kernel}<{', '.join([C_TYPES[str(dtype)], *map(str, template)])}>"
+
+
+def launch(file: str, name: str, blocks: int, threads: tuple[int, int], args: tuple[Any, ...], shared: int = 0) -> None:
+    """Start the kernel instance `name` of `file`; pointers, NumPy scalars and structs go by value.
+
+    Raises
+    ------
+    BackendError
+        The kernel cannot be compiled or loaded here: CuPy, the CUDA toolkit and the driver do not fit each other.
+    """
+    _compiled(file, name)((blocks,), threads, args, shared_mem=shared)
+
+
+@cache
+def _compiled(file: str, name: str) -> Any:
+    import cupy
+
+    try:
+        module = cupy.RawModule(code=source(file), options=("-std=c++17",), name_expressions=(name,))
+        return module.get_function(name)
+    except (ImportError, RuntimeError, cupy.cuda.compiler.CompileException) as error:
+        raise BackendError(
+            f"the CUDA kernel {name} cannot be compiled here: CuPy {cupy.__version__}, the CUDA toolkit and the driver "
+            f"must fit each other (python -c 'import cupy; cupy.show_config()' shows all three): {error}"
+        ) from error

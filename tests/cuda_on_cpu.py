@@ -1,0 +1,123 @@
+"""The CUDA engine on the CPU: its kernels compiled by g++ from the same source text, its launches caught.
+
+``with emulated():`` replaces the engine's two doors to the device, so that ``npresnext.engines.cuda`` computes on
+NumPy arrays: ``launch`` runs the kernel's threads as fibers (cuda_on_cpu.h), twice, in either order of the threads,
+and ``product`` is NumPy's matmul.
+"""
+
+import contextlib
+import ctypes
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+
+from npresnext import engines
+from npresnext.engines import cuda_launch, cuda_matmul
+from npresnext.engines.cuda_launch import C_TYPES
+
+HERE = Path(__file__).parent
+TEMPLATES = [(dtype, channels) for dtype in C_TYPES.values() for channels in (1, 2, 4, 8)
+             if (dtype, channels) != ("double", 8)]
+INSTANCES = {
+    "cuda_gather.cu": [f"gather<{dtype}, {channels}, {run}>" for dtype, channels in TEMPLATES for run in (1, 3)],
+    "cuda_weight_grad.cu": [f"weight_grad<{dtype}, {channels}>" for dtype, channels in TEMPLATES]
+    + [f"sum_splits<{dtype}>" for dtype in C_TYPES.values()],
+}
+WRONG = {1: "threads wait for others that have ended", 2: "writes beyond its shared memory", 3: "too large a block"}
+
+
+def need_compiler():
+    if shutil.which("g++") is None:
+        pytest.skip("no g++ here: the kernels cannot be compiled for the CPU")
+
+
+@cache
+def library(file):
+    """Compile all instances of the kernels in `file` into one shared library, and load it."""
+    need_compiler()
+    cases = "".join(
+        f'if (!std::strcmp(name, "{name}")) entry = [](void **a) {{ call({name}, a); }};\n' for name in INSTANCES[file]
+    )
+    struct = {"cuda_gather.cu": "Gather", "cuda_weight_grad.cu": "WeightGrad"}.get(file, "Index")
+    folder = Path(tempfile.mkdtemp(prefix="npresnext-cuda-"))
+    (folder / "kernels.cpp").write_text(f"""
+#include "{HERE / 'cuda_on_cpu.h'}"
+{cuda_launch.source(file)}
+extern "C" int struct_bytes() {{ return sizeof({struct}); }}
+extern "C" int start(
+    const char *name, unsigned blocks, unsigned x, unsigned y, int bytes, int backwards, void **args) {{
+    entry = nullptr;
+{cases}
+    return entry ? run(blocks, x, y, bytes, backwards, args) : 4;
+}}
+""")
+    subprocess.run(
+        ["g++", "-std=c++17", "-O1", "-w", "-shared", "-fPIC", "-o", folder / "kernels.so", folder / "kernels.cpp"],
+        check=True,
+    )
+    loaded = ctypes.CDLL(str(folder / "kernels.so"))
+    shutil.rmtree(folder)
+    return loaded
+
+
+def launch(file, name, blocks, threads, args, shared=0):
+    """Run a kernel on NumPy arrays, with its threads in one order and in the other; both must agree to the bit."""
+    results = []
+    for backwards in (0, 1):
+        for array in args:
+            if isinstance(array, np.ndarray) and array.ndim and array.flags.writeable and backwards:
+                results.append(array.copy())
+        status = _start(file, name, blocks, threads, args, shared, backwards)
+        assert status == 0, f"{name}: {WRONG.get(status, 'is not among the compiled instances')}"
+    arrays = [array for array in args if isinstance(array, np.ndarray) and array.ndim and array.flags.writeable]
+    for before, after in zip(results, arrays):
+        assert before.tobytes() == after.tobytes(), f"{name}: the result depends on the order of the threads"
+
+
+def _start(file, name, blocks, threads, args, shared, backwards):
+    values, pointers = [], []
+    for value in args:
+        if value is None:
+            value = ctypes.c_void_p(None)
+            pointers.append(ctypes.addressof(value))
+        elif isinstance(value, np.ndarray) and value.ndim:        # an array goes by its pointer
+            assert value.flags.c_contiguous, f"{name}: an argument is not contiguous"
+            value = ctypes.c_void_p(value.ctypes.data)
+            pointers.append(ctypes.addressof(value))
+        else:                                                     # a scalar or a struct goes by value
+            value = np.asarray(value)
+            pointers.append(value.ctypes.data)
+        values.append(value)
+    table = (ctypes.c_void_p * len(pointers))(*pointers)
+    return library(file).start(name.encode(), blocks, *threads, shared, backwards, table)
+
+
+def product(a, b, out, *, transpose_a=False, transpose_b=False):
+    assert all(array.flags.c_contiguous and array.ndim == 3 and array.size for array in (a, b, out))
+    a = a.swapaxes(1, 2) if transpose_a else a
+    b = b.swapaxes(1, 2) if transpose_b else b
+    out[...] = np.matmul(a.astype(out.dtype), b.astype(out.dtype))
+
+
+@contextlib.contextmanager
+def emulated():
+    """Let the CUDA engine compute every convolution of NumPy arrays inside the ``with`` block, on poisoned memory."""
+    need_compiler()
+
+    def empty(shape, dtype=float):
+        return np.full(shape, np.nan, dtype)
+
+    with (
+        mock.patch("npresnext.engines.cuda.launch", launch),
+        mock.patch.object(cuda_matmul, "product", product),
+        mock.patch("numpy.empty", empty),
+        mock.patch.dict(engines.ENGINES, cuda=("numpy", "cupy")),
+        engines.use_engine("cuda"),
+    ):
+        yield
