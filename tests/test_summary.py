@@ -8,8 +8,9 @@ import pytest
 
 import npresnext as nx
 from npresnext import nn
+from npresnext.analysis import network_counts
 from npresnext.cli import main
-from npresnext.models import get_model, resnext_small
+from npresnext.models import Bottleneck, ResNet, get_model, resnext_small
 from npresnext.nn.init import Undrawn
 
 NETWORKS = {
@@ -26,6 +27,9 @@ NETWORKS = {
 }
 
 
+CIFAR_NETWORKS = {"resnext29_8x64d": (34_426_698, 5_387_266_048), "resnext29_16x64d": (68_155_210, 10_688_866_304)}
+
+
 @pytest.fixture(scope="module")
 def resnext50():
     return nx.summary(get_model("resnext50_32x4d", rng=Undrawn()), (1, 3, 224, 224))
@@ -38,6 +42,25 @@ def test_networks_are_counted_to_the_unit(name):
     assert sum(row.num_params for row in found.layers) == found.total_params
     assert sum(row.macs for row in found.layers) == found.total_macs
     assert found.parameter_bytes == 4 * found.total_params
+
+
+@pytest.mark.parametrize("name", CIFAR_NETWORKS)
+def test_the_cifar_networks_are_counted_to_the_unit(name):
+    found = nx.summary(get_model(name, rng=Undrawn()), (1, 3, 32, 32))
+    assert (found.total_params, found.total_macs) == CIFAR_NETWORKS[name]
+    stages = [row.output_size for row in found.rows if row.path in ("layer1", "layer2", "layer3")]
+    assert stages == [(1, 256, 32, 32), (1, 512, 16, 16), (1, 1024, 8, 8)]
+    assert [row.path for row in found.rows if row.name == "downsample"] == [f"layer{i}.0.downsample" for i in (1, 2, 3)]
+    assert all(module.bias is None for module in get_model(name, rng=Undrawn()).modules() if type(module) is nn.Conv2d)
+
+
+@pytest.mark.parametrize(("cardinality", "width"), [(1, 64), (3, 20), (32, 4)])
+def test_any_cardinality_and_width_make_a_cifar_network(cardinality, width):
+    options = {"groups": cardinality, "width_per_group": width, "num_classes": 100, "stem": "cifar"}
+    model = ResNet(Bottleneck, [3, 3, 3], **options, rng=Undrawn())
+    found = nx.summary(model, (1, 3, 32, 32))
+    expected = network_counts(29, cardinality, width, kind="cifar", num_classes=100)
+    assert (found.total_params, found.total_macs) == (expected.parameters, expected.macs)
 
 
 def test_a_batch_multiplies_macs_and_activations_but_no_parameters():

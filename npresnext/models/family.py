@@ -83,6 +83,29 @@ def wide_resnet101_2(**options: Any) -> ResNet:
 
 
 @register
+def resnext29_8x64d(*, num_classes: int = 10, **options: Any) -> ResNet:
+    """ResNeXt-29 for 32x32 images: 34,426,698 parameters (Xie et al., arXiv:1611.05431, section 5.3 and table 7).
+
+    Three stages of three bottlenecks behind a 3x3 stem. Any other C x d:
+    ``ResNet(Bottleneck, [3, 3, 3], stem="cifar", groups=C, width_per_group=d, num_classes=10)``.
+
+    >>> resnext29_8x64d(rng=0).layer3[0].conv2
+    Conv2d(2048, 2048, kernel_size=(3, 3), stride=(2, 2), padding=(1, 1), groups=8, bias=False)
+    """
+    return ResNet(
+        Bottleneck, [3, 3, 3], num_classes=num_classes, groups=8, width_per_group=64, stem="cifar", **options
+    )
+
+
+@register
+def resnext29_16x64d(*, num_classes: int = 10, **options: Any) -> ResNet:
+    """ResNeXt-29 for 32x32 images: 68,155,210 parameters (Xie et al., arXiv:1611.05431, section 5.3 and table 7)."""
+    return ResNet(
+        Bottleneck, [3, 3, 3], num_classes=num_classes, groups=16, width_per_group=64, stem="cifar", **options
+    )
+
+
+@register
 def resnext_small(
     num_classes: int = 10, in_channels: int = 1, *, groups: int = 8, width_per_group: int = 16, **options: Any
 ) -> ResNet:
