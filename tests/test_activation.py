@@ -40,7 +40,7 @@ def test_gradient_is_the_central_difference_away_from_the_kink(seed, shape):
     np.testing.assert_allclose(F.relu_backward(grad, F.relu(x)), grad * slope, rtol=1e-12)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "longdouble"])
 def test_dtype_is_kept(dtype):
     x = away_from_zero(0, (2, 3)).astype(dtype)
     assert F.relu(x).dtype == dtype and F.relu_backward(x, F.relu(x)).dtype == dtype

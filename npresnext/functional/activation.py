@@ -6,6 +6,7 @@ from typing import Any
 
 from ..backend import floating_module
 from ..errors import ShapeError
+from .masks import keep
 
 Array = Any
 
@@ -72,4 +73,4 @@ def relu_backward(grad_output: Array, output: Array) -> Array:
     xp = floating_module(grad_output=grad_output, output=output)
     if grad_output.shape != output.shape:
         raise ShapeError(f"grad_output has shape {tuple(grad_output.shape)} but output has {tuple(output.shape)}")
-    return xp.where(output <= 0, xp.zeros((), dtype=output.dtype), grad_output)
+    return keep(xp, grad_output, ~(output <= 0))                              # NaN leaves the gate open

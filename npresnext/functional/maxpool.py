@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend import floating_module, widen
+from .masks import keep
 from .windows import batched, checked, like, output_shape, pool_window
 
 Array = Any
@@ -95,12 +96,12 @@ def max_pool2d_backward(
     window = pool_window(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
     grad = checked(grad_output, x.shape, window, "grad_output")
     output, images = checked(output, x.shape, window, "output"), batched(x)
-    grad, zero = widen(xp, grad), xp.zeros((), dtype=widen(xp, grad).dtype)
+    grad = widen(xp, grad)
     dx = xp.zeros(window.x_shape, dtype=grad.dtype)                           # (N, C, H, W)
     searching = xp.ones(output.shape, dtype=xp.bool)                          # windows whose maximum is yet to come
     for _, _, windows, pixels in window.taps():
         here = (slice(None), slice(None), *windows)
         found = searching[here] & ~(images[:, :, *pixels] < output[here])
         searching[here] = searching[here] & ~found
-        dx[:, :, *pixels] += xp.where(found, grad[here], zero)
+        dx[:, :, *pixels] += keep(xp, grad[here], found)
     return like(x.shape, xp.astype(dx, x.dtype, copy=False))
