@@ -1,6 +1,7 @@
 """What the strategies draw is valid, varied, exact where it promises to be, and shrinks to something small."""
 
 import collections
+import dataclasses
 import itertools
 import random
 import subprocess
@@ -14,7 +15,7 @@ import npresnext as nx
 from npresnext import reference
 from npresnext.errors import NpresnextError
 from npresnext.geometry import ConvGeometry
-from npresnext.testing import cases, strategies
+from npresnext.testing import cases, coverage, strategies
 from npresnext.testing.invalid import RULES
 
 
@@ -82,7 +83,7 @@ def test_groups_strides_dilations_paddings_and_layouts_meet_in_pairs():
 
 
 def test_every_number_of_groups_from_1_to_32_is_swept():
-    swept = list(cases.every_group())
+    swept = list(coverage.every_group())
     assert {case.groups for case in swept if case.groups == case.in_channels} == set(range(1, 33))
     assert {case.groups for case in swept if 1 < case.groups < case.in_channels} == set(range(2, 33))
 
@@ -112,7 +113,7 @@ def test_thinned_integers_still_reach_every_result():
 @given(strategies.conv_cases())
 def test_a_layout_changes_where_values_lie_and_not_what_they_are(case):
     if "broadcast" not in case.layouts:
-        flat = cases.replace(case, layouts=("contiguous",) * 3)
+        flat = dataclasses.replace(case, layouts=("contiguous",) * 3)
         for name in ("x", "weight", "grad_output"):
             assert (getattr(case, name)() == getattr(flat, name)()).all()
 
@@ -131,7 +132,7 @@ def test_layouts_are_what_their_names_say():
 def test_data_depend_on_the_case_alone():
     case = cases.ConvCase(2, 4, 4, 2, seed=7, has_bias=True)
     assert (case.x(real=True) == case.x(real=True)).all()
-    assert (case.x(real=True) != cases.replace(case, seed=8).x(real=True)).any()
+    assert (case.x(real=True) != dataclasses.replace(case, seed=8).x(real=True)).any()
     assert (case.grad_output()[0, 0, 0] != case.x()[0, 0, 0]).any()
 
 

@@ -8,8 +8,10 @@ import importlib
 from typing import Any
 
 from .cases import ConvCase
+from .kit import assert_conv, check_conv
+from .report import Finding, Report
 
-__all__ = ["ConvCase", "strategies"]
+__all__ = ["ConvCase", "Finding", "Report", "assert_conv", "check_conv", "strategies"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,126 @@
+"""The verdicts: when is a result right, with the proof of each in its docstring.
+
+Letters: u unit roundoff, n the inner length of a result: L = (C_in/G)·kh·kw for y (L + 1 with a bias),
+(C_out/G)·kh·kw for dx, N·P for dw and db. γ_n(u) = n·u / (1 − n·u).
+Source: N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., SIAM 2002.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from .arithmetic import PRECISIONS, Arithmetic
+from .oracle import Truth
+
+Array = np.ndarray
+
+VERDICTS = ("exact", "bounded", "normwise", "statistical")
+ENOUGH = 1000  # outputs that the statistical verdict wants to see
+
+
+def gamma(n: int, u: float) -> float:
+    """Return γ_n(u), or infinity where n·u >= 1 and nothing can be said (Higham, lemma 3.1)."""
+    return n * u / (1 - n * u) if n * u < 1 else math.inf
+
+
+def exact(truth: Truth) -> Array:
+    """Return the bound of the exact verdict: zero.
+
+    The operands are integers, and Σ|left·right| + |bias| <= 2^p for the p bits of operands, accumulator and
+    result (``ConvCase`` draws them so: n·s² + s <= 2^p for integers up to s). Every partial sum, in whatever
+    order and however blocked, is an integer of at most that size, and integers up to 2^p are floating-point
+    numbers: no operation rounds, so a right implementation returns the definition's integers. Holds for every
+    algorithm that only adds products of operands; not for winograd or fft, which divide.
+    """
+    return np.zeros_like(truth.high)
+
+
+def bounded(truth: Truth, arithmetic: Arithmetic) -> Array:
+    """Return, for each value, how far rounding alone can carry it.
+
+    Higham, section 3.1: whatever the order of summation, with or without fused multiply-add, the computed inner
+    product is Σ left·right·(1 + θ) with |θ| <= γ_n(u) in each term, hence |error| <= γ_n(u)·Σ|left·right|, for each
+    value by itself. Around it: operands rounded to a narrower format bring a factor (1 + u_in)² to each term (they
+    are drawn so that none leaves its normal range); rounding the result adds u_out of it; and each product, sum
+    and rounding that falls below the smallest normal number loses at most that number, flushed to zero or not
+    (section 2.1). The sums of magnitudes are themselves float64 sums; the last factors cover their rounding.
+
+    A theorem for IEEE formats rounded to nearest. For TF32 it is a model: NVIDIA documents the format, not how
+    the tensor cores add.
+    """
+    u_in, acc, out = (PRECISIONS[name] for name in arithmetic)
+    operands = u_in.u if u_in.bits < acc.bits else 0.0
+    growth = (1 + operands) ** 2 * (1 + gamma(truth.terms, acc.u)) - 1
+    flushed = 2 * truth.terms * acc.tiny * (1 + growth)
+    summed = growth * truth.magnitude * (1 + 4 * truth.terms * 2.0**-53) + flushed
+    narrowed = out.u * (np.abs(truth.high) + summed) + out.tiny if out.bits < acc.bits else 0.0
+    return (summed + narrowed) * (1 + 2.0**-48)
+
+
+def normwise(truth: Truth, arithmetic: Arithmetic, algorithm: str, left: Array, right: Array, pixels: int) -> Array:
+    """Return one bound for all values of a result, for algorithms that mix values of different sizes.
+
+    winograd: tiles up to F(4x4, 3x3) on the points 0, ±1, ±2, ∞. Componentwise, |error| <= γ_m(u) ·
+    |Aᵀ| [(|G| |w| |Gᵀ|) ∘ (|Bᵀ| |x| |B|)] |A| (Barabasz, Anderson, Soodhalter, Gregg, ACM TOMS 46(4), 2020,
+    theorem 2), and with the largest |left| and |right| in place of each value the matrices contribute a factor of
+    max_k Σ_j |Aᵀ_kj|·Σ|G_j|·Σ|Bᵀ_j| = 48 along each axis for F(4, 3) and 53 for F(3, 4), below 64². m: the n
+    products, and at most 40 operations of the transforms.
+
+    fft: with M points, t = log2 M, and a transform's relative error of t·η in the 2-norm, η = u + γ_4·(√2 + u)
+    (Higham, theorem 24.2), the product of two transforms transformed back is off by at most
+    √M·(3·t·η + γ_{n+2}(u)·√5)·‖left‖₂·‖right‖₂ to first order; the sum over channels is covered by Cauchy–Schwarz,
+    and a factor of 2 covers the higher orders. M is at most 16 times the pixels of the padded image.
+    """
+    u = PRECISIONS[arithmetic.accumulator].u
+    left, right = left.astype(np.float64).ravel(), right.astype(np.float64).ravel()
+    if algorithm == "winograd":
+        largest = float(np.abs(left).max(initial=0) * np.abs(right).max(initial=0))
+        bound = 64**2 * gamma(truth.terms + 40, u) * truth.terms * largest
+    else:
+        points = 16 * max(2, pixels)
+        eta = u + gamma(4, u) * (math.sqrt(2) + u)
+        relative = 2 * math.sqrt(points) * (3 * math.log2(points) * eta + math.sqrt(5) * gamma(truth.terms + 2, u))
+        bound = relative * float(np.linalg.norm(left) * np.linalg.norm(right))
+    return bounded(truth, arithmetic) + bound * (1 + PRECISIONS[arithmetic.output].u)
+
+
+class Statistics(NamedTuple):
+    """What the statistical verdict saw."""
+
+    count: int
+    rms: float  # of the errors over the model's standard deviation
+    bias: float  # sum of those errors, counted away from zero, over √count
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether the errors are larger or more one-sided than independent rounding errors are."""
+        return self.count >= ENOUGH and (self.rms > 1.25 or abs(self.bias) > 6)
+
+
+def statistical(truth: Truth, error: Array, arithmetic: Arithmetic) -> Statistics:
+    """Compare errors with what independent rounding errors would make: advisory, never proof.
+
+    A worst-case bound grows like n, rounding errors like √n, so at large n a bound lets real faults through:
+    truncation in place of rounding, a narrow partial sum. Arm's TOSA specification therefore tests the root mean
+    square and the bias of a dot product's scaled errors; this is the same idea under this model: each operation's
+    relative error is independent, of mean zero, uniform on ±u (variance u²/3), and products have random signs.
+    An addition that joins k products then has a square of k·Q/n on average, Q = Σ(left·right)², and over any tree of
+    additions these sum to at most Q·(n + 1)/2, reached by adding one after the other. With the n products themselves,
+
+        variance <= u²/3 · Q · (1 + (n + 1)/2) + u_in²/3 · 2·Q + u_out²/3 · y²
+
+    so errors over their standard deviations have a root mean square of at most 1, and the sum of T of them, each
+    counted positive when it leads away from zero, is within 6·√T. Suspicious is 1.25, or 6, at 1,000 values or more.
+    """
+    u_in, acc, out = (PRECISIONS[name] for name in arithmetic)
+    operands = u_in.u if u_in.bits < acc.bits else 0.0
+    narrowed = out.u if out.bits < acc.bits else 0.0
+    variance = truth.squares * (acc.u**2 * (1 + (truth.terms + 1) / 2) + 2 * operands**2)
+    deviation = np.sqrt((variance + (narrowed * truth.high) ** 2) / 3)
+    scaled = (error * np.sign(truth.high))[deviation > 0] / deviation[deviation > 0]
+    if not scaled.size:
+        return Statistics(0, 0.0, 0.0)
+    return Statistics(scaled.size, float(np.sqrt(np.mean(scaled**2))), float(scaled.sum() / math.sqrt(scaled.size)))

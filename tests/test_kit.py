@@ -1,0 +1,168 @@
+"""check_conv: what it says of right and wrong convolutions, and that nothing a callable does breaks it."""
+
+import json
+
+import numpy as np
+import pytest
+
+import npresnext as nx
+from npresnext import reference
+from npresnext.testing import assert_conv, check_conv
+from npresnext.testing.arithmetic import as_arithmetic
+from npresnext.testing.cases import SUPPORTS, as_supports
+from npresnext.testing.runner import Runner
+from npresnext.testing.subject import Subject
+
+FEW = {"cases": 20}
+
+
+def failing(report):
+    return {(finding.property, finding.verdict) for finding in report.failures}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_every_engine_is_right_in_every_dtype(engine, dtype):
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes")
+    with nx.use_engine(engine):
+        assert_conv(nx.conv2d, nx.conv2d_backward, dtype=dtype, **FEW)
+
+
+def test_the_definition_itself_is_right():
+    def backward(grad, x, weight, **window):
+        dx = reference.conv2d_input_grad(grad, x.shape, weight, **window)
+        return dx, reference.conv2d_weight_grad(grad, x, weight.shape, **window), reference.conv2d_bias_grad(grad)
+
+    subject = Subject(reference.conv2d, backward, "float64")
+    runner = Runner(subject, as_arithmetic("float64"), "direct", as_supports(None))
+    for case in list(runner.cases(20, 0))[:40]:
+        runner.try_case(case)
+    assert runner.tried == 40 and not any(row.failed for row in runner.rows.values())
+
+
+def test_a_backward_alone_is_judged_too():
+    report = check_conv(None, nx.conv2d_backward, **FEW)
+    assert report.passed and ("dw", "exact") in report.rows and ("y", "exact") not in report.rows
+
+
+def test_channels_last_moves_the_channels_of_every_array_last():
+    seen = []
+
+    def forward(x, weight, bias, **window):
+        seen.append((x.shape[3], weight.shape[3] * window["groups"]))
+        y = nx.conv2d(x.transpose(0, 3, 1, 2), weight.transpose(0, 3, 1, 2), bias, **window)
+        return y.transpose(0, 2, 3, 1)
+
+    assert check_conv(forward, layout="NHWC", supports={"invalid_calls": False}, **FEW).passed
+    assert all(of_x == of_weight for of_x, of_weight in seen)
+
+
+def test_what_is_not_supported_is_left_out_and_said_so():
+    def forward(x, weight, bias, *, stride, padding, dilation, groups):
+        assert groups == 1 and dilation == (1, 1) and bias is None and x.size and x.flags.c_contiguous
+        return nx.conv2d(x, weight, stride=stride, padding=padding)
+
+    names = ("groups", "dilation", "bias", "empty_batch", "zero_channels", "layouts")
+    report = check_conv(forward, supports=dict.fromkeys(names, False), **FEW)
+    assert report.passed
+    assert [line.split()[0] for line in report.left_out] == [key for key in SUPPORTS if key in names]
+
+
+def test_a_dtype_that_is_not_supported_is_not_tried():
+    report = check_conv(nx.conv2d, dtype="float16", supports={"dtypes": ["float32"]})
+    assert report.cases == 0 and "Nothing was tried: dtype float16" in str(report)
+
+
+def raising(x, weight, bias, **window):
+    raise RuntimeError("no such kernel\nat all")
+
+
+def writing(x, weight, bias, **window):
+    y = nx.conv2d(x, weight, bias, **window)
+    weight *= 2
+    return y
+
+
+CONTRACTS = {
+    "returns": raising,
+    "result type": lambda x, weight, bias, **window: nx.conv2d(x, weight, bias, **window).tolist(),
+    "shape": lambda x, weight, bias, **window: nx.conv2d(x, weight, bias, **window)[..., None],
+    "dtype": lambda x, weight, bias, **window: nx.conv2d(x, weight, bias, **window).astype("float64"),
+    "finite": lambda x, weight, bias, **window: nx.conv2d(x, weight, bias, **window) * np.float32("nan"),
+    "inputs untouched": writing,
+}
+
+
+@pytest.mark.parametrize("part", CONTRACTS)
+def test_a_broken_contract_is_a_finding(part):
+    report = check_conv(CONTRACTS[part], supports={"layouts": False, "empty_batch": False}, cases=5)
+    assert (part, "contract") in failing(report) and not report.passed
+    (finding,) = [finding for finding in report.failures if finding.property == part]
+    with pytest.raises((AssertionError, RuntimeError)):
+        exec(finding.reproduction, {"forward": CONTRACTS[part]})
+    assert len(finding.reproduction.splitlines()) <= 10
+
+
+@pytest.mark.parametrize("returned", [None, (), (None, None, None), (1, 2, 3), "dx", np.zeros(3)])
+def test_a_backward_that_returns_nonsense_is_a_finding(returned):
+    report = check_conv(None, lambda *operands, **window: returned, cases=2)
+    assert failing(report) == {("result type", "contract")}
+
+
+def test_leaving_the_process_is_a_finding():
+    assert failing(check_conv(lambda *operands, **window: exit(3), cases=2)) == {("returns", "contract")}
+
+
+def last_column(x, weight, bias, **window):
+    y = nx.conv2d(x, weight, bias, **window)
+    if window["groups"] > 1 and window["stride"][1] > 1:
+        y[..., -1] += 1
+    return y
+
+
+def test_a_failure_shrinks_to_something_to_compute_by_hand_and_reproduces_without_the_kit():
+    report = check_conv(last_column, supports={"empty_batch": False}, **FEW)
+    assert ("y", "exact") in failing(report)
+    for finding in report.failures:
+        assert np.prod(finding.case.x_shape) <= 4 and finding.case.groups == 2
+        lines = finding.reproduction.splitlines()
+        assert len(lines) <= 10 and not any("npresnext.testing" in line for line in lines)
+        with pytest.raises(AssertionError):
+            exec(finding.reproduction, {"forward": last_column})
+        exec(finding.reproduction.replace(f"from {__name__} import last_column as forward", ""), {"forward": nx.conv2d})
+
+
+def test_the_report_tells_people_and_programs_the_same():
+    report = check_conv(last_column, **FEW)
+    told = json.loads(json.dumps(report.to_dict()))
+    assert told["passed"] is False and len(told["failures"]) == len(report.failures)
+    text = str(report)
+    for finding in report.failures:
+        assert f"FAIL {finding.property} ({finding.verdict})" in text
+    with pytest.raises(AssertionError, match="checks FAIL"):
+        assert_conv(last_column, **FEW)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dtype": "int32"}, "dtype is 'int32': expected float16, bfloat16, float32 or float64"),
+        ({"algorithm": "wino"}, "algorithm is 'wino': expected one of direct, winograd, fft"),
+        ({"layout": "CHWN"}, 'expected "NCHW" or "NHWC"'),
+        ({"supports": {"group": False}}, "supports has unknown keys group: expected groups"),
+        ({"supports": {"layouts": ["strided"]}}, "expected names out of contiguous, transposed"),
+        ({"arithmetic": {"inputs": "tf32"}}, r"arithmetic has unknown keys \['inputs'\]"),
+        ({"arithmetic": {"input": "fp8"}}, r'arithmetic\["input"\] is \'fp8\': expected one of float64'),
+        ({"cases": -1}, "cases must be at least 0"),
+    ],
+)
+def test_arguments_that_make_no_sense_raise(options, message):
+    with pytest.raises(ValueError, match=message):
+        check_conv(nx.conv2d, **options)
+
+
+def test_nothing_to_check_and_what_is_not_callable_raise():
+    with pytest.raises(ValueError, match="both None"):
+        check_conv(None)
+    with pytest.raises(TypeError, match="backward must be callable, but is of type int"):
+        check_conv(nx.conv2d, 3)
