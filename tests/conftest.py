@@ -3,6 +3,9 @@
 import importlib
 import os
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # one core a worker: set before NumPy loads its BLAS
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
