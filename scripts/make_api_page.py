@@ -1,0 +1,74 @@
+"""Write docs/api.md: every public name with its docstring's first sentence and a link to its source.
+
+    python scripts/make_api_page.py            write the page
+    python scripts/make_api_page.py --check    exit with 1 if the page is out of date
+"""
+
+import argparse
+import inspect
+import sys
+from pathlib import Path
+
+import npresnext as nx
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "api.md"
+HEAD = """# Every public name
+
+One line each; the link leads to the source, whose docstring gives shapes, errors, the formula and an example.
+Written by `scripts/make_api_page.py` from the docstrings themselves.
+"""
+SECTIONS = {
+    "npresnext (`import npresnext as nx`)": nx,
+    "nx.functional": "functional",
+    "nx.nn": "nn",
+    "nx.models": "models",
+    "nx.data": "data",
+    "nx.analysis": "analysis",
+    "nx.io": "io",
+    "nx.onnx": "onnx",
+    "nx.testing": "testing",
+    "nx.errors": "errors",
+}
+
+
+def public_names(module):
+    if module is nx:
+        names = [name for name in dir(nx) if name != "__version__"]
+    elif hasattr(module, "__all__"):
+        names = module.__all__
+    else:
+        names = [name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
+    return [name for name in names if not inspect.ismodule(getattr(module, name)) and not name.startswith("_")]
+
+
+def line(name, value):
+    sentence = (inspect.getdoc(value) or "").strip().split("\n\n")[0].replace("\n", " ")
+    source = Path(inspect.getsourcefile(inspect.unwrap(value))).resolve().relative_to(ROOT).as_posix()
+    return f"| [`{name}`](../{source}) | {sentence.replace('|', chr(92) + '|')} |"
+
+
+def page():
+    parts = [HEAD]
+    for title, module in SECTIONS.items():
+        module = module if module is nx else getattr(nx, module)
+        values = [(name, getattr(module, name)) for name in public_names(module)]
+        rows = [line(name, value) for name, value in values if inspect.isfunction(value) or inspect.isclass(value)]
+        if rows:
+            parts.append("\n".join([f"## {title}", "", "| name | what it does |", "|---|---|", *rows, ""]))
+    return "\n".join(parts)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="compare instead of writing")
+    args = parser.parse_args()
+    if args.check:
+        if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page():
+            sys.exit("docs/api.md is out of date: run scripts/make_api_page.py")
+    else:
+        PAGE.write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
