@@ -20,8 +20,13 @@ def images_first(array: Array, beside: bool) -> Array:
     return array if not beside else np.moveaxis(array, -2, 0)
 
 
-def lay_out(copies: Array, source: Array, plan: Pass, tile: Tile) -> None:
-    """Fill ``copies (n, g, c, stack, column, rows, columns)`` from ``source (N, G, c, H, W)``."""
+def lay_out(copies: Array, source: Array, plan: Pass, tile: Tile, blank: bool) -> None:
+    """Fill ``copies (n, g, c, stack, column, rows, columns)`` from ``source (N, G, c, H, W)``.
+
+    Unless `blank`, the zeros around the images still stand there from the tile before.
+    """
+    if blank:
+        copies[...] = 0
     source = source[tile.images, tile.groups]                                       # (n, g, c, H, W)
     rows = tile.rows.stop - tile.rows.start
     for stack, blocks in enumerate(plan.stacks):
@@ -31,7 +36,6 @@ def lay_out(copies: Array, source: Array, plan: Pass, tile: Tile) -> None:
             start += rows + block.extra
             first = block.first + tile.rows.start * plan.row_step
             inside, pixels = _inside(first, plan.row_step, target.shape[-2], source.shape[-2])
-            _blank_around(target.swapaxes(-1, -2), inside)
             if inside.start < inside.stop:
                 for column, offset in enumerate(plan.offsets):
                     left = offset + tile.columns.start * plan.column_step
@@ -41,15 +45,8 @@ def lay_out(copies: Array, source: Array, plan: Pass, tile: Tile) -> None:
 def _copy(target: Array, source: Array, first: int, step: int) -> None:
     """Copy columns ``first + q·step`` of the `source` (n, g, c, r, W) to columns q of the `target` (n, g, c, r, q)."""
     inside, pixels = _inside(first, step, target.shape[-1], source.shape[-1])
-    planar = target.shape == source.shape and _planar(target) and _planar(source)
-    if planar and step == 1 and abs(first) < target.shape[-1]:
-        # as wide as the image: all its rows are one run, shifted; what wraps around is blanked below
-        shape = (*target.shape[:3], target.shape[3] * target.shape[4])
-        size, right, left = shape[-1], max(0, -first), max(0, first)
-        target.reshape(shape)[..., right : size - left] = source.reshape(shape)[..., left : size - right]
-    elif inside.start < inside.stop:
+    if inside.start < inside.stop:
         copy_rows(target[..., inside], source[..., pixels])
-    _blank_around(target, inside)
 
 
 def copy_rows(target: Array, source: Array) -> None:
@@ -66,16 +63,3 @@ def _inside(first: int, step: int, count: int, size: int) -> tuple[slice, slice]
     low = min(max(0, -(first // step)), count)
     high = max(low, min(count, (size - 1 - first) // step + 1))
     return slice(low, high), slice(first + low * step, max(0, first + (high - 1) * step + 1), step)
-
-
-def _blank_around(target: Array, inside: slice) -> None:
-    """Set what lies outside along the last axis to zero."""
-    if inside.start > 0:
-        target[..., : inside.start] = 0
-    if inside.stop < target.shape[-1]:
-        target[..., inside.stop :] = 0
-
-
-def _planar(array: Array) -> bool:
-    """Whether each image plane is one run of memory."""
-    return array.strides[-1] == array.itemsize and array.strides[-2] == array.itemsize * array.shape[-1]

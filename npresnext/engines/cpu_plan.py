@@ -45,16 +45,17 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Product:
-    """One matmul: which row phase it adds to, with which rows of the kernel, starting where in the copies."""
+class Run:
+    """Matmuls that read the copies at starting rows a constant step apart, so that one call does them all."""
 
-    phase: int
-    kernel_rows: tuple[int, ...]
+    phase: int                                  # the row phase that they add to
+    kernel_rows: tuple[tuple[int, ...], ...]    # of each matmul
     block: int
-    shift: int
+    shift: int                                  # of the first, from the beginning of the block
+    step: int                                   # from one to the next
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)    # plans are cached, so that being the same is being equal
 class Pass:
     """One layout of copies, and the matmuls that read it.
 
@@ -69,12 +70,18 @@ class Pass:
     stacks: tuple[tuple[Block, ...], ...]
     offsets: tuple[int, ...]             # of each column copy
     kernel_columns: tuple[int, ...]
-    products: tuple[Product, ...]
+    runs: tuple[Run, ...]                # in the order of their phases
 
     @property
     def copies(self) -> int:
         """How many copies of the source the layout holds."""
         return len(self.stacks) * len(self.offsets)
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether the only copy would be the source as it is."""
+        alone = self.copies == 1 and self.stacks == ((Block(0, 0),),) and self.offsets == (0,)
+        return alone and self.row_step == self.column_step == 1
 
     @property
     def count(self) -> int:
@@ -85,9 +92,13 @@ class Pass:
         """How many rows a copy needs to serve `rows` rows of the result."""
         return sum(rows + block.extra for block in self.stacks[0])
 
-    def start(self, product: Product, rows: int) -> int:
-        """The row of the copies at which `product` starts to read, for `rows` rows of the result."""
-        return sum(rows + block.extra for block in self.stacks[0][: product.block]) + product.shift
+    def start(self, run: Run, rows: int) -> int:
+        """The row of the copies at which `run` starts to read, for `rows` rows of the result."""
+        return sum(rows + block.extra for block in self.stacks[0][: run.block]) + run.shift
+
+    def matmuls(self, phase: int | None = None) -> int:
+        """How many matmuls add to a row phase, or to all of them together."""
+        return sum(len(run.kernel_rows) for run in self.runs if phase in (None, run.phase))
 
 
 @functools.lru_cache(maxsize=512)
@@ -135,33 +146,43 @@ def _passes(
     if not rows:
         return ()
     passes = []
-    for row_phases, stacks, products in [_merged([row]) for row in rows] if merged else [_shared(rows, steps[0])]:
+    for row_phases, stacks, runs in [_merged([row]) for row in rows] if merged else [_shared(rows, steps[0])]:
         for column in columns:
             kernel_columns, offsets = zip(*column.taps)
-            passes.append(Pass(row_phases, column, *steps, stacks, offsets, kernel_columns, products))
+            passes.append(Pass(row_phases, column, *steps, stacks, offsets, kernel_columns, runs))
     return tuple(passes)
 
 
-_Layout = tuple[tuple[Phase, ...], tuple[tuple[Block, ...], ...], tuple[Product, ...]]
+_Layout = tuple[tuple[Phase, ...], tuple[tuple[Block, ...], ...], tuple[Run, ...]]
 
 
 def _merged(rows: list[Phase]) -> _Layout:
-    """Every tap row has copies of its own, and one product reads them all."""
-    stacks = tuple((Block(offset, 0),) for _, offset in rows[0].taps)
-    return tuple(rows), stacks, (Product(0, tuple(k for k, _ in rows[0].taps), 0, 0),)
+    """Every tap row has copies of its own, and one matmul reads them all."""
+    kernel_rows, offsets = zip(*rows[0].taps)
+    return tuple(rows), tuple((Block(offset, 0),) for offset in offsets), (Run(0, (kernel_rows,), 0, 0, 0),)
 
 
 def _shared(rows: list[Phase], step: int) -> _Layout:
-    """Tap rows whose source rows overlap share a block; each has a product of its own."""
-    reads = sorted((offset % step, offset, phase, k) for phase, row in enumerate(rows) for k, offset in row.taps)
+    """Tap rows whose source rows overlap share a block, where each starts at a row of its own."""
     count = max(row.count for row in rows)
     blocks: list[Block] = []
-    products = []
-    for residue, offset, phase, k in reads:
-        shift = (offset - blocks[-1].first) // step if blocks else 0
-        if not blocks or blocks[-1].first % step != residue or shift - blocks[-1].extra > count:
+    starts = []    # (phase, block, shift, tap)
+    reads = [(offset % step, offset, phase, tap) for phase, row in enumerate(rows) for tap, offset in row.taps]
+    for residue, offset, phase, tap in sorted(reads):
+        last = blocks[-1] if blocks else None
+        if last is None or last.first % step != residue or (offset - last.first) // step > last.extra + count:
             blocks.append(Block(offset, 0))
-            shift = 0
-        blocks[-1] = Block(blocks[-1].first, shift)
-        products.append(Product(phase, (k,), len(blocks) - 1, shift))
-    return tuple(rows), (tuple(blocks),), tuple(sorted(products, key=lambda product: product.phase))
+        else:
+            blocks[-1] = Block(last.first, (offset - last.first) // step)
+        starts.append((phase, len(blocks) - 1, (offset - blocks[-1].first) // step, tap))
+    runs: list[Run] = []
+    for phase, block, shift, tap in sorted(starts):
+        if runs and (runs[-1].phase, runs[-1].block) == (phase, block):
+            last_run = runs[-1]
+            length = len(last_run.kernel_rows)
+            gap = shift - last_run.shift if length == 1 else last_run.step
+            if shift == last_run.shift + length * gap:
+                runs[-1] = Run(phase, (*last_run.kernel_rows, (tap,)), block, last_run.shift, gap)
+                continue
+        runs.append(Run(phase, ((tap,),), block, shift, 0))
+    return tuple(rows), (tuple(blocks),), tuple(runs)

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from .cpu_plan import Pass
-from .cpu_products import Bench, slab, write_gradient
+from .cpu_products import Workbench, slabs, write_gradient
 from .cpu_threads import run
-from .cpu_tiles import PIECES, Tile, Work, chunks
+from .cpu_tiles import PIECES, Tile, Work, chunks, tile_size
 from .cpu_workspace import get_workspace_limit
 
 Array = np.ndarray[Any, Any]
@@ -26,24 +26,31 @@ def convolve(
     source: Array, weight: Array, bias: Array | None, target: Array, plan: tuple[Pass, ...], macs: int
 ) -> None:
     """Write into `target` (N, G, out, ·, ·) what `weight` (G, out, in, kh, kw) makes of `source` (N, G, in, ·, ·)."""
-    panels = -(-weight.nbytes // (get_workspace_limit() // 2))     # the weights are rearranged panel by panel
-    for outputs in chunks(weight.shape[1], -(-weight.shape[1] // panels)):
-        for part in plan:
-            slabs = [slab(weight[:, outputs], part, product) for product in part.products]
-            work = Work(part, source.shape[0], source.shape[1], source.shape[2], slabs[0].shape[1], 0, source.itemsize)
-            part_bias = None if bias is None else bias[:, outputs]
-            _convolve_panel(work, source, slabs, part_bias, target[:, :, outputs], macs)
+    rounds = -(-weight.nbytes // (get_workspace_limit() // 2))     # the weights are rearranged round by round
+    for outputs in chunks(weight.shape[1], -(-weight.shape[1] // rounds)):
+        for layout in plan:
+            weights = slabs(weight[:, outputs], layout)
+            _convolve(layout, source, weights, None if bias is None else bias[:, outputs], target[:, :, outputs], macs)
 
 
-def _convolve_panel(
-    work: Work, source: Array, slabs: list[Array], bias: Array | None, target: Array, macs: int
+def _convolve(
+    layout: Pass, source: Array, weights: list[Array], bias: Array | None, target: Array, macs: int
 ) -> None:
-    def piece(tile: Tile) -> None:
-        bench = Bench(work, tile, source)
-        bench.results(target, [slab[tile.groups] for slab in slabs], None if bias is None else bias[tile.groups])
+    """Share the tiles of one pass out; where they are too few, share its channels out as well."""
+    work = Work.of(layout, source, target, None)
+    _, size, _, _ = tile_size(work, False, get_workspace_limit())
+    tiles = [tile for groups in chunks(work.groups, size) for tile in work.tiles(groups, False)]
+    parts = 1 if len(tiles) > 1 else min(4, -(-work.results // 64))
 
-    groups = chunks(work.groups, work.tile_size()[1])
-    run(piece, [tile for part in groups for tile in work.tiles(part)], small=macs < SINGLE)
+    def piece(part: tuple[Tile, slice]) -> None:
+        tile, outputs = part
+        chosen = target[:, :, outputs]
+        bench = Workbench(Work.of(layout, source, chosen, None), tile, source)
+        part_bias = None if bias is None else bias[tile.groups, outputs]
+        bench.write_results(chosen, [each[:, :, tile.groups, outputs] for each in weights], part_bias)
+
+    pieces = [(tile, part) for tile in tiles for part in chunks(work.results, -(-work.results // parts))]
+    run(piece, pieces, small=macs < SINGLE)
 
 
 def weigh(
@@ -55,25 +62,22 @@ def weigh(
     Given `weight` and `target`, the same copies give the results as :func:`convolve` writes them.
     """
     inputs = source.shape[2]
-    if target is None and source.shape[1] < PIECES:
-        inputs = -(-inputs // PIECES)
+    if source.shape[1] < PIECES:
+        inputs = -(-inputs // min(PIECES, max(2, inputs * plan[0].copies // 256)))
 
     def piece(part: tuple[slice, slice]) -> None:
         groups, channels = part
+        copied = source[:, :, channels]
         for layout in plan:
-            copied = source[:, :, channels]
-            work = Work(
-                layout, source.shape[0], source.shape[1], copied.shape[2], 0 if target is None else target.shape[2],
-                partner.shape[2], source.itemsize,
-            )
-            slabs = [] if weight is None else [slab(weight[groups], layout, product) for product in layout.products]
-            total = np.zeros(work.gradient_shape(groups), source.dtype)
-            for tile in work.tiles(groups):
-                bench = Bench(work, tile, copied)
+            work = Work.of(layout, copied, target, partner)
+            weights = [] if weight is None else slabs(weight[groups], layout)
+            total = np.zeros((layout.matmuls(), groups.stop - groups.start, *work.gradient_shape), source.dtype)
+            for tile in work.tiles(groups, True):
+                bench = Workbench(work, tile, copied)
                 if target is not None:
-                    bench.results(target, slabs, None)
+                    bench.write_results(target, weights, None)
                 bench.add_weight_gradient(total, partner)
-            write_gradient(dweight[groups, :, channels], layout, total.swapaxes(-1, -2) if work.transposed else total)
+            write_gradient(dweight[groups, :, channels], work, total)
 
     pieces = [
         (groups, channels)

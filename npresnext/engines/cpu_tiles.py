@@ -8,40 +8,56 @@ threads; so do, therefore, all results.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from .cpu_plan import Pass
 from .cpu_workspace import get_workspace_limit, too_small
 
-TILE_BYTES = 4 * 2**20
-PIECES = 8              # to share out over the threads, where there is enough to share
+Array = np.ndarray[Any, Any]
+
+TILE_BYTES = 8 * 2**20
+PIECES = 4              # to share out over the threads, where there is enough to share
 SMALL_MATMUL = 10**6    # M·N·K up to which OpenBLAS multiplies without packing its operands first
-LONG_MATMUL = 400       # the length from which on a packed matmul is worth its packing
+SHORT_MAP = 128         # positions below which the matmul of one image is not worth its packing,
+SHORT_COPIES = 400      # and where the images are copied anyway
 
 
 @dataclass(frozen=True)
 class Tile:
-    """Half-open ranges of the result, and whether its images lie side by side in the copies."""
+    """Half-open ranges of the result."""
 
     images: slice
     groups: slice
     rows: slice
     columns: slice
-    beside: bool
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a pass works on: everything that the size of a tile depends on."""
+    """A pass and what it works on: everything that the size of a tile depends on."""
 
     plan: Pass
     batch: int
     groups: int
-    channels: int       # of the source that is copied, in each group
-    results: int        # channels of the result in each group; 0 if none is wanted
+    channels: int       # of the source, in each group
+    results: int        # channels of the target in each group; 0 if there is none
     partners: int       # channels in each group of the array that the weight gradient multiplies with, or 0
     itemsize: int
+    in_place: bool      # the source is read as it lies in memory: nothing is copied
+
+    @classmethod
+    def of(cls, plan: Pass, source: Array, target: Array | None, partner: Array | None) -> Work:
+        """Describe the work on source (N, G, in, ·, ·), target (N, G, out, ·, ·) and partner (N, G, out, ·, ·)."""
+        results, partners = (0 if array is None else array.shape[2] for array in (target, partner))
+        N, G, channels, _, width = source.shape
+        in_place = plan.is_identity and plan.columns.count == width and planar(source)
+        work = cls(plan, N, G, channels, results, partners, source.itemsize, in_place)
+        return cls(plan, N, G, channels, results, partners, source.itemsize, in_place and not work.beside)
 
     @property
     def depth(self) -> int:
@@ -49,71 +65,80 @@ class Work:
         return self.channels * self.plan.copies
 
     @property
+    def positions(self) -> int:
+        """How many results one image has in each channel."""
+        return self.plan.count * self.plan.columns.count
+
+    @property
     def beside(self) -> bool:
-        """Whether one image's map is too short for a matmul of its own, so that images lie side by side."""
-        positions = self.plan.count * self.plan.columns.count
-        across = max(self.results, self.partners)
-        return positions < LONG_MATMUL and across * self.depth * positions > SMALL_MATMUL
+        """Whether one map is too short for a matmul of its own, so that images lie side by side in the copies."""
+        short = self.positions < (SHORT_MAP if self.in_place else SHORT_COPIES)
+        return short and max(self.results, self.partners) * self.depth * self.positions > SMALL_MATMUL
 
     @property
     def transposed(self) -> bool:
         """Whether a small matmul for the weight gradient gains from having the partner transposed."""
-        positions = self.plan.count * self.plan.columns.count
-        return not self.beside and 16 <= self.partners and self.partners * self.depth * positions <= SMALL_MATMUL
+        small = self.partners * self.depth * self.positions <= SMALL_MATMUL
+        return small and self.partners >= 24 and not self.beside
 
-    def gradient_shape(self, groups: slice) -> tuple[int, int, int, int]:
-        """The shape of the weight gradients of some groups: (products, G, out, K), or (…, K, out) transposed."""
-        matrix = (self.depth, self.partners) if self.transposed else (self.partners, self.depth)
-        return len(self.plan.products), groups.stop - groups.start, *matrix
+    @property
+    def gradient_shape(self) -> tuple[int, int]:
+        """The shape of the weight gradient of one group and matmul: (out, K), or (K, out) transposed."""
+        return (self.depth, self.partners) if self.transposed else (self.partners, self.depth)
 
     def shapes(self, images: int, groups: int, rows: int, columns: int) -> tuple[tuple[int, ...], ...]:
-        """The shapes of what a tile needs: copies, two results, the partner, partial and whole weight gradient."""
-        stack = images * groups
-        products = len(self.plan.products)
+        """The shapes of what a tile needs: copies, terms of results, partner, partial and whole weight gradients."""
+        stack, matmuls = images * groups, self.plan.matmuls()
+        most = max(self.plan.matmuls(phase) for phase in range(len(self.plan.rows)))
         batch = 1 if self.beside else images
         return (
-            (stack, self.depth, self.plan.height(rows), columns),
-            (stack, self.results, rows, columns),
-            (stack, self.results if len(self.plan.products) > 1 else 0, rows, columns),
+            (0 if self.in_place else stack, self.depth, self.plan.height(rows), columns),
+            (stack * most, self.results, rows, columns),
             (stack, self.partners, rows, columns),
-            (products, batch * groups, self.partners, self.depth),
-            (products, groups, self.partners, self.depth),
+            (matmuls, batch * groups, self.partners, self.depth),
+            (matmuls, groups, self.partners, self.depth),
         )
 
     def bytes(self, images: int, groups: int, rows: int, columns: int) -> int:
         """What a tile of this size needs."""
-        elements = 0
-        for a, b, c, d in self.shapes(images, groups, rows, columns):
-            elements += a * b * c * d
-        return elements * self.itemsize
+        shapes = self.shapes(images, groups, rows, columns)
+        return self.itemsize * sum(a * b * c * d for a, b, c, d in shapes)
 
-    def tile_size(self) -> tuple[int, int, int, int]:
-        """Choose images, groups, rows and columns of a tile."""
-        limit = get_workspace_limit()
-        goal = min(limit, TILE_BYTES)
-        rows, columns = self.plan.count, self.plan.columns.count
-        rows = _largest(rows, lambda u: self.bytes(1, 1, u, columns) <= goal)
-        if rows == 1:
-            columns = _largest(columns, lambda q: self.bytes(1, 1, 1, q) <= limit)
-            if self.bytes(1, 1, 1, columns) > limit:
-                raise too_small("the least piece of one row of this convolution", self.bytes(1, 1, 1, 1))
-        groups = _largest(-(-self.groups // PIECES), lambda g: self.bytes(1, g, rows, columns) <= goal)
-        most = self.batch if self.groups >= PIECES else -(-self.batch // 2)
-        images = _largest(most, lambda n: self.bytes(n, groups, rows, columns) <= goal)
-        return _even(self.batch, images), groups, _even(self.plan.count, rows), columns
+    def tiles(self, groups: slice, walking: bool) -> list[Tile]:
+        """Return the tiles of some groups, in an order that never changes; `walking` as in :func:`tile_size`."""
+        n, _, u, q = tile_size(self, walking, get_workspace_limit())
+        return [
+            Tile(images, groups, rows, columns)
+            for images in chunks(self.batch, n)
+            for rows in chunks(self.plan.count, u)
+            for columns in chunks(self.plan.columns.count, q)
+        ]
 
-    def tiles(self, groups: slice) -> Iterator[Tile]:
-        """Walk over all images, rows and columns of some groups, in an order that never changes."""
-        n, _, u, q = self.tile_size()
-        for images in chunks(self.batch, n):
-            for rows in chunks(self.plan.count, u):
-                for columns in chunks(self.plan.columns.count, q):
-                    yield Tile(images, groups, rows, columns, self.beside)
+
+@functools.lru_cache(maxsize=1024)
+def tile_size(work: Work, walking: bool, limit: int) -> tuple[int, int, int, int]:
+    """Choose images, groups, rows and columns of a tile; `walking` if one thread does all tiles of some groups."""
+    goal = min(limit, TILE_BYTES)
+    rows, columns = work.plan.count, work.plan.columns.count
+    rows = _largest(rows, lambda u: work.bytes(1, 1, u, columns) <= goal)
+    if rows == 1:
+        columns = _largest(columns, lambda q: work.bytes(1, 1, 1, q) <= limit)
+        if work.bytes(1, 1, 1, columns) > limit:
+            raise too_small("the least piece of one row of this convolution", work.bytes(1, 1, 1, 1))
+    groups = _largest(-(-work.groups // PIECES), lambda g: work.bytes(1, g, rows, columns) <= goal)
+    most = work.batch if walking or work.groups >= PIECES else -(-work.batch // 2) if work.beside else 1
+    images = _largest(most, lambda n: work.bytes(n, groups, rows, columns) <= goal)
+    return _even(work.batch, images), groups, _even(work.plan.count, rows), columns
 
 
 def chunks(total: int, size: int) -> list[slice]:
     """Cut ``range(total)`` into slices of `size`, the last of them shorter."""
     return [slice(start, min(start + size, total)) for start in range(0, total, size)]
+
+
+def planar(array: Array) -> bool:
+    """Whether each image plane is one run of memory."""
+    return array.strides[-1] == array.itemsize and array.strides[-2] == array.itemsize * array.shape[-1]
 
 
 def _largest(most: int, fits: Callable[[int], bool]) -> int:

@@ -40,7 +40,7 @@ def set_workspace_limit(num_bytes: int) -> None:
     """
     global _limit
     _limit = as_int(num_bytes, "num_bytes", 1)
-    _of_thread.buffer = None
+    _of_thread.buffer = _of_thread.owner = None
 
 
 def get_workspace_limit() -> int:
@@ -48,18 +48,29 @@ def get_workspace_limit() -> int:
     return _limit
 
 
-def carve(dtype: np.dtype[Any], *shapes: Sequence[int]) -> list[Array]:
-    """Return uninitialised arrays out of this thread's buffer; its next call hands out the same memory."""
+def carve(dtype: np.dtype[Any], *shapes: Sequence[int], owner: object = None) -> tuple[list[Array], bool]:
+    """Return arrays out of this thread's buffer, and whether the same `owner` has kept its own there since.
+
+    What they hold is undefined otherwise. The next call on this thread hands out the same memory.
+    """
     sizes = [-(-dtype.itemsize * math.prod(shape) // _ALIGNMENT) * _ALIGNMENT for shape in shapes]
     buffer = getattr(_of_thread, "buffer", None)
-    if buffer is None or buffer.size < sum(sizes) or buffer.size > _limit + 4096:
+    known = owner is not None and getattr(_of_thread, "owner", None) == owner
+    _of_thread.owner = None
+    if buffer is None or buffer.size < sum(sizes) or buffer.size > max(_limit, sum(sizes)):
         buffer = _of_thread.buffer = None    # let the old one go before the new one comes
         buffer = _of_thread.buffer = np.empty(sum(sizes), np.uint8)
+        known = False
     arrays, start = [], 0
     for shape, size in zip(shapes, sizes):
         arrays.append(buffer[start : start + dtype.itemsize * math.prod(shape)].view(dtype).reshape(shape))
         start += size
-    return arrays
+    return arrays, known
+
+
+def keep(owner: object) -> None:
+    """Note that the arrays carved last are complete, so that the same `owner` finds them again if it comes next."""
+    _of_thread.owner = owner
 
 
 def too_small(what: str, least: int) -> InvalidValueError:
