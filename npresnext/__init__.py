@@ -51,6 +51,7 @@ _LAZY = {
     "models": "",
     "nn": "",
     "no_grad": "nn",
+    "onnx": "",
     "schedules": "",
     "set_num_threads": "engines.cpu_threads",
     "set_workspace_limit": "engines.cpu_workspace",

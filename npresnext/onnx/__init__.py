@@ -1,0 +1,5 @@
+"""Networks out to ONNX, which onnxruntime and many others run. Needs the extra ``onnx``."""
+
+from .export import OPSET, export
+
+__all__ = ["OPSET", "export"]
