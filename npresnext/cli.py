@@ -21,6 +21,7 @@ COMMANDS = (
     "train",
     "gradnorms",
     "cardinality",
+    "connectivity",
     "info",
     "summary",
 )

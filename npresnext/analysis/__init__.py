@@ -8,10 +8,11 @@ _LAZY = {
     "Counts": "skeleton",
     "Design": "cardinality",
     "Skeleton": "skeleton",
+    "connectivity": "reach",
     "equal_complexity": "cardinality",
     "group_grad_norms": "gradnorms",
+    "group_mask": "reach",
     "network_counts": "cardinality",
-    "summary": "summary",
     "valid_groups": "cardinality",
 }
 

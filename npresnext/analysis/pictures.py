@@ -11,6 +11,7 @@ from ..errors import InvalidValueError
 from ..extras import load_extra
 from ..io.atomic import atomic_path, check_writable
 from .cardinality import Design
+from .reach import connectivity
 
 FORMATS = ("png", "pdf", "svg")
 BLUE, ORANGE, GREY = "#3b6ea8", "#d9822b", "#8a8a8a"
@@ -87,4 +88,47 @@ def draw_designs(designs: Sequence[Design]) -> Any:
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=8, loc="upper right" if axes is costs else "best", ncols=2)
     figure.suptitle(f"Blocks of equal cost, {designs[0].channels} channels in and out", fontsize=11)
+    return figure
+
+
+def draw_connectivity(model: Any, *, start: str | None = None, title: str = "") -> Any:
+    """Draw who is reached behind each convolution, above with the 1x1 convolutions and below without them.
+
+    Each picture has a row for every output channel and a column for every channel at the start; dark means that the
+    one depends on the other.
+
+    Parameters
+    ----------
+    model : Module or sequence of modules
+        A block, or a few layers: at most 12 convolutions.
+    start : str, optional
+        As for :func:`npresnext.analysis.connectivity`.
+    title : str
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        There are more than 12 convolutions.
+    """
+    both = [connectivity(model, pointwise=pointwise, start=start) for pointwise in (True, False)]
+    count = len(both[0].steps)
+    if not 0 < count <= 12:
+        raise InvalidValueError(f"there are {count} layers to draw: choose a part with 1 to 12, such as layer1.0")
+    figure = new_figure(max(2 * count, 4) + 0.8, 5.2)
+    names = ("with the 1x1", "1x1 left out")
+    for row, found, name in zip(figure.subplots(2, count, squeeze=False), both, names):
+        row[0].set_ylabel(f"{name}\noutput channel", fontsize=8)
+        for axes, step in zip(row, found.steps):
+            axes.imshow(step.reach, cmap="Blues", vmin=0, vmax=1.25, aspect="auto", interpolation="nearest")
+            axes.set_xticks([0, step.reach.shape[1] - 1])
+            axes.set_yticks([0, step.reach.shape[0] - 1])
+            axes.tick_params(labelsize=7)
+            kind = "left out" if found is both[1] and step.kind.startswith("1x1") else step.kind
+            axes.set_title(f"{step.path}: {kind}\n{step.reach.mean():.2%} reached", fontsize=8)
+    figure.supxlabel("channel at the start", fontsize=8)
+    figure.suptitle(title or "Who reaches whom", fontsize=10)
     return figure

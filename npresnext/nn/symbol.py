@@ -53,6 +53,21 @@ class Symbol:
         view = np.broadcast_to(np.empty((), bool), self.shape)[key]  # one byte, whatever the shape
         return Symbol("index", view.shape, self.dtype, (self,), detail=key)
 
+    def history(self) -> list[Symbol]:
+        """Return every symbol that this one is made from, and itself, each after its own inputs."""
+        order: dict[int, Symbol] = {}
+        waiting = [(self, False)]
+        while waiting:
+            symbol, inputs_done = waiting.pop()
+            if id(symbol) in order:
+                continue
+            if inputs_done:
+                order[id(symbol)] = symbol
+            else:
+                waiting.append((symbol, True))
+                waiting += [(source, False) for source in reversed(symbol.inputs)]
+        return list(order.values())
+
     def __repr__(self) -> str:
         return f"Symbol({self.path or self.op}, shape={self.shape}, dtype={self.dtype})"
 
