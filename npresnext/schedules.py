@@ -1,4 +1,7 @@
-"""Learning rates by epoch: each schedule takes the epoch, counted from 0, and gives its rate."""
+"""Learning rates by epoch: each schedule takes the epoch, counted from 0, and gives its rate.
+
+Asked between two epochs, such as at 1.5, a cosine has fallen half the way, and a step has not moved yet.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from .errors import InvalidValueError
 
-Schedule = Callable[[int], float]
+Schedule = Callable[[float], float]
 
 
 def constant(rate: float) -> Schedule:

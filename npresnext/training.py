@@ -46,7 +46,7 @@ class Trainer:
     batch_size
         Images a step.
     schedule
-        The learning rate by epoch.
+        The learning rate by epoch; between epochs, of the fraction.
     seed
         The order of the images and their augmentation follow from it.
     augment
@@ -120,6 +120,7 @@ class Trainer:
 
     def learn(self, x: Array, target: Array) -> None:
         """Take one step: forward, loss, backward, update."""
+        self.optimizer.lr = self.schedule(self.step / self.steps_per_epoch)
         self.optimizer.zero_grad()
         logits = self.model(x)
         loss = self.criterion(logits, target)
@@ -131,7 +132,6 @@ class Trainer:
 
     def _run_epoch(self, steps: int) -> None:
         """Train to the end of the epoch, or to step `steps`."""
-        self.optimizer.lr = self.schedule(self.epoch)
         self.model.train()
         batches = training_batches(
             self.train_set,

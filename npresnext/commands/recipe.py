@@ -27,8 +27,8 @@ class Recipe:
 
 RECIPES = {
     "digits": Recipe(epochs=10, batch_size=32, lr=0.1, crop=1, flip=False),
-    "fashion-mnist": Recipe(epochs=8, batch_size=128, lr=0.2, crop=2, flip=True),
-    "mnist": Recipe(epochs=4, batch_size=128, lr=0.2, crop=2, flip=False),
+    "fashion-mnist": Recipe(epochs=2, batch_size=64, lr=0.1, crop=0, flip=True),
+    "mnist": Recipe(epochs=2, batch_size=64, lr=0.1, crop=2, flip=False),
 }
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 
