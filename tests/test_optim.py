@@ -151,3 +151,12 @@ def test_the_quadratic_bowl_is_descended_as_theory_says():
         # the slower root of r² − (1 + momentum − lr·curvature)·r + momentum = 0 rules the end
         root = np.roots([1, -(1 + momentum - 0.1 * curvature), momentum]).real.max()
         assert np.log(abs(p.data[0])) / 200 == pytest.approx(np.log(root), rel=0.02)
+
+
+def test_a_gradient_that_stays_is_not_taken_for_the_momentum():
+    p, grad = nn.Parameter(np.zeros(1)), np.ones(1)
+    optimizer = nn.SGD([p], lr=1.0, momentum=0.5)
+    p.grad = grad
+    optimizer.step()                                              # b = 1
+    optimizer.step()                                              # b = 0.5·1 + 1
+    assert p.data[0] == -2.5 and grad[0] == 1

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from strict import assert_same_on_strict_arrays
 
 import npresnext as nx
 from npresnext import nn
@@ -133,6 +134,22 @@ def test_an_empty_batch_goes_forward_and_backward():  # detectron2#772, pytorch#
     assert logits.shape == (0, 10)
     assert model.backward(logits).shape == (0, 1, 8, 8)
     assert all((parameter.grad == 0).all() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_network_runs_on_any_array_library(training):
+    rng = np.random.default_rng(1)
+    x, upstream = rng.standard_normal((2, 1, 8, 8)), rng.standard_normal((2, 10))
+    assert_same_on_strict_arrays(
+        lambda: nx.models.resnext_small(rng=0, dtype="float64").train(training), x, upstream, rtol=1e-9
+    )
+
+
+def test_the_imagenet_stem_runs_on_any_array_library():
+    rng = np.random.default_rng(2)
+    x, upstream = rng.standard_normal((2, 3, 17, 17)), rng.standard_normal((2, 5))
+    options = {"num_classes": 5, "groups": 2, "width_per_group": 32, "planes": 8, "rng": 0, "dtype": "float64"}
+    assert_same_on_strict_arrays(lambda: ResNet(Bottleneck, [1, 1], **options), x, upstream, rtol=1e-9)
 
 
 def test_a_seed_gives_one_network_whatever_the_dtype():
