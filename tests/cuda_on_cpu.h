@@ -4,6 +4,8 @@
 // one takes over; so a block that would deadlock or race on a GPU is seen here: fibers that wait for others that have
 // ended are an error, and running the threads in the opposite order must not change a bit of the result.
 #define CUDA_ON_CPU
+#include <csetjmp>
+#include <csignal>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -65,9 +67,13 @@ template <typename... P> static void call(void (*kernel)(P...), void **args) {
     call(kernel, args, std::index_sequence_for<P...>());
 }
 
+// The arrays end at a page that nobody may touch (cuda_on_cpu.py), and so does an access beyond them.
+static sigjmp_buf outside;
+static void leave(int) { siglongjmp(outside, 1); }
+
 // Runs all blocks, one after the other. Returns 0, or what went wrong: 1 threads that wait for ended ones, 2 writes
 // beyond the shared memory that was asked for, 3 more shared memory or threads than a block may have.
-static int run(unsigned blocks, unsigned x, unsigned y, int bytes, int backwards, void **args) {
+static int run_blocks(unsigned blocks, unsigned x, unsigned y, int bytes, int backwards, void **args) {
     const unsigned threads = x * y;
     if (bytes > SHARED || threads > 1024) return 3;
     if (fibers.size() < threads) fibers.resize(threads);
@@ -102,4 +108,19 @@ static int run(unsigned blocks, unsigned x, unsigned y, int bytes, int backwards
             if (shared[i] != 0xff) return 2;
     }
     return 0;
+}
+
+// The same with accesses outside the arrays caught: 5.
+static int run(unsigned blocks, unsigned x, unsigned y, int bytes, int backwards, void **args) {
+    static std::vector<char> stack(64 * 1024);            // of the handler
+    stack_t own = {stack.data(), 0, stack.size()}, former_stack;
+    struct sigaction caught = {}, former;
+    caught.sa_handler = leave;
+    caught.sa_flags = SA_ONSTACK;
+    sigaltstack(&own, &former_stack);
+    sigaction(SIGSEGV, &caught, &former);
+    const int status = sigsetjmp(outside, 1) ? 5 : run_blocks(blocks, x, y, bytes, backwards, args);
+    sigaction(SIGSEGV, &former, nullptr);
+    sigaltstack(&former_stack, nullptr);
+    return status;
 }

@@ -7,6 +7,7 @@ and ``product`` is NumPy's matmul.
 
 import contextlib
 import ctypes
+import mmap
 import shutil
 import subprocess
 import tempfile
@@ -29,7 +30,8 @@ INSTANCES = {
     "cuda_weight_grad.cu": [f"weight_grad<{dtype}, {channels}>" for dtype, channels in TEMPLATES]
     + [f"sum_splits<{dtype}>" for dtype in C_TYPES.values()],
 }
-WRONG = {1: "threads wait for others that have ended", 2: "writes beyond its shared memory", 3: "too large a block"}
+WRONG = {1: "threads wait for others that have ended", 2: "writes beyond its shared memory", 3: "too large a block",
+         4: "is not among the compiled instances", 5: "touches memory outside its arrays"}
 
 
 def need_compiler():
@@ -70,32 +72,40 @@ def launch(file, name, blocks, threads, args, shared=0):
     """Run a kernel on NumPy arrays, with its threads in one order and in the other; both must agree to the bit."""
     results = []
     for backwards in (0, 1):
-        for array in args:
-            if isinstance(array, np.ndarray) and array.ndim and array.flags.writeable and backwards:
-                results.append(array.copy())
-        status = _start(file, name, blocks, threads, args, shared, backwards)
-        assert status == 0, f"{name}: {WRONG.get(status, 'is not among the compiled instances')}"
-    arrays = [array for array in args if isinstance(array, np.ndarray) and array.ndim and array.flags.writeable]
-    for before, after in zip(results, arrays):
-        assert before.tobytes() == after.tobytes(), f"{name}: the result depends on the order of the threads"
-
-
-def _start(file, name, blocks, threads, args, shared, backwards):
-    values, pointers = [], []
-    for value in args:
-        if value is None:
-            value = ctypes.c_void_p(None)
-            pointers.append(ctypes.addressof(value))
-        elif isinstance(value, np.ndarray) and value.ndim:        # an array goes by its pointer
+        guarded = [guard(value) if isinstance(value, np.ndarray) and value.ndim else value for value in args]
+        status = start(file, name, blocks, threads, guarded, shared, backwards)
+        assert status == 0, f"{name}: {WRONG[status]}"
+        results.append(guarded)
+    for value, first, second in zip(args, *results):
+        if isinstance(value, np.ndarray) and value.ndim:
             assert value.flags.c_contiguous, f"{name}: an argument is not contiguous"
-            value = ctypes.c_void_p(value.ctypes.data)
-            pointers.append(ctypes.addressof(value))
-        else:                                                     # a scalar or a struct goes by value
-            value = np.asarray(value)
-            pointers.append(value.ctypes.data)
-        values.append(value)
-    table = (ctypes.c_void_p * len(pointers))(*pointers)
-    return library(file).start(name.encode(), blocks, *threads, shared, backwards, table)
+            assert first.tobytes() == second.tobytes(), f"{name}: the result depends on the order of the threads"
+            if first.tobytes() != value.tobytes():
+                value[...] = first
+
+
+def guard(array):
+    """Copy an array to where it ends at a page that must not be touched, and starts after one (but for alignment)."""
+    page = mmap.PAGESIZE
+    size = -(-array.nbytes // page) * page
+    memory = mmap.mmap(-1, size + 2 * page)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    for forbidden in (address, address + page + size):
+        assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(forbidden), page, 0) == 0
+    copy = np.frombuffer(memory, array.dtype, array.size, page + size - array.nbytes).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+def start(file, name, blocks, threads, args, shared, backwards):
+    """Call the compiled kernel with pointers to its arguments, as cuLaunchKernel does."""
+    values = []
+    for value in args:
+        if value is None or isinstance(value, np.ndarray) and value.ndim:     # an array goes by its address
+            value = np.asarray(0 if value is None else value.ctypes.data, np.uint64)
+        values.append(np.asarray(value))                                      # a scalar or a struct by value
+    pointers = (ctypes.c_void_p * len(values))(*(value.ctypes.data for value in values))
+    return library(file).start(name.encode(), blocks, *threads, shared, backwards, pointers)
 
 
 def product(a, b, out, *, transpose_a=False, transpose_b=False):

@@ -49,7 +49,7 @@ def test_every_way_of_the_engine_equals_the_definition(case, dtype):
 LARGE = {
     "several tiles down and across": ((1, 4, 40, 70), (4, 2, 3, 3), dict(padding=1, groups=2)),
     "tiles of a strided convolution": ((1, 4, 50, 60), (4, 2, 3, 3), dict(padding=1, groups=2, stride=2)),
-    "several images in a tile": ((11, 6, 5, 4), (6, 2, 3, 3), dict(padding=1, groups=3)),
+    "several images in a tile": ((31, 6, 7, 7), (6, 2, 3, 3), dict(padding=1, groups=3)),
     "several chunks of input channels": ((1, 128, 12, 12), (32, 64, 3, 3), dict(padding=1, groups=2)),
     "several blocks of output channels": ((1, 4, 6, 6), (128, 2, 3, 3), dict(padding=1, groups=2)),
     "one channel a group": ((2, 40, 9, 9), (40, 1, 3, 3), dict(padding=1, groups=40, stride=2)),
@@ -74,6 +74,19 @@ def test_large_shapes_equal_the_definition(name):
     rng = np.random.default_rng(1)
     shapes = x_shape, weight_shape, weight_shape[:1], geometry.output_shape
     equals_the_definition(*(rng.integers(-4, 5, shape).astype(np.float32) for shape in shapes), **window)
+
+
+def test_a_block_of_the_weight_gradient_walks_over_several_tiles():
+    geometry = ConvGeometry.of_conv((3, 4, 40, 41), (6, 2, 3, 3), padding=1, groups=2)
+    rng = np.random.default_rng(4)
+    x, grad = (rng.integers(-4, 5, shape).astype(np.float32) for shape in (geometry.x_shape, geometry.output_shape))
+    with mock.patch.object(cuda_plan, "BLOCKS", 1):
+        few = cuda_plan.weight_grad_launch.__wrapped__(geometry, 4)
+    assert few.plan["splits"] == 1 and few.plan["tiles_down"] > 1
+    with emulated(), mock.patch.object(cuda, "weight_grad_launch", lambda *_: few):
+        dweight = cuda.weight_grad(grad, x, geometry)
+    window = dict(stride=(1, 1), padding=geometry.padding, dilation=(1, 1), groups=2)
+    assert (dweight == reference.conv2d_weight_grad(grad, x, geometry.weight_shape, **window)).all()
 
 
 def test_complex_numbers_go_by_columns_and_conjugate_as_the_lesson():

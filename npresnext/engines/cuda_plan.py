@@ -19,6 +19,7 @@ from ..geometry import ConvGeometry
 PIXELS_PER_THREAD = 8                 # TP of cuda_gather.cu
 TAPS_PER_THREAD = 9                   # TAPS of cuda_weight_grad.cu
 SHARED_BYTES = 32 * 1024              # of one block: four to seven blocks fit on a multiprocessor of an H100
+BLOCKS = 2048                         # of the weight gradient, where there are tiles enough: 15 a multiprocessor
 LARGEST_INTEGER = 2**31 - 1
 
 _DIVISOR = np.dtype([("by", np.uint32), ("magic", np.uint32)])
@@ -202,7 +203,7 @@ def weight_grad_launch(geometry: ConvGeometry, itemsize: int) -> Launch | None:
     tiles = [-(-size // part) for size, part in zip(sizes, tile)]
     blocks_out, blocks_in, blocks_tap = -(-outs // per_thread), -(-ins // warps), -(-taps // TAPS_PER_THREAD)
     blocks = groups * blocks_out * blocks_in * blocks_tap
-    splits = min(tiles[0] * tiles[1] * tiles[2], -(-2048 // blocks))
+    splits = min(tiles[0] * tiles[1] * tiles[2], -(-BLOCKS // blocks))
     if blocks * splits > LARGEST_INTEGER:
         return None
 
