@@ -163,7 +163,7 @@ def batch_norm_backward(
 
 
 def running_statistics(
-    running_mean: Array, running_var: Array, mean: Array, var: Array, count: int, momentum: float
+    running_mean: Array, running_var: Array, mean: Array, var: Array, count: int, momentum: float | Array
 ) -> tuple[Array, Array]:
     """Move the running statistics towards those of a batch.
 
@@ -182,7 +182,7 @@ def running_statistics(
         As :func:`batch_norm` returned them in training.
     count : int
         Values per channel in the batch, N·H·W; 0 for an empty batch, which changes nothing.
-    momentum : float
+    momentum : float or array () of the dtype of `mean`
         The share of the new batch.
 
     Returns

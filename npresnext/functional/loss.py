@@ -178,10 +178,11 @@ def _wanted(
         hits *= widen(xp, weight)
     counted = xp.astype(indices != ignore_index, dtype)[:, None]              # (M, 1)
     known = (indices >= 0) & (indices < C) | (indices == ignore_index)
-    counted = xp.where(known[:, None], counted, xp.asarray(float("nan"), dtype=dtype))
+    nan = xp.full((), float("nan"), dtype=dtype)                              # made on the device, not sent there
+    counted = xp.where(known[:, None], counted, nan)
     hits *= counted
     total = xp.sum(hits)
-    total = xp.where(total == 0, xp.asarray(float("nan"), dtype=dtype), total)
+    total = xp.where(total == 0, nan, total)
     if label_smoothing:
         even = xp.full((C,), 1 / C, dtype=dtype) if weight is None else widen(xp, weight) / C
         hits = (1 - label_smoothing) * hits + label_smoothing * counted * even

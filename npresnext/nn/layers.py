@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..backend import array_module
 from ..errors import ShapeError
 from ..functional import (
     batch_norm,
@@ -180,7 +181,10 @@ class BatchNorm2d(Module):
     def _track(self, mean: Array, var: Array, count: int) -> None:
         """Move the running statistics towards those of a batch of `count` values per channel."""
         self.num_batches_tracked += 1
-        momentum = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+        momentum = self.momentum
+        if momentum is None:
+            batches = array_module(batches=self.num_batches_tracked).astype(self.num_batches_tracked, mean.dtype)
+            momentum = 1 / batches                        # (): it stays on the device, where reading it would wait
         self.running_mean, self.running_var = running_statistics(
             self.running_mean, self.running_var, mean, var, count, momentum
         )

@@ -1,0 +1,96 @@
+"""A training step asks nothing of the device and sends nothing to it, shown on a library whose arrays cannot be read.
+
+The device is played by array_api_strict: inside ``no_traffic()`` its arrays refuse to become a number, a truth value
+or a NumPy array, which on a GPU would wait for all that is under way, and nothing of the host becomes an array.
+"""
+
+import contextlib
+from unittest import mock
+
+import array_api_strict as xp
+import numpy as np
+import pytest
+from strict import to_strict
+
+import npresnext as nx
+from npresnext import data, models, nn, schedules
+from npresnext.errors import NonFiniteLossError
+from npresnext.training import Trainer
+
+Array = type(xp.zeros(()))
+READING = ("__bool__", "__float__", "__int__", "__index__", "__complex__", "__array__", "__dlpack__", "__buffer__")
+
+
+class HostTraffic(AssertionError):
+    pass
+
+
+@contextlib.contextmanager
+def no_traffic():
+    def refuse(self, *args, **kwargs):
+        raise HostTraffic("an array of the device is read")
+
+    asarray = xp.asarray
+
+    def asarray_of_the_device(values, **kwargs):
+        if not isinstance(values, Array):
+            raise HostTraffic(f"{type(values).__name__} is sent to the device")
+        return asarray(values, **kwargs)
+
+    with contextlib.ExitStack() as stack:
+        for name in READING:
+            stack.enter_context(mock.patch.object(Array, name, refuse, create=True))
+        stack.enter_context(mock.patch.object(xp, "asarray", asarray_of_the_device))
+        yield
+
+
+def trainer_on_the_device(**momentum):
+    images, _ = data.load_digits()
+    model = to_strict(models.resnext_small(rng=0))
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.__dict__.update(momentum)
+    optimizer = nn.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4, nesterov=True)
+    return Trainer(model, optimizer, images, batch_size=4, schedule=schedules.constant(0.1))
+
+
+def batch():
+    rng = np.random.default_rng(0)
+    return xp.asarray(rng.standard_normal((4, 1, 8, 8)).astype(np.float32)), xp.asarray(rng.integers(0, 10, 4))
+
+
+@pytest.mark.parametrize("read", [float, bool, int, np.asarray, lambda a: [0, 1][a]])
+def test_the_guard_sees_an_array_that_is_read(read):
+    number = xp.ones((), dtype=xp.int64)
+    with no_traffic(), pytest.raises(HostTraffic):
+        read(number)
+
+
+def test_the_guard_sees_what_is_sent_to_the_device():
+    with no_traffic(), pytest.raises(HostTraffic):
+        xp.asarray(1.0)
+
+
+@pytest.mark.parametrize("momentum", [{}, {"momentum": None}], ids=["default", "average of all batches"])
+def test_a_training_step_reads_nothing_from_the_device_and_sends_nothing_there(momentum):
+    trainer, (x, target) = trainer_on_the_device(**momentum), batch()
+    trainer.learn(x, target)                              # the first step makes the momentum buffers
+    before = nx.to_numpy(trainer.model.fc.weight.data).copy()
+    with no_traffic():
+        trainer.learn(x, target)
+    assert (nx.to_numpy(trainer.model.fc.weight.data) != before).any()
+
+
+def test_a_loss_that_is_not_finite_is_noticed_when_the_meter_is_read():
+    trainer, (x, target) = trainer_on_the_device(), batch()
+    with no_traffic():
+        trainer.learn(x * float("nan"), target)
+    with pytest.raises(NonFiniteLossError, match="at step 0"):
+        trainer.meter.read()
+
+
+def test_evaluation_reads_nothing_from_the_device():
+    trainer, (x, target) = trainer_on_the_device(), batch()
+    trainer.model.eval()
+    with no_traffic(), nn.no_grad():
+        trainer.meter.add(0, trainer.criterion(trainer.model(x), target), trainer.model(x), target)
