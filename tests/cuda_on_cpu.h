@@ -4,6 +4,7 @@
 // one takes over; so a block that would deadlock or race on a GPU is seen here: fibers that wait for others that have
 // ended are an error, and running the threads in the opposite order must not change a bit of the result.
 #define CUDA_ON_CPU
+#include <cmath>
 #include <csetjmp>
 #include <csignal>
 #include <cstddef>
@@ -45,17 +46,28 @@ static __nv_bfloat16 __float2bfloat16_rn(float value) {   // to the nearest, a t
     return {uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16)};
 }
 
-struct Fiber { ucontext_t context; std::vector<char> stack; bool ended; };
+// A fiber starts by setcontext, which asks the kernel of the operating system twice, and then takes turns by longjmp.
+struct Fiber { ucontext_t context; std::vector<char> stack; bool started, ended; jmp_buf place; };
 static std::vector<Fiber> fibers;
-static ucontext_t scheduler;
 static Fiber *current;
+static jmp_buf scheduler;
 static void (*entry)(void **);
 static void **arguments;
 
-static void __syncthreads() { swapcontext(&current->context, &scheduler); }
+static void __syncthreads() {
+    if (!_setjmp(current->place)) _longjmp(scheduler, 1);
+}
 static void body() {
     entry(arguments);
     current->ended = true;
+    _longjmp(scheduler, 1);
+}
+__attribute__((noinline)) static void resume(Fiber &fiber) {
+    current = &fiber;
+    if (_setjmp(scheduler)) return;
+    if (fiber.started) _longjmp(fiber.place, 1);
+    fiber.started = true;
+    setcontext(&fiber.context);
 }
 
 // Calls a kernel with pointers to its arguments, as cuLaunchKernel does.
@@ -86,21 +98,20 @@ static int run_blocks(unsigned blocks, unsigned x, unsigned y, int bytes, int ba
         for (unsigned t = 0; t < threads; ++t) {
             Fiber &fiber = fibers[t];
             fiber.stack.resize(64 * 1024);
-            fiber.ended = false;
+            fiber.started = fiber.ended = false;
             getcontext(&fiber.context);
             fiber.context.uc_stack.ss_sp = fiber.stack.data();
             fiber.context.uc_stack.ss_size = fiber.stack.size();
-            fiber.context.uc_link = &scheduler;
+            fiber.context.uc_link = nullptr;
             makecontext(&fiber.context, body, 0);
         }
         for (unsigned ended = 0; ended < threads;) {
             ended = 0;
             for (unsigned i = 0; i < threads; ++i) {
                 const unsigned t = backwards ? threads - 1 - i : i;
-                current = &fibers[t];
                 threadIdx = {t % x, t / x, 0};
-                if (!current->ended) swapcontext(&scheduler, &current->context);
-                ended += current->ended;
+                if (!fibers[t].ended) resume(fibers[t]);
+                ended += fibers[t].ended;
             }
             if (ended && ended < threads) return 1;
         }

@@ -29,7 +29,15 @@ INSTANCES = {
     "cuda_gather.cu": [f"gather<{dtype}, {channels}, {run}>" for dtype, channels in TEMPLATES for run in (1, 3)],
     "cuda_weight_grad.cu": [f"weight_grad<{dtype}, {channels}>" for dtype, channels in TEMPLATES]
     + [f"sum_splits<{dtype}>" for dtype in C_TYPES.values()],
+    "cuda_batchnorm.cu": ["merge_moments<float>", "merge_moments<double>"] + [
+        f"{kernel}<{dtype}>" for dtype in C_TYPES.values() for kernel in
+        ("channel_moments", "normalise", "channel_products", "merge_products", "channel_gradient")
+    ],
+    "cuda_maxpool.cu": [f"{kernel}<{dtype}>" for dtype in C_TYPES.values() for kernel in
+                        ("max_pool", "max_pool_gradient")],
 }
+STRUCTS = {"cuda_gather.cu": "Gather", "cuda_weight_grad.cu": "WeightGrad", "cuda_batchnorm.cu": "Slices",
+           "cuda_maxpool.cu": "Pool"}
 WRONG = {1: "threads wait for others that have ended", 2: "writes beyond its shared memory", 3: "too large a block",
          4: "is not among the compiled instances", 5: "touches memory outside its arrays"}
 
@@ -46,12 +54,11 @@ def library(file):
     cases = "".join(
         f'if (!std::strcmp(name, "{name}")) entry = [](void **a) {{ call({name}, a); }};\n' for name in INSTANCES[file]
     )
-    struct = {"cuda_gather.cu": "Gather", "cuda_weight_grad.cu": "WeightGrad"}.get(file, "Index")
     folder = Path(tempfile.mkdtemp(prefix="npresnext-cuda-"))
     (folder / "kernels.cpp").write_text(f"""
 #include "{HERE / 'cuda_on_cpu.h'}"
 {cuda_launch.source(file)}
-extern "C" int struct_bytes() {{ return sizeof({struct}); }}
+extern "C" int struct_bytes() {{ return sizeof({STRUCTS[file]}); }}
 extern "C" int start(
     const char *name, unsigned blocks, unsigned x, unsigned y, int bytes, int backwards, void **args) {{
     entry = nullptr;
@@ -125,6 +132,10 @@ def emulated():
 
     with (
         mock.patch("npresnext.engines.cuda.launch", launch),
+        mock.patch("npresnext.engines.cuda_batchnorm.launch", launch),
+        mock.patch("npresnext.engines.cuda_maxpool.launch", launch),
+        mock.patch.dict(engines.FUSED, {("numpy", operation): module for (_, operation), module in
+                                        list(engines.FUSED.items())}),
         mock.patch.object(cuda_matmul, "product", product),
         mock.patch("numpy.empty", empty),
         mock.patch.dict(engines.ENGINES, cuda=("numpy", "cupy")),

@@ -7,13 +7,13 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from cuda_on_cpu import INSTANCES, emulated, library
+from cuda_on_cpu import INSTANCES, STRUCTS, emulated, library
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import npresnext as nx
 from npresnext import reference
-from npresnext.engines import cuda, cuda_columns, cuda_launch, cuda_plan
+from npresnext.engines import cuda, cuda_batchnorm, cuda_columns, cuda_launch, cuda_maxpool, cuda_plan
 from npresnext.geometry import ConvGeometry
 from npresnext.testing.strategies import conv_cases
 
@@ -120,12 +120,13 @@ def test_16_bit_values_are_summed_in_float32_and_rounded_once(dtype):
 
 
 @pytest.mark.parametrize(("file", "struct"), [
-    ("cuda_gather.cu", cuda_plan.GATHER), ("cuda_weight_grad.cu", cuda_plan.WEIGHT_GRAD)
+    ("cuda_gather.cu", cuda_plan.GATHER), ("cuda_weight_grad.cu", cuda_plan.WEIGHT_GRAD),
+    ("cuda_batchnorm.cu", cuda_batchnorm.SLICES), ("cuda_maxpool.cu", cuda_maxpool.POOL),
 ])
-def test_the_plan_and_its_struct_have_one_layout(file, struct):
+def test_a_plan_and_its_struct_have_one_layout(file, struct):
     assert library(file).struct_bytes() == struct.itemsize
-    declared = re.search(r"struct (Gather|WeightGrad) {(.*?)};", cuda_launch.source(file), re.DOTALL).group(2)
-    declared = re.sub(r"//.*|\[\d+\]|\b(int|Divisor|Phase)\b", "", declared)
+    declared = re.search(rf"struct {STRUCTS[file]} {{(.*?)}};", cuda_launch.source(file), re.DOTALL).group(1)
+    declared = re.sub(r"//.*|\[\d+\]|\b(int|long|double|Divisor|Phase)\b", "", declared)
     assert tuple(re.findall(r"\w+", declared)) == struct.names
 
 
@@ -133,7 +134,7 @@ def test_the_plan_and_its_struct_have_one_layout(file, struct):
 def test_nvcc_compiles_the_source_for_two_gpus_without_a_warning_and_keeps_the_sums_in_registers(tmp_path, file):
     if shutil.which("nvcc") is None:
         pytest.skip("no nvcc here: the CUDA source cannot be compiled")
-    names = [name for name in INSTANCES[file] if "float, 8" in name or "double, 4" in name]
+    names = [name for name in INSTANCES[file] if re.search("float(>|, 8)|double(>|, 4)", name)]
     table = f"void *kernels[] = {{{', '.join(f'(void *)&{name}' for name in names)}}};\n"
     (tmp_path / "kernels.cu").write_text(cuda_launch.source(file) + table)
     targets = [f"-gencode=arch=compute_{number},code=sm_{number}" for number in (80, 90)]

@@ -23,8 +23,18 @@ from typing import Any
 
 from ..errors import InvalidTypeError, InvalidValueError
 
+Array = Any
+
 # engine -> the array libraries whose arrays it takes (None: any), fastest last
 ENGINES: dict[str, tuple[str, ...] | None] = {"im2col": None, "cpu": ("numpy",), "cuda": ("cupy",)}
+
+# (array library, operation other than convolution) -> the module that has it as fused kernels
+FUSED = {
+    ("cupy", "batch_norm"): "cuda_batchnorm",
+    ("cupy", "batch_norm_backward"): "cuda_batchnorm",
+    ("cupy", "max_pool2d"): "cuda_maxpool",
+    ("cupy", "max_pool2d_backward"): "cuda_maxpool",
+}
 
 _chosen: ContextVar[str | None] = ContextVar("npresnext_engine", default=None)
 _tf32: ContextVar[bool] = ContextVar("npresnext_tf32", default=False)
@@ -85,3 +95,15 @@ def engine_for(xp: Any) -> Any:
     if name not in able:
         raise InvalidTypeError(f"the engine {name} cannot take arrays of {xp.__name__}: it takes {ENGINES[name]}")
     return importlib.import_module(f".{name}", __name__)
+
+
+def fused(xp: Any, operation: str, x: Array) -> Any:
+    """Return the engine's own function for an operation on arrays like `x`, or None: then array operations do it.
+
+    None too where ``use_engine`` has chosen the lesson.
+    """
+    module = FUSED.get((xp.__name__, operation))
+    if module is None or _chosen.get() == "im2col":
+        return None
+    kernels = importlib.import_module(f".{module}", __name__)
+    return getattr(kernels, operation) if kernels.takes(x) else None

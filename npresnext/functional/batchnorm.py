@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from ..backend import array_module, floating_module, widen
+from ..engines import fused
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError
 
 Array = Any
@@ -64,12 +65,15 @@ def batch_norm(
     """
     xp = _checked(x, weight, bias, mean, var, eps)
     N, C, P = x.shape[0], x.shape[1], math.prod(x.shape[2:])
+    if mean is None and N * P == 1:
+        raise InvalidValueError(
+            f"Expected more than 1 value per channel when training, but x has shape {tuple(x.shape)}"
+        )
+    kernel = fused(xp, "batch_norm", x)
+    if kernel is not None:
+        return kernel(x, weight, bias, mean, var, eps)
     rows = xp.reshape(widen(xp, x), (N, C, P))                                # (N, C, P)
     if mean is None:
-        if N * P == 1:
-            raise InvalidValueError(
-                f"Expected more than 1 value per channel when training, but x has shape {tuple(x.shape)}"
-            )
         centred, offset, mean, var = _statistics(xp, rows)                    # (N, C, P), (C,), (C,), (C,)
     else:
         mean, var = widen(xp, mean), widen(xp, var)
@@ -135,6 +139,9 @@ def batch_norm_backward(
     floating_module(grad_output=grad_output, x=x)
     if grad_output.shape != x.shape:
         raise ShapeError(f"grad_output has shape {tuple(grad_output.shape)} but x has shape {tuple(x.shape)}")
+    kernel = fused(xp, "batch_norm_backward", x)
+    if kernel is not None:
+        return kernel(grad_output, x, mean, var, weight, eps, batch_statistics)
     N, C, P = x.shape[0], x.shape[1], math.prod(x.shape[2:])
     grad = xp.reshape(widen(xp, grad_output), (N, C, P))                      # (N, C, P)
     centred = xp.reshape(widen(xp, x), (N, C, P)) - xp.reshape(widen(xp, mean), (C, 1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend import floating_module, widen
+from ..engines import fused
 from .masks import keep
 from .windows import batched, checked, like, output_shape, pool_window
 
@@ -51,6 +52,9 @@ def max_pool2d(
     xp = floating_module(x=x)
     window = pool_window(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
     images = batched(x)
+    kernel = fused(xp, "max_pool2d", images)
+    if kernel is not None:
+        return like(x.shape, kernel(images, window, output_shape(window)))
     y = xp.full(output_shape(window), -float("inf"), dtype=x.dtype)          # (N, C, oh, ow)
     for _, _, windows, pixels in window.taps():
         y[:, :, *windows] = xp.maximum(y[:, :, *windows], images[:, :, *pixels])
@@ -96,6 +100,9 @@ def max_pool2d_backward(
     window = pool_window(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
     grad = checked(grad_output, x.shape, window, "grad_output")
     output, images = checked(output, x.shape, window, "output"), batched(x)
+    kernel = fused(xp, "max_pool2d_backward", images)
+    if kernel is not None:
+        return like(x.shape, kernel(grad, images, output, window))
     grad = widen(xp, grad)
     dx = xp.zeros(window.x_shape, dtype=grad.dtype)                           # (N, C, H, W)
     searching = xp.ones(output.shape, dtype=xp.bool)                          # windows whose maximum is yet to come

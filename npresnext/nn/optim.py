@@ -118,8 +118,7 @@ class SGD:
         buffers = []
         for index, (parameter, buffer) in enumerate(zip(self.params, given)):
             if buffer is not None:
-                xp = array_module(data=parameter.data)
-                buffer = xp.asarray(to_numpy(buffer).copy(), dtype=parameter.data.dtype)
+                buffer = _copied_to(parameter.data, buffer)
                 if tuple(buffer.shape) != parameter.shape:
                     raise StateDictError(
                         f"momentum_buffers[{index}] has shape {tuple(buffer.shape)}, expected {parameter.shape}"
@@ -141,6 +140,8 @@ class SGD:
         if not self.momentum:
             return direction
         buffer = self._buffers[index]
+        if buffer is not None and (type(buffer) is not type(data) or buffer.dtype != data.dtype):
+            buffer = _copied_to(data, buffer)  # the parameter has moved: its momentum follows
         if buffer is None:
             buffer = direction * 1.0  # a copy
         else:
@@ -152,3 +153,8 @@ class SGD:
         ahead = self.momentum * buffer
         ahead += direction
         return ahead
+
+
+def _copied_to(data: Array, buffer: Array) -> Array:
+    """Return a copy of `buffer` in the backend and dtype of `data`."""
+    return array_module(data=data).asarray(to_numpy(buffer).copy(), dtype=data.dtype)
