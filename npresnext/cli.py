@@ -24,6 +24,7 @@ COMMANDS = (
     "connectivity",
     "info",
     "summary",
+    "classify",
 )
 
 DONE, FAILED, MISTAKE, INTERRUPTED, READER_GONE = 0, 1, 2, 130, 141

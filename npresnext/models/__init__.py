@@ -18,6 +18,7 @@ from .family import (
     wide_resnet101_2,
 )
 from .from_state import from_state
+from .pretrained import shipped_weights
 from .registry import get_model, list_models
 from .resnet import ResNet
 
@@ -28,18 +29,19 @@ __all__ = [
     "from_state",
     "get_model",
     "list_models",
+    "resnet101",
+    "resnet152",
     "resnet18",
     "resnet34",
     "resnet50",
-    "resnet101",
-    "resnet152",
-    "resnext29_16x64d",
-    "resnext29_8x64d",
-    "resnext50_32x4d",
     "resnext101_32x4d",
     "resnext101_32x8d",
     "resnext101_64x4d",
+    "resnext29_16x64d",
+    "resnext29_8x64d",
+    "resnext50_32x4d",
     "resnext_small",
-    "wide_resnet50_2",
+    "shipped_weights",
     "wide_resnet101_2",
+    "wide_resnet50_2",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .blocks import BasicBlock, Bottleneck
+from .pretrained import load_shipped
 from .registry import register
 from .resnet import ResNet
 
@@ -107,17 +108,24 @@ def resnext29_16x64d(*, num_classes: int = 10, **options: Any) -> ResNet:
 
 @register
 def resnext_small(
-    num_classes: int = 10, in_channels: int = 1, *, groups: int = 8, width_per_group: int = 16, **options: Any
+    num_classes: int = 10, in_channels: int = 1, *, groups: int = 8, width_per_group: int = 16,
+    weights: str | None = None, **options: Any,
 ) -> ResNet:
     """A ResNeXt that trains in NumPy within seconds an epoch: for the embedded 8x8 digits and for 28x28 images.
 
     A 3x3 stem of 16 channels and three stages of one bottleneck, whose 3x3 convolutions have 32, 64 and 128
-    channels in 8 groups.
+    channels in 8 groups. With `weights` (:func:`shipped_weights` lists what there is) it comes trained, in
+    evaluation mode.
 
     >>> resnext_small(rng=0).layer3[0].conv2
     Conv2d(128, 128, kernel_size=(3, 3), stride=(2, 2), padding=(1, 1), groups=8, bias=False)
+    >>> resnext_small(weights="digits").training
+    False
     """
-    return ResNet(
+    model = ResNet(
         Bottleneck, [1, 1, 1], num_classes=num_classes, in_channels=in_channels, groups=groups,
         width_per_group=width_per_group, planes=16, stem="cifar", **options,
     )
+    if weights is not None:
+        load_shipped(model, "resnext_small", weights)
+    return model
