@@ -54,8 +54,8 @@ class Work:
     def of(cls, plan: Pass, source: Array, target: Array | None, partner: Array | None) -> Work:
         """Describe the work on source (N, G, in, ·, ·), target (N, G, out, ·, ·) and partner (N, G, out, ·, ·)."""
         results, partners = (0 if array is None else array.shape[2] for array in (target, partner))
-        N, G, channels, _, width = source.shape
-        in_place = plan.is_identity and plan.columns.count == width and planar(source)
+        N, G, channels, height, width = source.shape
+        in_place = plan.is_identity and planar(source) and plan.columns.count == width and plan.count <= height
         work = cls(plan, N, G, channels, results, partners, source.itemsize, in_place)
         return cls(plan, N, G, channels, results, partners, source.itemsize, in_place and not work.beside)
 

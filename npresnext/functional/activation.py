@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend import floating_module
+from ..engines.cpu_blocks import by_elements
 from ..errors import ShapeError
 from .masks import keep
 
@@ -37,7 +38,7 @@ def relu(x: Array) -> Array:
     array([0., 0., 3.])
     """
     xp = floating_module(x=x)
-    return xp.maximum(x, xp.zeros((), dtype=x.dtype))
+    return by_elements(lambda part: xp.maximum(part, xp.zeros((), dtype=part.dtype)), x)
 
 
 def relu_backward(grad_output: Array, output: Array) -> Array:
@@ -73,4 +74,5 @@ def relu_backward(grad_output: Array, output: Array) -> Array:
     xp = floating_module(grad_output=grad_output, output=output)
     if grad_output.shape != output.shape:
         raise ShapeError(f"grad_output has shape {tuple(grad_output.shape)} but output has {tuple(output.shape)}")
-    return keep(xp, grad_output, ~(output <= 0))                              # NaN leaves the gate open
+    # NaN leaves the gate open
+    return by_elements(lambda grad, y: keep(xp, grad, ~(y <= 0)), grad_output, output)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
 from ..backend import array_module, floating_module, widen
 from ..engines import fused
+from ..engines.cpu_blocks import by_channels
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError
 
 Array = Any
@@ -72,22 +74,9 @@ def batch_norm(
     kernel = fused(xp, "batch_norm", x)
     if kernel is not None:
         return kernel(x, weight, bias, mean, var, eps)
-    rows = xp.reshape(widen(xp, x), (N, C, P))                                # (N, C, P)
-    if mean is None:
-        centred, offset, mean, var = _statistics(xp, rows)                    # (N, C, P), (C,), (C,), (C,)
-    else:
-        mean, var = widen(xp, mean), widen(xp, var)
-        centred, offset = rows - xp.reshape(mean, (C, 1)), None               # (N, C, P)
-    scale = 1 / xp.sqrt(var + eps)                                            # (C,)
-    if weight is not None:
-        scale = scale * widen(xp, weight)
-    shift = None if offset is None else -offset * scale                       # (C,)
-    if bias is not None:
-        shift = widen(xp, bias) if shift is None else shift + widen(xp, bias)
-    centred *= xp.reshape(scale, (C, 1))                                      # (N, C, P)
-    if shift is not None:
-        centred += xp.reshape(shift, (C, 1))
-    return xp.astype(xp.reshape(centred, x.shape), x.dtype, copy=False), mean, var
+    normalise = functools.partial(_normalise, xp, eps)
+    y, mean, var = by_channels(normalise, xp.reshape(x, (N, C, P)), weight, bias, mean, var)
+    return xp.reshape(y, x.shape), mean, var
 
 
 def batch_norm_backward(
@@ -143,30 +132,10 @@ def batch_norm_backward(
     if kernel is not None:
         return kernel(grad_output, x, mean, var, weight, eps, batch_statistics)
     N, C, P = x.shape[0], x.shape[1], math.prod(x.shape[2:])
-    grad = xp.reshape(widen(xp, grad_output), (N, C, P))                      # (N, C, P)
-    centred = xp.reshape(widen(xp, x), (N, C, P)) - xp.reshape(widen(xp, mean), (C, 1))
-    inverse = 1 / xp.sqrt(widen(xp, var) + eps)                               # (C,)
-    scale = inverse if weight is None else inverse * widen(xp, weight)        # (C,)
-    count = max(N * P, 1)
-    dbias = _sum(xp, grad)                                                    # (C,)
-    dweight = _dot(xp, grad, centred)                                         # (C,), still without 1/√(var + eps)
-    if batch_statistics:
-        offset = _sum(xp, centred) / count                                    # (C,): how far rounding moved the mean
-        dweight = (dweight - offset * dbias) * inverse
-        slope = inverse * dweight / count
-        centred *= xp.reshape(slope, (C, 1))
-        centred += xp.reshape(dbias / count - offset * slope, (C, 1))         # dbias/count + x̂·dweight/count
-        dx = grad - centred
-        dx *= xp.reshape(scale, (C, 1))                                       # (N, C, P)
-    else:
-        dweight = dweight * inverse
-        dx = grad * xp.reshape(scale, (C, 1))                                 # (N, C, P)
-    dtype = x.dtype
-    return (
-        xp.astype(xp.reshape(dx, x.shape), dtype, copy=False),
-        xp.astype(dweight, dtype, copy=False),
-        xp.astype(dbias, dtype, copy=False),
-    )
+    grad, rows = xp.reshape(grad_output, (N, C, P)), xp.reshape(x, (N, C, P))
+    gradients = functools.partial(_gradients, xp, eps, batch_statistics)
+    dx, dweight, dbias = by_channels(gradients, grad, rows, mean, var, weight)
+    return xp.reshape(dx, x.shape), dweight, dbias
 
 
 def running_statistics(
@@ -215,6 +184,58 @@ def running_statistics(
     pairs = ((running_mean, widen(xp, mean)), (running_var, unbiased))
     new = [widen(xp, running) * (1 - momentum) + batch * momentum for running, batch in pairs]
     return xp.astype(new[0], running_mean.dtype, copy=False), xp.astype(new[1], running_var.dtype, copy=False)
+
+
+def _normalise(
+    xp: Any, eps: float, x: Array, weight: Array | None, bias: Array | None, mean: Array | None, var: Array | None
+) -> tuple[Array, Array, Array]:
+    """Normalise some channels (N, C, P); return the result, mean and variance."""
+    rows, column = widen(xp, x), (x.shape[1], 1)
+    if mean is None:
+        centred, offset, mean, var = _statistics(xp, rows)                    # (N, C, P), (C,), (C,), (C,)
+    else:
+        mean, var = widen(xp, mean), widen(xp, var)
+        centred, offset = rows - xp.reshape(mean, column), None               # (N, C, P)
+    scale = 1 / xp.sqrt(var + eps)                                            # (C,)
+    if weight is not None:
+        scale = scale * widen(xp, weight)
+    shift = None if offset is None else -offset * scale                       # (C,)
+    if bias is not None:
+        shift = widen(xp, bias) if shift is None else shift + widen(xp, bias)
+    centred *= xp.reshape(scale, column)                                      # (N, C, P)
+    if shift is not None:
+        centred += xp.reshape(shift, column)
+    return xp.astype(centred, x.dtype, copy=False), mean, var
+
+
+def _gradients(
+    xp: Any, eps: float, batch_statistics: bool, grad_output: Array, x: Array, mean: Array, var: Array,
+    weight: Array | None,
+) -> tuple[Array, Array, Array]:
+    """Gradients for some channels (N, C, P) of input, weight and bias."""
+    grad, column, count = widen(xp, grad_output), (x.shape[1], 1), max(x.shape[0] * x.shape[2], 1)
+    centred = widen(xp, x) - xp.reshape(widen(xp, mean), column)              # (N, C, P)
+    inverse = 1 / xp.sqrt(widen(xp, var) + eps)                               # (C,)
+    scale = inverse if weight is None else inverse * widen(xp, weight)        # (C,)
+    dbias = _sum(xp, grad)                                                    # (C,)
+    dweight = _dot(xp, grad, centred)                                         # (C,), still without 1/√(var + eps)
+    if batch_statistics:
+        offset = _sum(xp, centred) / count                                    # (C,): how far rounding moved the mean
+        dweight = (dweight - offset * dbias) * inverse
+        slope = inverse * dweight / count
+        centred *= xp.reshape(slope, column)
+        centred += xp.reshape(dbias / count - offset * slope, column)         # dbias/count + x̂·dweight/count
+        dx = grad - centred
+        dx *= xp.reshape(scale, column)                                       # (N, C, P)
+    else:
+        dweight = dweight * inverse
+        dx = grad * xp.reshape(scale, column)                                 # (N, C, P)
+    dtype = x.dtype
+    return (
+        xp.astype(dx, dtype, copy=False),
+        xp.astype(dweight, dtype, copy=False),
+        xp.astype(dbias, dtype, copy=False),
+    )
 
 
 def _statistics(xp: Any, rows: Array) -> tuple[Array, Array, Array, Array]:
