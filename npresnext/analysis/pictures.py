@@ -128,7 +128,7 @@ def draw_connectivity(model: Any, *, start: str | None = None, title: str = "") 
             axes.set_yticks([0, step.reach.shape[0] - 1])
             axes.tick_params(labelsize=7)
             kind = "left out" if found is both[1] and step.kind.startswith("1x1") else step.kind
-            axes.set_title(f"{step.path}: {kind}\n{step.reach.mean():.2%} reached", fontsize=8)
+            axes.set_title(f"{step.path}: {kind}\n{step.reach.mean():.3%} reached", fontsize=8)
     figure.supxlabel("channel at the start", fontsize=8)
     figure.suptitle(title or "Who reaches whom", fontsize=10)
     return figure

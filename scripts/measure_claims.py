@@ -1,0 +1,310 @@
+"""Measure what is claimed of grouped convolutions; docs/claims.md says what came out.
+
+    python scripts/measure_claims.py -o docs/claims.json                 # some minutes on two cores
+    python scripts/measure_claims.py -o speed.json --only speed
+
+Every figure is a row: claim, setting, quantity, value, and its spread over seeds or repetitions where there is one.
+Trainings use 300 of the digits, so that there is something to overfit; networks of one comparison differ in
+cardinality alone and have about as many parameters.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+import npresnext as nx
+from npresnext import data, models, nn, schedules
+from npresnext.analysis import equal_complexity, network_counts
+from npresnext.io.atomic import atomic_path, check_writable
+from npresnext.nn.init import Undrawn
+from npresnext.nn.module import calls_through
+from npresnext.training import Trainer, Watcher
+
+Row = dict[str, Any]
+EQUAL_COST = [(1, 16), (2, 10), (4, 6), (16, 2), (32, 1)]  # C x d with about 4,400 weights between 64 channels
+EQUAL_WIDTH = [(1, 2), (4, 2), (16, 2)]  # more paths of width 2: more parameters
+SEEDS, EPOCHS, IMAGES, BATCH = 4, 10, 300, 50
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-o", "--output", required=True, help="JSON file to write")
+    parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--force", action="store_true", help="overwrite the file")
+    args = parser.parse_args()
+    check_writable(args.output, overwrite=args.force)
+    rows = []
+    for part in args.only:
+        for row in PARTS[part]():
+            rows.append(row)
+            spread = f" ± {row['spread']:.3g}" if row["spread"] is not None else ""
+            print(f"{part:10} {row['setting']:28} {row['quantity']:52} {row['value']:.6g}{spread}", flush=True)
+    about = {
+        "date": datetime.date.today().isoformat(),
+        "npresnext": nx.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
+        "command": " ".join(["python scripts/measure_claims.py", *sys.argv[1:]]),
+    }
+    with atomic_path(args.output, overwrite=args.force) as beside:
+        beside.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+    return 0
+
+
+def row(claim: str, setting: str, quantity: str, values: float | list[float]) -> Row:
+    """Return a row: a figure, or the mean of several with their standard deviation."""
+    if isinstance(values, list):
+        return {
+            "claim": claim, "setting": setting, "quantity": quantity,
+            "value": statistics.fmean(values), "spread": statistics.stdev(values),
+        }  # fmt: skip
+    return {"claim": claim, "setting": setting, "quantity": quantity, "value": values, "spread": None}
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Counting
+
+
+def measure_counts() -> Iterator[Row]:
+    """Yield what groups save in a layer and in a network."""
+    dense = nx.conv2d_parameter_count(64, 128, 3)
+    grouped = nx.conv2d_parameter_count(64, 128, 3, groups=32)
+    yield row("saving", "3x3, 64 -> 128, G=32", "saved in the layer, %", 100 * (1 - grouped / dense))
+    resnet, resnext = network_counts(50), network_counts(50, 32, 4)
+    yield row(
+        "saving", "resnet50 -> resnext50_32x4d", "parameters, %", 100 * (resnext.parameters / resnet.parameters - 1)
+    )
+    yield row("saving", "resnet50 -> resnext50_32x4d", "MACs, %", 100 * (resnext.macs / resnet.macs - 1))
+    found = nx.summary(models.resnext50_32x4d(rng=Undrawn()), (1, 3, 224, 224))
+    share = sum(layer.num_params for layer in found.grouped_layers) / found.total_params
+    yield row("saving", "resnext50_32x4d", "share of parameters in grouped convolutions, %", 100 * share)
+
+    same_width = models.resnet50(rng=Undrawn())
+    for block in [module for module in same_width.modules() if isinstance(module, models.Bottleneck)]:
+        old = block.conv2
+        block.conv2 = nn.Conv2d(
+            old.in_channels, old.out_channels, 3, old.stride, padding=1, groups=32, bias=False, rng=Undrawn()
+        )
+    left = nx.summary(same_width, (1, 3, 224, 224)).total_params
+    yield row("only groups differ", "resnet50, every 3x3 with G=32", "parameters", left)
+    yield row(
+        "only groups differ", "resnet50, every 3x3 with G=32", "parameters, %", 100 * (left / resnet.parameters - 1)
+    )
+    first, second = (models.get_model(name, rng=Undrawn()).state_dict() for name in ("resnet50", "resnext50_32x4d"))
+    other = [name for name in first if first[name].shape != second[name].shape]
+    convs = {name for name in other if "conv" in name or "downsample.0" in name}
+    yield row("only groups differ", "resnet50 -> resnext50_32x4d", "arrays of the state with another shape", len(other))
+    yield row("only groups differ", "resnet50 -> resnext50_32x4d", "1x1 convolutions with another shape",
+              len({name for name in convs if "conv2" not in name}))  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Locality of gradients
+
+
+def measure_locality() -> Iterator[Row]:
+    """Yield how much the gradients of the other groups move when one group changes."""
+    rng = np.random.default_rng(0)
+    G, x, grad = 8, rng.normal(size=(8, 32, 8, 8)), rng.normal(size=(8, 32, 8, 8))
+    before = nx.conv2d_weight_grad(grad, x, (32, 4, 3, 3), padding=1, groups=G)
+    x[:, :4], grad[:, :4] = rng.normal(size=(2, 8, 4, 8, 8))
+    after = nx.conv2d_weight_grad(grad, x, (32, 4, 3, 3), padding=1, groups=G)
+    yield row(
+        "locality", "one layer, G=8", "largest change of other groups' gradients", float(abs(after - before)[4:].max())
+    )
+
+    images, labels = _digits(64)
+    for name in ("layer1.0.conv2", "layer2.0.conv2", "layer3.0.conv2"):
+        model = models.resnext_small(rng=0, dtype="float64")
+        layer = dict(model.named_modules())[name]
+        before = _gradients(model, images, labels)
+        share = layer.weight.shape[0] // layer.groups
+        layer.weight.data[:share] *= rng.choice([0.5, 2.0], size=layer.weight.shape)[:share]
+        after = _gradients(model, images, labels)
+        moved = [
+            _relative(after[f"{name}.weight"], before[f"{name}.weight"], g * share, share)
+            for g in range(1, layer.groups)
+        ]
+        yield row("locality", f"network, {name}, G=8", "relative change of the other groups' gradients", moved)
+
+
+def _relative(after: np.ndarray, before: np.ndarray, start: int, size: int) -> float:
+    part = slice(start, start + size)
+    return float(np.linalg.norm(after[part] - before[part]) / np.linalg.norm(before[part]))
+
+
+def _digits(count: int) -> tuple[np.ndarray, np.ndarray]:
+    train = data.load_digits()[0].first(count)
+    return data.normalise(train, train.images, "float64"), train.labels
+
+
+def _gradients(model: nn.Module, images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the gradients of the mean loss."""
+    criterion = nn.CrossEntropyLoss()
+    model.zero_grad()
+    criterion(model(images), labels)
+    model.backward(criterion.backward())
+    return {name: parameter.grad for name, parameter in model.named_parameters()}
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Time
+
+
+def measure_speed() -> Iterator[Row]:
+    """Yield time against multiply-adds: one layer over G, and blocks of equal MACs over C."""
+    rng = np.random.default_rng(0)
+    runs = {}
+    for G in (1, 2, 4, 8, 16, 32, 64, 128):
+        layer = nn.Conv2d(128, 128, 3, padding=1, groups=G, bias=False, rng=0)
+        runs[f"3x3, 128 channels, G={G}"] = _pass(layer, rng.normal(size=(8, 128, 28, 28)).astype("float32"))
+    yield from _ratios(runs, [1 / G for G in (1, 2, 4, 8, 16, 32, 64, 128)])
+    runs, costs = {}, []
+    for design in equal_complexity():
+        block = models.Bottleneck(256, 64, groups=design.cardinality, width_per_group=design.width, rng=0)
+        runs[f"block {design.name}, 256 channels"] = _pass(block, rng.normal(size=(4, 256, 56, 56)).astype("float32"))
+        costs.append(design.macs)
+    yield from _ratios(runs, [cost / costs[0] for cost in costs])
+
+
+def _pass(module: nn.Module, x: np.ndarray) -> Callable[[], None]:
+    """Return a function that runs forward and backward once."""
+    grad = module(x)
+
+    def run() -> None:
+        module(x)
+        module.backward(grad)
+
+    return run
+
+
+def _ratios(runs: dict[str, Callable[[], None]], macs: list[float], repetitions: int = 7) -> Iterator[Row]:
+    """Time the runs in turn, and yield medians relative to the first, beside the multiply-adds."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(repetitions):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    first = next(iter(medians.values()))
+    for name, cost in zip(runs, macs):
+        yield row("efficiency", name, "MACs, relative", cost)
+        yield row("efficiency", name, "time forward and backward, relative", medians[name] / first)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Training
+
+
+class Norms(Watcher):
+    """Notes the norm of the whole gradient at each step."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def after_backward(self, trainer: Trainer) -> None:
+        """Note it."""
+        squares = [float((parameter.grad**2).sum()) for parameter in trainer.model.parameters()]
+        self.values.append(sum(squares) ** 0.5)
+
+
+def measure_training() -> Iterator[Row]:
+    """Yield what small trainings come to, over cardinality at equal parameters, and over C at equal d."""
+    for claim, designs in (("equal parameters", EQUAL_COST), ("equal width of a path", EQUAL_WIDTH)):
+        for cardinality, width in designs:
+            found: dict[str, list[float]] = {}
+            for seed in range(SEEDS):
+                for quantity, value in _train(cardinality, width, seed).items():
+                    found.setdefault(quantity, []).append(value)
+            for quantity, values in found.items():
+                yield row(claim, f"{cardinality}x{width}d", quantity, values)
+
+
+def _train(cardinality: int, width: int, seed: int) -> dict[str, float]:
+    """Train one network on a few digits, and return what can be said of it."""
+    train, test = data.load_digits()
+    train = train.first(IMAGES)
+    model = models.ResNet(
+        models.Bottleneck, [1, 1, 1], num_classes=10, in_channels=1, groups=cardinality, width_per_group=4 * width,
+        planes=16, stem="cifar", rng=seed,
+    )  # fmt: skip
+    optimizer = nn.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    norms = Norms()
+    trainer = Trainer(
+        model, optimizer, train, test, batch_size=BATCH, schedule=schedules.cosine(0.1, EPOCHS), seed=seed,
+        watchers=[norms],
+    )  # fmt: skip
+    trainer.run(2 * trainer.steps_per_epoch)
+    cosines = _class_cosines(model, train)
+    trainer.run(EPOCHS * trainer.steps_per_epoch)
+    last = trainer.history[-1]
+    settled = np.array(norms.values[trainer.steps_per_epoch :])
+    dimension, channels = _effective_dimension(model, test)
+    return {
+        "parameters": float(sum(parameter.data.size for parameter in model.parameters())),
+        "training loss, last epoch": last["loss"],
+        "training accuracy, last epoch, %": 100 * last["accuracy"],
+        "test accuracy, %": 100 * last["test_accuracy"],
+        "test loss": last["test_loss"],
+        "training loss, second epoch": trainer.history[1]["loss"],
+        "test loss minus training loss": last["test_loss"] - last["loss"],
+        "step to step change of log gradient norm": float(np.abs(np.diff(np.log(settled))).mean()),
+        "mean cosine between gradients of two classes": float(cosines.mean()),
+        "effective dimension of the last 3x3's output": dimension,
+        "the same, a share of its channels": dimension / channels,
+    }
+
+
+def _class_cosines(model: nn.Module, train: data.ImageSet) -> np.ndarray:
+    """Return the cosines between the gradients that two classes send to the 3x3 convolutions."""
+    gradients = []
+    model.eval()
+    for label in range(10):
+        chosen = train.labels == label
+        found = _gradients(model, data.normalise(train, train.images[chosen]), train.labels[chosen])
+        gradients.append(np.concatenate([grad.ravel() for name, grad in found.items() if ".conv2." in name]))
+    model.train()
+    unit = np.array([grad / np.linalg.norm(grad) for grad in gradients])
+    return (unit @ unit.T)[np.triu_indices(10, 1)]
+
+
+def _effective_dimension(model: nn.Module, test: data.ImageSet) -> tuple[float, int]:
+    """Return (Σλ)²/Σλ² of the covariance of the last grouped convolution's normed output, and its channels."""
+    seen = []
+
+    def note(module: nn.Module, *inputs: np.ndarray) -> np.ndarray:
+        output = module.forward(*inputs)
+        if module is model.layer3[0].bn2:
+            seen.append(output)
+        return output
+
+    model.eval()
+    with nn.no_grad(), calls_through(note):
+        model(data.normalise(test, test.images))
+    features = seen[0].transpose(1, 0, 2, 3).reshape(seen[0].shape[1], -1)  # (C, N·oh·ow)
+    values = np.linalg.eigvalsh(np.cov(features))
+    return float(values.sum() ** 2 / (values**2).sum()), len(values)
+
+
+PARTS: dict[str, Callable[[], Iterator[Row]]] = {
+    "counts": measure_counts,
+    "locality": measure_locality,
+    "speed": measure_speed,
+    "training": measure_training,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())
