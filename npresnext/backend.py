@@ -14,6 +14,7 @@ import contextlib
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any
@@ -28,6 +29,7 @@ from .errors import (
     InvalidValueError,
     NoDeviceError,
 )
+from .geometry import as_int
 
 Array = Any
 BACKENDS = ("numpy", "cupy")
@@ -36,35 +38,45 @@ _of_process: str | None = None
 _of_block: ContextVar[str | None] = ContextVar("npresnext_backend", default=None)
 
 
-def set_backend(name: str) -> None:
+def set_backend(name: str, *, device: int | None = None) -> None:
     """Choose where new arrays are born, for the whole process.
+
+    Parameters
+    ----------
+    name : str
+        "numpy" or "cupy".
+    device : int, optional
+        With "cupy": the CUDA device that the calling thread goes on to use, counted from 0; the current one if None.
 
     Raises
     ------
     ValueError
-        `name` is neither "numpy" nor "cupy".
+        `name` is neither "numpy" nor "cupy", or a device is given for NumPy.
     BackendNotInstalledError
         CuPy is not installed.
     NoDeviceError
-        CuPy is installed and finds no device.
+        CuPy is installed and finds no device, none that its CUDA version can use, or not the one asked for.
     """
     global _of_process
-    _namespace(name)
+    chosen = _device(name, device)
+    if chosen is not None:
+        chosen.use()
     _of_process = name
 
 
 @contextlib.contextmanager
-def use_backend(name: str) -> Iterator[None]:
-    """Choose where new arrays are born, inside a ``with`` block; errors as for :func:`set_backend`.
+def use_backend(name: str, *, device: int | None = None) -> Iterator[None]:
+    """Choose where new arrays are born, inside a ``with`` block; arguments and errors as for :func:`set_backend`.
 
     >>> with use_backend("numpy"):
     ...     get_backend()
     'numpy'
     """
-    _namespace(name)
+    chosen = _device(name, device)
     token = _of_block.set(name)
     try:
-        yield
+        with contextlib.nullcontext() if chosen is None else chosen:
+            yield
     finally:
         _of_block.reset(token)
 
@@ -168,6 +180,9 @@ def memory_for(what: str, shape: Sequence[int], dtype: Any) -> Iterator[None]:
     try:
         yield
     except MemoryError as error:
+        traceback.clear_frames(error.__traceback__)  # lets go of what the call had got so far
+        if sys.modules.get("cupy"):
+            sys.modules["cupy"].get_default_memory_pool().free_all_blocks()
         raise AllocationError(f"{message} (or its workspace is: {error})") from error
 
 
@@ -185,11 +200,37 @@ def _namespace(name: str) -> Any:
             "'npresnext[cuda13]', whichever CUDA version nvidia-smi shows"
         ) from error
     if not cupy.cuda.is_available():
-        raise NoDeviceError(
-            f"CuPy {cupy.__version__} is installed but finds no CUDA device: check nvidia-smi, the driver and "
-            "CUDA_VISIBLE_DEVICES, or use the backend numpy"
-        )
+        raise NoDeviceError(f"CuPy {cupy.__version__} is installed but finds no CUDA device: {_hindrance(cupy)}")
     return cupy
+
+
+def _hindrance(cupy: Any) -> str:
+    """Return why CuPy finds no device, and what to do about it."""
+    try:
+        driver, built = cupy.cuda.runtime.driverGetVersion(), cupy.cuda.runtime.runtimeGetVersion()
+    except Exception:  # a CuPy that cannot even say its versions
+        driver = built = 0
+    if 0 < driver // 1000 < built // 1000:
+        return (
+            f"it is made for CUDA {built // 1000}, but the driver knows CUDA {driver // 1000}.{driver % 1000 // 10} at "
+            f"most: pip install 'npresnext[cuda{driver // 1000}]' in its place, or a newer driver"
+        )
+    return "check nvidia-smi, the driver and CUDA_VISIBLE_DEVICES, or use the backend numpy"
+
+
+def _device(name: str, device: int | None) -> Any:
+    """Return the CUDA device asked for, or None; raise what hinders the backend or the device."""
+    module = _namespace(name)
+    if device is None:
+        return None
+    if name != "cupy":
+        raise InvalidValueError(f"device={device} is for the backend cupy, but the backend is {name}")
+    device, count = as_int(device, "device", 0), module.cuda.runtime.getDeviceCount()
+    if device >= count:
+        raise NoDeviceError(
+            f"device {device} does not exist: there are {count}, counted from 0 (CUDA_VISIBLE_DEVICES hides the others)"
+        )
+    return module.cuda.Device(device)
 
 
 def _library(array: Any, name: str) -> Any:

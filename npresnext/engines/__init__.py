@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
 
+from ..backend import memory_for
 from ..errors import InvalidTypeError, InvalidValueError
 
 Array = Any
@@ -106,4 +107,6 @@ def fused(xp: Any, operation: str, x: Array) -> Any:
     if module is None or _chosen.get() == "im2col":
         return None
     kernels = importlib.import_module(f".{module}", __name__)
-    return getattr(kernels, operation) if kernels.takes(x) else None
+    if not kernels.takes(x):
+        return None
+    return memory_for(f"the result of {operation}", x.shape, x.dtype)(getattr(kernels, operation))

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ..errors import BackendError
+from ..errors import BackendError, BackendMixError
 
 C_TYPES = {"float16": "__half", "bfloat16": "__nv_bfloat16", "float32": "float", "float64": "double"}
 
@@ -31,10 +31,25 @@ def launch(file: str, name: str, blocks: int, threads: tuple[int, int], args: tu
 
     Raises
     ------
+    BackendMixError
+        The arrays lie on another device than the current one.
     BackendError
         The kernel cannot be compiled or loaded here: CuPy, the CUDA toolkit and the driver do not fit each other.
     """
+    check_device(args[0])
     _compiled(file, name)((blocks,), threads, args, shared_mem=shared)
+
+
+def check_device(array: Any) -> None:
+    """Raise unless `array` lies on the current device: another device's kernels cannot reach it."""
+    import cupy
+
+    its, current = array.device.id, cupy.cuda.device.get_device_id()
+    if its != current:
+        raise BackendMixError(
+            f"the arrays lie on CUDA device {its}, but the current device is {current}: "
+            f"use_backend('cupy', device={its}) makes it the current one"
+        )
 
 
 @cache

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import tf32_allowed
+from .cuda_launch import check_device
 
 Array = Any
 
@@ -34,6 +35,7 @@ def product(a: Array, b: Array, out: Array, *, transpose_a: bool = False, transp
     """
     from cupy.cuda import cublas, device, runtime
 
+    check_device(out)
     B, M, N = out.shape
     K = a.shape[1] if transpose_a else a.shape[2]
     kind, sums = (getattr(runtime, _TYPES[str(array.dtype)][0]) for array in (a, out))
