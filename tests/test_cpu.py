@@ -81,3 +81,58 @@ def test_every_geometry_equals_the_lesson(geometry, seed):
 def test_tiny_tiles_equal_the_lesson(geometry, limit):
     nx.set_workspace_limit(limit)
     assert_equals_lesson(geometry)
+
+
+LAYOUTS = {
+    "Fortran order": np.asfortranarray,
+    "channels last": lambda a: np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2),
+    "every other column of a larger array": lambda a: np.repeat(a, 2, axis=3)[..., ::2],
+    "reversed": lambda a: a[..., ::-1, ::-1].copy()[..., ::-1, ::-1],
+    "a slice of channels": lambda a: np.concatenate([a, a], axis=1)[:, : a.shape[1]],
+    "misaligned": lambda a: np.frombuffer(b"x" + a.tobytes(), np.uint8)[1:].view(a.dtype).reshape(a.shape),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("kernel", [(3, 3), (1, 1)])
+def test_every_layout_equals_its_contiguous_copy(layout, kernel):
+    geometry = ConvGeometry.of_conv((3, 18, 6, 5), (27, 2, *kernel), padding=kernel[0] // 2, groups=9)
+    dense = ConvGeometry.of_conv((3, 18, 6, 5), (27, 18, *kernel), stride=1, padding=kernel[0] // 2)
+    for each in (geometry, dense):
+        x, weight, bias, grad = operands(each, 0)
+        expected = everything(im2col, x, weight, bias, grad, each)
+        change = LAYOUTS[layout]
+        found = everything(cpu, change(x), change(weight), bias, change(grad), each)
+        for array, correct in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(array, correct)
+
+
+def test_broadcast_operands():
+    geometry = ConvGeometry.of_conv((3, 16, 6, 5), (16, 2, 3, 3), padding=1, groups=8)
+    x, weight, bias, grad = operands(geometry, 0)
+    x, grad = np.broadcast_to(x[:1, :1], x.shape), np.broadcast_to(grad[:1, :, :1, :1], grad.shape)
+    found = everything(cpu, x, weight, bias, grad, geometry)
+    for array, correct in zip(found, everything(im2col, x, weight, bias, grad, geometry), strict=True):
+        np.testing.assert_array_equal(array, correct)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "complex64", "complex128", "longdouble"])
+def test_every_dtype_is_handled_or_handed_to_the_lesson(dtype):
+    assert_equals_lesson(ConvGeometry.of_conv((2, 16, 6, 5), (16, 2, 3, 3), padding=1, groups=8), dtype=dtype)
+
+
+def test_huge_padding_and_huge_images_need_nothing_huge():
+    far = 10**9
+    x, weight = np.ones((1, 2, 3, 3), "f"), np.ones((2, 2, 3, 3), "f")
+    y = nx.conv2d(x, weight, padding=far, stride=far)
+    assert y.shape == (1, 2, 3, 3)
+    assert y[0, 0, 1, 1] == y.sum() / 2 == 9 * 2    # only this window, of each filter, touches the image
+    x = np.broadcast_to(np.float32(1), (1, 2, far, far))
+    assert (nx.conv2d(x, weight, stride=far // 2) == 18).all()
+    dw = nx.conv2d_weight_grad(np.ones((1, 2, 2, 2), "f"), x, weight.shape, stride=far // 2)
+    assert (dw == 4).all()
+
+
+def test_cropping_a_1x1_convolution():
+    geometry = ConvGeometry.of_conv((1, 1, 2, 1), (1, 1, 1, 1), padding=((0, -1), (0, 0)))
+    assert_equals_lesson(geometry)

@@ -10,6 +10,7 @@ from ..geometry import as_int
 from ..nn import BatchNorm2d, Conv2d, GlobalAvgPool2d, Linear, MaxPool2d, Module, Parameter, ReLU, Sequential
 from ..nn.init import full, generator, kaiming_normal
 from .blocks import BasicBlock, Bottleneck, projection
+from .fuse import fuse
 
 Array = Any
 STEMS = {"imagenet": {"kernel_size": 7, "stride": 2, "padding": 3}, "cifar": {"kernel_size": 3, "padding": 1}}
@@ -110,6 +111,10 @@ class ResNet(Module):
         if self.maxpool is not None:
             grad = self.maxpool.backward(grad)
         return self.conv1.backward(self.bn1.backward(self.relu.backward(grad)))
+
+    def fuse(self) -> Module:
+        """Return a new network for inference, batch norm folded in: see :func:`npresnext.models.fuse.fuse`."""
+        return fuse(self)
 
     def _initialise(self, init: str, zero_init_residual: bool, rng: Any, dtype: Any) -> None:
         """Draw the convolutions anew, as networks start, and silence the branches if asked to."""

@@ -1,0 +1,98 @@
+"""The workspace is bounded, whatever the batch and the size of the image; the columns are never all built."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import npresnext as nx
+from npresnext.engines import cpu, cpu_workspace
+from npresnext.geometry import ConvGeometry
+
+MEBI = 2**20
+
+MEASURE = """
+import tracemalloc
+import numpy as np, npresnext as nx
+nx.set_num_threads(2)
+x = np.ones({x}, "f")
+weight = np.ones({weight}, "f")
+window = dict(padding={padding}, groups={groups}, stride={stride})
+nx.conv2d(np.ones((1, 2, 2, 2), "f"), np.ones((2, 1, 1, 1), "f"), groups=2)    # imports, nothing else
+tracemalloc.start()
+y = nx.conv2d(x, weight, **window)
+print(tracemalloc.get_traced_memory()[1] - y.nbytes)
+grad = y + 1
+tracemalloc.reset_peak()
+before = tracemalloc.get_traced_memory()[0]
+dx, dw, _ = nx.conv2d_backward(grad, x, weight, needs=(True, True, False), **window)
+# what the forward pass has retained counts as well, on every thread
+print(tracemalloc.get_traced_memory()[1] - x.nbytes - weight.nbytes - y.nbytes - grad.nbytes)
+"""
+
+CASES = {
+    "grouped, large batch": {"x": (32, 64, 40, 40), "weight": (64, 4, 3, 3), "padding": 1, "groups": 16, "stride": 1},
+    "grouped, large image": {"x": (1, 16, 500, 500), "weight": (16, 4, 3, 3), "padding": 1, "groups": 4, "stride": 1},
+    "dense": {"x": (4, 128, 64, 64), "weight": (128, 128, 3, 3), "padding": 1, "groups": 1, "stride": 1},
+    "stem": {"x": (4, 3, 300, 300), "weight": (32, 3, 7, 7), "padding": 3, "groups": 1, "stride": 2},
+    "pointwise": {"x": (2, 64, 128, 128), "weight": (128, 64, 1, 1), "padding": 0, "groups": 1, "stride": 2},
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_cold_convolution_needs_16_mebibytes_a_thread_and_never_all_columns(name):
+    case = CASES[name]
+    result = subprocess.run(
+        [sys.executable, "-c", MEASURE.format(**case)], capture_output=True, text=True, timeout=100, check=True
+    )
+    geometry = ConvGeometry.of_conv(
+        case["x"], case["weight"], padding=case["padding"], groups=case["groups"], stride=case["stride"]
+    )
+    columns = 4 * geometry.batch * geometry.in_channels * geometry.kernel[0] * geometry.kernel[1] * geometry.positions
+    forward, backward = map(int, result.stdout.split())
+    assert forward <= 2 * 16 * MEBI
+    assert backward <= 2 * 16 * MEBI
+    if name != "pointwise":
+        assert max(forward, backward) < columns / 2
+
+
+@pytest.fixture
+def limit_put_back():
+    before = cpu_workspace.get_workspace_limit()
+    yield
+    nx.set_workspace_limit(before)
+
+
+def test_limit_too_small_says_the_least_and_the_least_works(limit_put_back):
+    rng = np.random.default_rng(0)
+    x, weight = rng.integers(-9, 9, (2, 6, 5, 9)).astype("f"), rng.integers(-9, 9, (8, 3, 3, 3)).astype("f")
+    geometry = ConvGeometry.of_conv(x.shape, weight.shape, padding=1, groups=2)
+    expected = cpu.forward(x, weight, None, geometry)
+    nx.set_workspace_limit(100)
+    with pytest.raises(nx.errors.InvalidValueError, match="the workspace limit of 100 bytes is too small") as caught:
+        cpu.forward(x, weight, None, geometry)
+    least = int(str(caught.value).partition("needs ")[2].partition(" bytes")[0].replace(",", ""))
+    nx.set_workspace_limit(least)
+    np.testing.assert_array_equal(cpu.forward(x, weight, None, geometry), expected)
+    nx.set_workspace_limit(least - 1)
+    with pytest.raises(nx.errors.InvalidValueError, match="too small"):
+        cpu.forward(x, weight, None, geometry)
+
+
+@pytest.mark.parametrize("bad", [0, -1])
+def test_limit_below_one_is_an_error(bad):
+    with pytest.raises(ValueError, match="num_bytes must be at least 1"):
+        nx.set_workspace_limit(bad)
+
+
+def test_buffer_is_kept_for_the_next_call_and_its_owner_known():
+    dtype = np.dtype("f")
+    (first,), known = cpu_workspace.carve(dtype, (3, 4), owner="a")
+    cpu_workspace.keep("a")
+    (second,), known_again = cpu_workspace.carve(dtype, (3, 4), owner="a")
+    assert np.shares_memory(first, second)
+    assert known_again and not known
+    assert not cpu_workspace.carve(dtype, (3, 4), owner="a")[1]    # not kept: it may be half done
+    cpu_workspace.keep("a")
+    assert not cpu_workspace.carve(dtype, (3, 4), owner="b")[1]

@@ -1,0 +1,221 @@
+"""Threads change how long it takes, and nothing else."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import npresnext as nx
+from npresnext.engines import cpu, cpu_blocks, cpu_products, cpu_sweep, cpu_threads
+from npresnext.geometry import ConvGeometry
+
+GEOMETRIES = {
+    "grouped": ConvGeometry.of_conv((5, 64, 14, 14), (64, 4, 3, 3), padding=1, groups=16),
+    "grouped with stride": ConvGeometry.of_conv((3, 48, 15, 14), (96, 16, 3, 3), stride=2, padding=1, groups=3),
+    "dense": ConvGeometry.of_conv((4, 40, 9, 9), (72, 40, 3, 3), padding=1),
+    "stem": ConvGeometry.of_conv((3, 3, 40, 40), (16, 3, 7, 7), stride=2, padding=3),
+    "pointwise": ConvGeometry.of_conv((6, 96, 7, 7), (640, 96, 1, 1)),
+}
+
+
+@pytest.fixture(autouse=True)
+def threads_put_back(monkeypatch):
+    monkeypatch.setattr(cpu_sweep, "SINGLE", 0)
+    before = cpu_threads.get_num_threads()
+    yield
+    nx.set_num_threads(before)
+
+
+def operands(geometry, seed=0):
+    rng = np.random.default_rng(seed)
+    shapes = (geometry.x_shape, geometry.weight_shape, geometry.output_shape)
+    return [rng.standard_normal(shape, dtype=np.float32) for shape in shapes]
+
+
+def all_results(geometry, seed=0):
+    x, weight, grad = operands(geometry, seed)
+    window = {"stride": geometry.stride, "padding": geometry.padding, "groups": geometry.groups}
+    y = nx.conv2d(x, weight, **window)
+    dx, dw, db = nx.conv2d_backward(grad, x, weight, **window)
+    return y, dx, dw, db, nx.conv2d_weight_grad(grad, x, weight.shape, **window)
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_same_bits_for_every_number_of_threads(name):
+    results = []
+    for threads in (1, 2, 5):
+        nx.set_num_threads(threads)
+        results.append(all_results(GEOMETRIES[name]))
+    for other in results[1:]:
+        for array, expected in zip(other, results[0], strict=True):
+            np.testing.assert_array_equal(array, expected)
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_threaded_results_are_right(name):
+    geometry = GEOMETRIES[name]
+    nx.set_num_threads(2)
+    found = all_results(geometry)
+    with nx.use_engine("im2col"):
+        expected = all_results(geometry)
+    for array, correct in zip(found, expected, strict=True):
+        np.testing.assert_allclose(array, correct, rtol=1e-4, atol=1e-4 * np.abs(correct).max())
+
+
+def test_batch_norm_is_the_same_for_every_number_of_threads_and_block(monkeypatch):
+    rng = np.random.default_rng(0)
+    x, grad = rng.normal(1e4, 1, (4, 12, 9, 9)), rng.normal(size=(4, 12, 9, 9))
+    weight, bias = rng.normal(size=12), rng.normal(size=12)
+
+    def results():
+        y, mean, var = nx.functional.batch_norm(x, weight, bias)
+        return y, mean, var, *nx.functional.batch_norm_backward(grad, x, mean, var, weight)
+
+    whole = results()
+    monkeypatch.setattr(cpu_blocks, "BLOCK_BYTES", 3 * x.nbytes // 12)
+    for threads in (1, 2, 5):
+        nx.set_num_threads(threads)
+        for array, expected in zip(results(), whole, strict=True):
+            np.testing.assert_array_equal(array, expected)
+
+
+def test_elements_in_blocks_equal_the_whole(monkeypatch):
+    rng = np.random.default_rng(0)
+    x, grad = rng.normal(size=(3, 5, 7)), rng.normal(size=(3, 5, 7))
+    monkeypatch.setattr(cpu_blocks, "BLOCK_BYTES", 64)
+    nx.set_num_threads(2)
+    np.testing.assert_array_equal(nx.functional.relu(x), np.where(x > 0, x, 0))
+    np.testing.assert_array_equal(nx.functional.relu_backward(grad, x), np.where(x > 0, grad, 0))
+    np.testing.assert_array_equal(nx.functional.add(x, grad.transpose(0, 1, 2)), x + grad)
+    np.testing.assert_array_equal(nx.functional.relu(x.swapaxes(0, 2)), np.where(x > 0, x, 0).swapaxes(0, 2))
+
+
+def test_calls_from_several_threads_do_not_disturb_each_other():
+    nx.set_num_threads(3)
+    geometry = GEOMETRIES["grouped"]
+    expected = [all_results(geometry, seed) for seed in range(4)]
+    wrong = []
+
+    def call(seed):
+        for _ in range(5):
+            for array, correct in zip(all_results(geometry, seed), expected[seed], strict=True):
+                if not (array == correct).all():
+                    wrong.append(seed)
+
+    callers = [threading.Thread(target=call, args=(seed,)) for seed in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert wrong == []
+
+
+@pytest.mark.parametrize("bad, error", [(0, ValueError), (-1, ValueError), (1.5, TypeError), (True, TypeError)])
+def test_thread_count_that_is_none(bad, error):
+    with pytest.raises(error, match="num_threads must be"):
+        nx.set_num_threads(bad)
+
+
+def test_memory_refused_on_one_thread_is_a_clear_error_and_the_next_call_works(monkeypatch):
+    nx.set_num_threads(2)
+    geometry = GEOMETRIES["grouped"]
+    expected = all_results(geometry)
+    carve, calls = cpu_products.carve, []
+
+    def refusing(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 3:
+            raise MemoryError
+        return carve(*args, **kwargs)
+
+    monkeypatch.setattr(cpu_products, "carve", refusing)
+    with pytest.raises(nx.errors.AllocationError, match="the output of shape"):
+        all_results(geometry)
+    for array, correct in zip(all_results(geometry), expected, strict=True):
+        np.testing.assert_array_equal(array, correct)
+
+
+def test_blas_has_its_threads_back_afterwards_even_after_an_error():
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    blas = threadpoolctl.ThreadpoolController().select(user_api="blas")
+    with blas.limit(limits=2):
+        before = [library["num_threads"] for library in blas.info()]
+        seen = []
+
+        def work(piece):
+            seen.extend(library["num_threads"] for library in blas.info())
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            cpu_threads.run(work, [1, 2])
+        assert set(seen) == {1}
+        assert [library["num_threads"] for library in blas.info()] == before
+
+
+def run_python(code, **environment):
+    """Run a script in a fresh process, and return what it prints."""
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], env={**os.environ, **environment},
+        capture_output=True, text=True, timeout=60,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+LARGE = """
+import sys, threading
+import numpy as np, npresnext as nx
+x, weight = np.ones((4, 32, 50, 50), "f"), np.ones((32, 2, 3, 3), "f")
+"""
+
+
+def test_neither_threads_nor_threadpoolctl_come_with_the_import():
+    printed = run_python(LARGE + """
+print(threading.active_count(), "threadpoolctl" in sys.modules)
+nx.set_num_threads(3)
+nx.conv2d(x, weight, padding=1, groups=16)
+print(threading.active_count(), "threadpoolctl" in sys.modules)
+""")
+    assert printed.splitlines() == ["1 False", "3 True"]
+
+
+def test_environment_variable_is_read_at_the_first_use():
+    code = LARGE + """
+import os
+os.environ["NPRESNEXT_NUM_THREADS"] = "2"
+nx.conv2d(x, weight, padding=1, groups=16)
+print(threading.active_count())
+"""
+    assert run_python(code).split() == ["2"]
+
+
+def test_environment_variable_that_is_no_count(monkeypatch):
+    monkeypatch.setenv("NPRESNEXT_NUM_THREADS", "none")
+    with pytest.raises(ValueError, match="NPRESNEXT_NUM_THREADS must be an integer of at least 1, but is 'none'"):
+        cpu_threads._from_environment()
+
+
+def test_default_is_at_most_the_cores_of_the_process():
+    assert 1 <= cpu_threads._available_cores() <= len(os.sched_getaffinity(0))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_child_of_a_fork_computes_with_threads_of_its_own():
+    printed = run_python(LARGE + """
+import os
+nx.set_num_threads(2)
+expected = nx.conv2d(x, weight, padding=1, groups=16)
+child = os.fork()
+if child == 0:
+    same = (nx.conv2d(x, weight, padding=1, groups=16) == expected).all()
+    os._exit(0 if same and threading.active_count() == 2 else 1)
+print(os.waitpid(child, 0)[1])
+""")
+    assert printed.split() == ["0"]
+
+
+def test_engine_takes_what_is_large():
+    assert cpu.SMALL == 0    # set by conftest, so that these tests reach the engine at all
