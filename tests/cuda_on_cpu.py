@@ -127,8 +127,13 @@ def emulated():
     """Let the CUDA engine compute every convolution of NumPy arrays inside the ``with`` block, on poisoned memory."""
     need_compiler()
 
-    def empty(shape, dtype=float):
-        return np.full(shape, np.nan, dtype)
+    make = np.empty
+
+    def empty(shape, dtype=float, **options):
+        array = make(shape, dtype, **options)
+        if array.dtype.kind in "fc" or array.dtype.name == "bfloat16":
+            array.fill(np.nan)
+        return array
 
     with (
         mock.patch("npresnext.engines.cuda.launch", launch),

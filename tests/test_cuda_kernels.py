@@ -15,6 +15,7 @@ import npresnext as nx
 from npresnext import reference
 from npresnext.engines import cuda, cuda_batchnorm, cuda_columns, cuda_launch, cuda_maxpool, cuda_plan
 from npresnext.geometry import ConvGeometry
+from npresnext.testing import check_conv
 from npresnext.testing.strategies import conv_cases
 
 EXACT = ["float32", "float64", "float16", "bfloat16"]
@@ -43,6 +44,14 @@ def test_every_way_of_the_engine_equals_the_definition(case, dtype):
     dtype = as_dtype(dtype)
     grad = case.grad_output(dtype)
     equals_the_definition(case.x(dtype), case.weight(dtype), case.bias(dtype), grad, **case.kwargs)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_conformance_kit_passes_the_engine(dtype):
+    as_dtype(dtype)
+    with emulated():
+        report = check_conv(nx.conv2d, nx.conv2d_backward, dtype=dtype, cases=10)
+    assert report.passed, str(report)
 
 
 # what small drawn cases do not reach: several tiles, chunks, images in a tile, blocks of channels, runs of taps
