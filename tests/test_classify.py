@@ -106,6 +106,14 @@ def test_torchvisions_recipe_follows_from_the_name(tmp_path, monkeypatch, name, 
     assert classify._preprocessing(args, tmp_path / name, {}, model) == RECIPES[expected]
 
 
+def test_weights_that_answer_with_nan_are_refused(tmp_path, capsys, pictures, trained):
+    state = dict(trained.state_dict()) | {"bn1.running_var": np.full(16, -1, "float32")}
+    metadata = {"preprocessing": json.dumps(PREPROCESSING)}
+    io.save(tmp_path / "net.npz", state, metadata=metadata)
+    code, out, err = classified(capsys, pictures[0], "--weights", tmp_path / "net.npz", "--json")
+    assert (code, out) == (2, "") and "NaN or infinity" in err
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [

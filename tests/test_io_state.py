@@ -2,6 +2,7 @@
 
 import hashlib
 import tarfile
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -60,6 +61,27 @@ def test_equal_states_are_equal_files(tmp_path, ending):
     save(tmp_path / f"a{ending}", some_state())
     save(tmp_path / f"b{ending}", some_state())
     assert (tmp_path / f"a{ending}").read_bytes() == (tmp_path / f"b{ending}").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ENDINGS + ("stream",))
+def test_reading_takes_hardly_more_memory_than_the_file(tmp_path, kind):
+    needs(kind)
+    state = {f"w{k}": np.full((64, 1024), k, np.float32) for k in range(32)}
+    path = tmp_path / f"state{'.pth' if kind == 'stream' else kind}"
+    if kind == "stream":
+        torch = pytest.importorskip("torch")
+        tensors = {name: torch.from_numpy(array) for name, array in state.items()}
+        torch.save(tensors, path, _use_new_zipfile_serialization=False)
+    else:
+        save(path, state)
+    load(path)  # imports what reading imports
+    tracemalloc.start()
+    try:
+        loaded = load(path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(loaded) == 32 and peak < 1.3 * path.stat().st_size
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

@@ -62,7 +62,10 @@ def run(args: argparse.Namespace) -> int:
     names = _class_names(args, state.metadata, model.fc.out_features)
     rows: list[dict[str, Any]] = []
     failed = False
-    for path, probabilities in _progress(_classified(paths, model, preprocessing, args.batch_size), len(paths)):
+    results = _classified(paths, model, preprocessing, args.batch_size)
+    if args.json or not sys.stdout.isatty():  # on a terminal the lines themselves are the progress
+        results = _progress(results, len(paths))
+    for path, probabilities in results:
         if isinstance(probabilities, Exception):
             failed = True
             print(f"npresnext: error: {probabilities}", file=sys.stderr)
@@ -97,13 +100,24 @@ def _classified(
                 read[path] = error
         pictures = [each for each in read.values() if not isinstance(each, Exception)]
         if pictures:
-            with no_grad():
+            with no_grad(), np.errstate(all="ignore"):  # what goes wrong shows in the logits
                 logits = to_numpy(model(asarray(np.stack(pictures), dtype=model.conv1.weight.data.dtype)))
-            exponents = logits.astype("float64")
-            powers = np.exp(exponents - exponents.max(axis=1, keepdims=True))
-            results = iter(powers / powers.sum(axis=1, keepdims=True))  # (N, classes)
+            results = iter(_probabilities(logits))
         for path, each in read.items():
             yield path, each if isinstance(each, Exception) else next(results)
+
+
+def _probabilities(logits: Any) -> Any:
+    """Return the softmax of logits (N, classes), in float64."""
+    import numpy as np
+
+    from ..errors import InvalidValueError
+
+    if not np.isfinite(logits).all():
+        raise InvalidValueError("the network answers with NaN or infinity: these are no trained weights of it")
+    exponents = logits.astype("float64")
+    powers = np.exp(exponents - exponents.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)  # (N, classes)
 
 
 def _preprocessing(args: argparse.Namespace, weights: Path, metadata: dict[str, str], model: ResNet) -> Preprocessing:
@@ -147,7 +161,7 @@ def _class_names(args: argparse.Namespace, metadata: dict[str, str], count: int)
 
 
 def _progress(results: Iterator[Any], total: int) -> Iterator[Any]:
-    """Show a bar while a person waits for several pictures."""
+    """Show a bar on standard error while a person waits for several pictures."""
     from ..errors import MissingExtraError
     from ..extras import load_extra
 

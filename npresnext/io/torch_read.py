@@ -59,15 +59,7 @@ def is_checkpoint_entry(name: str) -> bool:
 
 def read_stream(file: IO[bytes]) -> tuple[Arrays, dict[str, str]]:
     """Return the arrays of a checkpoint in the stream format (before PyTorch 1.6)."""
-    head = io.BytesIO(file.read(_MOST_PICKLE))
-    head.seek(len(STREAM_MAGIC))
-    version, _ = unpickle(head)
-    if version != _STREAM_VERSION:
-        raise FileFormatError(f"the stream format has version {version!r:.40}: expected {_STREAM_VERSION}")
-    unpickle(head)  # the sizes of C types on the writing machine, which nothing depends on
-    described, storages = unpickle(head)
-    keys, _ = unpickle(head)
-    places = _places(file, head.tell(), keys, storages)
+    described, places = _read_pickles(file)
 
     def read(storage: StorageRef) -> np.ndarray:
         file.seek(places[storage.key])
@@ -86,6 +78,19 @@ def _read_entry(archive: Archive, folder: str, storage: StorageRef) -> np.ndarra
         raw = read_exactly(stream, nbytes, name)
         stream.read(1)  # at the end zipfile compares the checksum
     return raw
+
+
+def _read_pickles(file: IO[bytes]) -> tuple[Any, dict[str, int]]:
+    """Run the pickles at the beginning of a stream; return what they describe, and where each storage begins."""
+    head = io.BytesIO(file.read(_MOST_PICKLE))
+    head.seek(len(STREAM_MAGIC))
+    version, _ = unpickle(head)
+    if version != _STREAM_VERSION:
+        raise FileFormatError(f"the stream format has version {version!r:.40}: expected {_STREAM_VERSION}")
+    unpickle(head)  # the sizes of C types on the writing machine, which nothing depends on
+    described, storages = unpickle(head)
+    keys, _ = unpickle(head)
+    return described, _places(file, head.tell(), keys, storages)
 
 
 def _places(file: IO[bytes], position: int, keys: Any, storages: Mapping[str, StorageRef]) -> dict[str, int]:
