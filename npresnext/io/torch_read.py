@@ -82,7 +82,7 @@ def _read_entry(archive: Archive, folder: str, storage: StorageRef) -> np.ndarra
 
 def _read_pickles(file: IO[bytes]) -> tuple[Any, dict[str, int]]:
     """Run the pickles at the beginning of a stream; return what they describe, and where each storage begins."""
-    head = io.BytesIO(file.read(_MOST_PICKLE))
+    head = io.BytesIO(file.read(min(_MOST_PICKLE, os.fstat(file.fileno()).st_size)))
     head.seek(len(STREAM_MAGIC))
     version, _ = unpickle(head)
     if version != _STREAM_VERSION:
