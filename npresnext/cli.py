@@ -25,6 +25,7 @@ COMMANDS = (
     "info",
     "summary",
     "classify",
+    "check",
 )
 
 DONE, FAILED, MISTAKE, INTERRUPTED, READER_GONE = 0, 1, 2, 130, 141

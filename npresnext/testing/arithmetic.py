@@ -43,17 +43,30 @@ class Arithmetic(NamedTuple):
     input: str
     accumulator: str
     output: str
+    dtype: str  # what the operands are handed over in
 
     @property
     def exact_bits(self) -> int:
         """Integers of up to this many bits survive operands, sums and results."""
         return min(PRECISIONS[name].bits for name in self)
 
+    @property
+    def u_input(self) -> float:
+        """The relative error that reading an operand brings."""
+        narrower = PRECISIONS[self.input].bits < PRECISIONS[self.dtype].bits
+        return PRECISIONS[self.input].u if narrower else 0.0
+
+    @property
+    def u_output(self) -> float:
+        """The relative error that writing a result brings."""
+        narrower = PRECISIONS[self.output].bits < PRECISIONS[self.accumulator].bits
+        return PRECISIONS[self.output].u if narrower else 0.0
+
     def __str__(self) -> str:
         return f"{self.input} inputs, {self.accumulator} accumulator, {self.output} output"
 
 
-def as_arithmetic(dtype: Any, declared: Mapping[str, str] | Arithmetic | None = None) -> Arithmetic:
+def as_arithmetic(dtype: Any, declared: Mapping[str, str] | None = None) -> Arithmetic:
     """Complete a declaration: by default all is of `dtype`, and 16-bit types are summed in float32.
 
     >>> print(as_arithmetic("float16"))
@@ -62,9 +75,9 @@ def as_arithmetic(dtype: Any, declared: Mapping[str, str] | Arithmetic | None = 
     tf32 inputs, float32 accumulator, float32 output
     """
     name = as_dtype(dtype).name
-    default = Arithmetic(name, "float32" if significand_bits(name) < 24 else name, name)
-    given = declared._asdict() if isinstance(declared, Arithmetic) else dict(declared or {})
-    unknown = sorted(set(given) - set(Arithmetic._fields))
+    default = Arithmetic(name, "float32" if significand_bits(name) < 24 else name, name, name)
+    given = dict(declared or {})
+    unknown = sorted(set(given) - set(Arithmetic._fields[:3]))
     if unknown:
         raise InvalidValueError(f"arithmetic has unknown keys {unknown}: expected input, accumulator, output")
     for key, value in given.items():

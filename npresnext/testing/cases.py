@@ -59,7 +59,7 @@ def as_supports(supports: Mapping[str, Any] | None) -> dict[str, Any]:
 def as_dtype(dtype: Any) -> np.dtype:
     """Return a dtype by name, bfloat16 among them; or raise what hinders it."""
     if str(dtype) == "bfloat16":
-        return np.dtype(load_extra("ml_dtypes", "testing", "bfloat16").bfloat16)
+        return np.dtype(load_extra("ml_dtypes", "bfloat16", "bfloat16").bfloat16)
     try:
         found = np.dtype(dtype)
     except TypeError:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import InvalidTypeError, InvalidValueError
 from ..geometry import as_int
-from .arithmetic import Arithmetic, as_arithmetic
+from .arithmetic import as_arithmetic
 from .cases import SUPPORTS, ConvCase, as_dtype, as_supports
 from .diagnosis import diagnose
 from .report import Finding, Report
@@ -27,7 +27,7 @@ def check_conv(
     cases: int = 200,
     seed: int = 0,
     supports: Mapping[str, Any] | None = None,
-    arithmetic: Mapping[str, str] | Arithmetic | None = None,
+    arithmetic: Mapping[str, str] | None = None,
     algorithm: str = "direct",
     layout: str = "NCHW",
     watch: Callable[[ConvCase], None] | None = None,

@@ -105,7 +105,7 @@ class Report:
         if not self.cases:
             return f"Nothing was tried: {'; '.join(self.left_out)}"
         verdict = "holds" if self.passed else f"{len(self.failures)} checks FAIL"
-        width = max(len(name) for name, _ in self.rows)
+        width = max((len(name) for name, _ in self.rows), default=8)
         lines = [
             f"Convolution in {self.dtype} ({self.arithmetic}; {self.algorithm}): {verdict} in {self.cases} cases, "
             f"seed {self.seed}",

@@ -51,12 +51,11 @@ def bounded(truth: Truth, arithmetic: Arithmetic) -> Array:
     A theorem for IEEE formats rounded to nearest. For TF32 it is a model: NVIDIA documents the format, not how
     the tensor cores add.
     """
-    u_in, acc, out = (PRECISIONS[name] for name in arithmetic)
-    operands = u_in.u if u_in.bits < acc.bits else 0.0
-    growth = (1 + operands) ** 2 * (1 + gamma(truth.terms, acc.u)) - 1
+    acc, out = PRECISIONS[arithmetic.accumulator], PRECISIONS[arithmetic.output]
+    growth = (1 + arithmetic.u_input) ** 2 * (1 + gamma(truth.terms, acc.u)) - 1
     flushed = 2 * truth.terms * acc.tiny * (1 + growth)
     summed = growth * truth.magnitude * (1 + 4 * truth.terms * 2.0**-53) + flushed
-    narrowed = out.u * (np.abs(truth.high) + summed) + out.tiny if out.bits < acc.bits else 0.0
+    narrowed = arithmetic.u_output * (np.abs(truth.high) + summed) + (out.tiny if arithmetic.u_output else 0.0)
     return (summed + narrowed) * (1 + 2.0**-48)
 
 
@@ -115,11 +114,9 @@ def statistical(truth: Truth, error: Array, arithmetic: Arithmetic) -> Statistic
     so errors over their standard deviations have a root mean square of at most 1, and the sum of T of them, each
     counted positive when it leads away from zero, is within 6·√T. Suspicious is 1.25, or 6, at 1,000 values or more.
     """
-    u_in, acc, out = (PRECISIONS[name] for name in arithmetic)
-    operands = u_in.u if u_in.bits < acc.bits else 0.0
-    narrowed = out.u if out.bits < acc.bits else 0.0
-    variance = truth.squares * (acc.u**2 * (1 + (truth.terms + 1) / 2) + 2 * operands**2)
-    deviation = np.sqrt((variance + (narrowed * truth.high) ** 2) / 3)
+    u = PRECISIONS[arithmetic.accumulator].u
+    variance = truth.squares * (u**2 * (1 + (truth.terms + 1) / 2) + 2 * arithmetic.u_input**2)
+    deviation = np.sqrt((variance + (arithmetic.u_output * truth.high) ** 2) / 3)
     scaled = (error * np.sign(truth.high))[deviation > 0] / deviation[deviation > 0]
     if not scaled.size:
         return Statistics(0, 0.0, 0.0)

@@ -1,0 +1,74 @@
+"""``npresnext check``: is this convolution right, and how do we know?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+HELP = "test a convolution, forward and backward, with proven error bounds"
+
+EXAMPLES = """examples:
+  npresnext check torch                                  PyTorch's convolution on the CPU
+  npresnext check torch --device cuda --arithmetic input=tf32
+  npresnext check onnxruntime                            ONNX Runtime's
+  npresnext check npresnext --engine im2col --dtype float64
+  npresnext check my_package.conv:forward --backward my_package.conv:backward
+  npresnext check my_package.conv:conv2d --convention torch --without dilation negative_padding
+
+exit codes: 0 all holds; 1 something does not, or the target hangs or dies; 2 a mistake in what was asked"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.epilog = EXAMPLES
+    parser.add_argument("target", help="torch, onnxruntime, jax, npresnext, or package.module:function")
+    parser.add_argument("--backward", metavar="MODULE:FUNCTION", help="its backward, in the convention npresnext")
+    parser.add_argument(
+        "--convention", default="npresnext", help="how the function is called: npresnext (default), torch or onnx"
+    )
+    parser.add_argument("--dtype", default="float32", help="float16, bfloat16, float32 (default) or float64")
+    parser.add_argument("--device", default="cpu", help="where tensors of the torch convention lie (default: cpu)")
+    parser.add_argument("--backend", default="numpy", help="of the target npresnext: numpy (default) or cupy")
+    parser.add_argument("--engine", help="of the target npresnext: im2col, cpu, cuda (default: the fastest)")
+    parser.add_argument("--arithmetic", nargs="+", default=[], metavar="KEY=FORMAT", help="input, accumulator, output")
+    parser.add_argument("--algorithm", default="direct", help="direct (default), winograd or fft")
+    parser.add_argument("--layout", default="NCHW", help="NCHW (default) or NHWC")
+    parser.add_argument("--without", nargs="+", default=[], metavar="KEY", help="what it does not offer, e.g. dilation")
+    parser.add_argument("--cases", type=int, default=200, help="cases to draw, beside the fixed ones (default: 200)")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, other cases (default: 0)")
+    parser.add_argument("--time-limit", type=float, default=600, metavar="S", help="seconds to its end (default: 600)")
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="of the report")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check in a process of its own, and print the report."""
+    from ..errors import InvalidValueError
+    from ..testing.isolation import check_target
+
+    pairs = [entry.partition("=") for entry in args.arithmetic]
+    if not all(equals for _, equals, _ in pairs):
+        raise InvalidValueError(f"--arithmetic is {' '.join(args.arithmetic)}: expected KEY=FORMAT, as in input=tf32")
+    if not args.time_limit > 0:
+        raise InvalidValueError(f"--time-limit must be above 0, but is {args.time_limit:g}")
+    report = check_target(
+        {
+            "name": args.target,
+            "backward": args.backward,
+            "convention": args.convention,
+            "device": args.device,
+            "backend": args.backend,
+            "engine": args.engine,
+        },
+        {
+            "dtype": args.dtype,
+            "cases": args.cases,
+            "seed": args.seed,
+            "supports": dict.fromkeys(args.without, False),
+            "arithmetic": {key: value for key, _, value in pairs},
+            "algorithm": args.algorithm,
+            "layout": args.layout,
+        },
+        args.time_limit,
+    )
+    print(json.dumps(report.to_dict(), indent=2) if args.format == "json" else report)
+    return 0 if report.passed else 1

@@ -1,0 +1,427 @@
+"""Convolutions that are wrong in one way each, most of them as some framework once was.
+
+A mutant changes a right convolution (``nx.conv2d`` and its backward). ``caught_by`` names the property and the
+verdict that must catch it.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+import npresnext as nx
+from npresnext.testing.arithmetic import rounded
+
+
+@dataclass(frozen=True)
+class Mutant:
+    name: str
+    caught_by: tuple
+    forward: object = nx.conv2d
+    backward: object = nx.conv2d_backward
+    options: dict = field(default_factory=dict)
+
+
+MUTANTS = []
+
+
+def forward(name, property_="y", verdict="exact", **options):
+    """Register a wrong forward pass."""
+
+    def register(function):
+        MUTANTS.append(Mutant(name, (property_, verdict), forward=function, options=options))
+        return function
+
+    return register
+
+
+def backward(name, property_, verdict="exact", **options):
+    """Register a wrong backward pass: a function of the right gradients, the operands and the window."""
+
+    def register(change):
+        def wrong(grad_output, x, weight, **window):
+            gradients = nx.conv2d_backward(grad_output, x, weight, **window)
+            return change(gradients, grad_output, x, weight, window)
+
+        MUTANTS.append(Mutant(name, (property_, verdict), backward=wrong, options=options))
+        return change
+
+    return register
+
+
+def operands(name, property_="y", verdict="exact", **options):
+    """Register a forward pass that convolves other operands than it was given."""
+
+    def register(change):
+        def wrong(x, weight, bias, **window):
+            x, weight, bias, window = change(x, weight, bias, dict(window))
+            return nx.conv2d(x, weight, bias, **window)
+
+        MUTANTS.append(Mutant(name, (property_, verdict), forward=wrong, options=options))
+        return change
+
+    return register
+
+
+def result(name, property_="y", verdict="exact", **options):
+    """Register a forward pass that changes its result."""
+
+    def register(change):
+        def wrong(x, weight, bias, **window):
+            return change(nx.conv2d(x, weight, bias, **window), x, weight, bias, window)
+
+        MUTANTS.append(Mutant(name, (property_, verdict), forward=wrong, options=options))
+        return change
+
+    return register
+
+
+def groups_between(x, window):
+    """Whether 1 < G < C."""
+    return 1 < window["groups"] < x.shape[1]
+
+
+def in_memory_order(array):
+    """Read an array's memory from its lowest address on, as if it were contiguous."""
+    return np.ravel(array, order="K").reshape(array.shape)
+
+
+# --- forward: operands ---------------------------------------------------------------------------------------
+
+operands("bias forgotten")(lambda x, w, b, k: (x, w, None, k))
+operands("bias twice")(lambda x, w, b, k: (x, w, None if b is None else b + b, k))
+operands("kernel flipped, a true convolution")(lambda x, w, b, k: (x, w[..., ::-1, ::-1], b, k))
+operands("square kernel transposed")(lambda x, w, b, k: (x, w.swapaxes(2, 3) if w.shape[2] == w.shape[3] else w, b, k))
+operands("top and bottom padding exchanged")(
+    lambda x, w, b, k: (x, w, b, {**k, "padding": (k["padding"][0][::-1], k["padding"][1])})
+)
+operands("asymmetric padding exchanged where there is a bias (onnxruntime PR#15050)")(
+    lambda x, w, b, k: (x, w, b, {**k, "padding": tuple(p[::-1] for p in k["padding"])} if b is not None else k)
+)
+operands("padding of rows used for columns", "shape", "contract")(
+    lambda x, w, b, k: (x, w, b, {**k, "padding": (k["padding"][0], k["padding"][0])})
+)
+operands("negative padding taken as none", "shape", "contract")(
+    lambda x, w, b, k: (x, w, b, {**k, "padding": tuple((max(p, 0), max(q, 0)) for p, q in k["padding"])})
+)
+operands("vertical and horizontal stride exchanged", "shape", "contract")(
+    lambda x, w, b, k: (x, w, b, {**k, "stride": k["stride"][::-1]})
+)
+operands("dilation ignored", "shape", "contract")(lambda x, w, b, k: (x, w, b, {**k, "dilation": (1, 1)}))
+operands(
+    "kernel larger than the image refused whatever the padding (opposite of tinygrad#7549)", "returns", "contract"
+)(lambda x, w, b, k: (x if w.shape[2] <= x.shape[2] else None, w, b, k))
+operands("input channels dealt to the groups in turn", "groups are local")(
+    lambda x, w, b, k: (
+        x.reshape(len(x), -1, k["groups"], *x.shape[2:]).swapaxes(1, 2).reshape(x.shape) if x.size else x,
+        w,
+        b,
+        k,
+    )
+)
+operands("every group reads the first group's channels")(
+    lambda x, w, b, k: (np.concatenate([x[:, : x.shape[1] // k["groups"]]] * k["groups"], 1), w, b, k)
+)
+operands("weights of the groups in reverse order", "G dense convolutions")(
+    lambda x, w, b, k: (x, np.concatenate(np.split(w, k["groups"])[::-1]), b, k)
+)
+operands("the second image reads the first", "permutation")(
+    lambda x, w, b, k: (np.concatenate([x[:1], x[:1], x[2:]]) if len(x) > 1 else x, w, b, k)
+)
+operands("memory order taken for contiguous (pytorch#192212, #180984)", "memory layout")(
+    lambda x, w, b, k: (in_memory_order(x), w, b, k)
+)
+operands("weight's memory order taken for contiguous")(lambda x, w, b, k: (x, in_memory_order(w), b, k))
+operands("expanded image read past its end (pytorch#15297)")(
+    lambda x, w, b, k: (
+        np.concatenate([x[:1], np.zeros_like(x[1:])]) if x.strides[0] == 0 and len(x) > 1 else x,
+        w,
+        b,
+        k,
+    )
+)
+
+
+@operands("sliced operand read with the step of its buffer", "finite", "contract")
+def _(x, weight, bias, window):
+    if x.base is not None and x.base.shape == tuple(2 * size + 1 for size in x.shape):
+        x = np.ascontiguousarray(x.base[: x.shape[0], : x.shape[1], : x.shape[2], : x.shape[3]])
+    return x, weight, bias, window
+
+
+@forward("edge pixels in place of zeros")
+def _(x, weight, bias, **window):
+    sides = window["padding"]
+    if x.size and min(map(min, sides)) >= 0:
+        x = np.pad(x, ((0, 0), (0, 0), *sides), mode="edge")
+        window["padding"] = ((0, 0), (0, 0))
+    return nx.conv2d(x, weight, bias, **window)
+
+
+@forward("circular padding of an fft", "y", "normwise", algorithm="fft")
+def _(x, weight, bias, **window):
+    sides = window["padding"]
+    if x.size and min(map(min, sides)) >= 0:
+        x = np.pad(x, ((0, 0), (0, 0), *sides), mode="wrap")
+        window["padding"] = ((0, 0), (0, 0))
+    return nx.conv2d(x, weight, bias, **window)
+
+
+@operands("winograd with a wrong sign in its transform", "y", "normwise", algorithm="winograd")
+def _(x, weight, bias, window):
+    weight = weight.copy()
+    weight[..., -1, :] *= -1
+    return x, weight, bias, window
+
+
+# --- forward: results ----------------------------------------------------------------------------------------
+
+
+@result("last channel of each group left out where 1 < G < C (ncnn#1581)", "block-diagonal")
+def _(y, x, weight, bias, window):
+    if groups_between(x, window) and weight.shape[1] > 1:
+        weight = weight.copy()
+        weight[:, -1] = 0
+        return nx.conv2d(x, weight, bias, **window)
+    return y
+
+
+@result("4 channels to 16 in 2 groups and the like: C_out/G above C_in/G (pytorch#19912)")
+def _(y, x, weight, bias, window):
+    if groups_between(x, window) and len(weight) > x.shape[1]:
+        return np.concatenate(np.split(y, window["groups"], 1)[::-1], 1)
+    return y
+
+
+@result("last column wrong where the stride leaves pixels over")
+def _(y, x, weight, bias, window):
+    reach = window["dilation"][1] * (weight.shape[3] - 1) + 1
+    if (x.shape[3] + sum(window["padding"][1]) - reach) % window["stride"][1]:
+        y[..., -1] = 0
+    return y
+
+
+@result("first column wrong", "translation")
+def _(y, x, weight, bias, window):
+    y[..., 0] += 1
+    return y
+
+
+@result("windows of padding alone give NaN", "finite", "contract")
+def _(y, x, weight, bias, window):
+    if window["padding"][0][0] >= window["dilation"][0] * (weight.shape[2] - 1) + 1:
+        y[:, :, 0] /= 0 * y[:, :, 0]
+    return y
+
+
+@result("saturated at 40", "linear")
+def _(y, x, weight, bias, window):
+    return np.clip(y, -40, 40)
+
+
+@result("one output channel for an empty batch (detectron2#772)", "shape", "contract")
+def _(y, x, weight, bias, window):
+    return y if y.shape[0] else y[:, :1, :1, :1].repeat(2, 1)
+
+
+@result("an empty batch with groups refused (pytorch#12013)", "returns", "contract")
+def _(y, x, weight, bias, window):
+    if not y.shape[0] and window["groups"] > 1:
+        raise RuntimeError("invalid batch size")
+    return y
+
+
+@result("C_in = 0 gives the shape of x (pytorch#56998)", "shape", "contract")
+def _(y, x, weight, bias, window):
+    return y if x.shape[1] else np.zeros((len(x), len(weight), x.shape[2] + 1, x.shape[3]), y.dtype)
+
+
+@result("C_in = 0 forgets the bias (pytorch#101356)")
+def _(y, x, weight, bias, window):
+    return y if x.shape[1] else np.zeros_like(y)
+
+
+@result("output size rounded up (onnx#7721)", "shape", "contract")
+def _(y, x, weight, bias, window):
+    reach = window["dilation"][1] * (weight.shape[3] - 1) + 1
+    over = (x.shape[3] + sum(window["padding"][1]) - reach) % window["stride"][1]
+    return np.pad(y, ((0, 0), (0, 0), (0, 0), (0, 1))) if over else y
+
+
+result("float64 returned for float32", "dtype", "contract")(lambda y, *_: y.astype("float64"))
+result("a list returned", "result type", "contract")(lambda y, *_: y.tolist())
+
+
+@forward("its weight scaled in place", "inputs untouched", "contract")
+def _(x, weight, bias, **window):
+    y = nx.conv2d(x, weight, bias, **window)
+    if weight.flags.writeable:
+        weight *= 2
+    return y
+
+
+# --- forward: rounding ---------------------------------------------------------------------------------------
+
+
+def narrow(array, name):
+    return None if array is None else rounded(array, name).astype(array.dtype)
+
+
+operands("inputs rounded to TF32 undeclared", "y", "bounded")(
+    lambda x, w, b, k: (narrow(x, "tf32"), narrow(w, "tf32"), b, k)
+)
+operands("inputs rounded to bfloat16", "y", "bounded")(
+    lambda x, w, b, k: (narrow(x, "bfloat16"), narrow(w, "bfloat16"), b, k)
+)
+result("results rounded to float16", "y", "bounded")(lambda y, *_: narrow(y, "float16"))
+result("results rounded to bfloat16", "y", "bounded", dtype="float64")(lambda y, *_: narrow(y, "bfloat16"))
+result("float32 sums behind float64", "y", "bounded", dtype="float64")(
+    lambda y, x, w, b, k: nx.conv2d(*(None if a is None else a.astype("float32") for a in (x, w, b)), **k).astype(
+        "float64"
+    )
+)
+result("a factor of 1 + 2^-20", "y", "bounded")(lambda y, *_: y * np.float32(1 + 2.0**-20))
+
+
+def one_by_one(x, weight, bias, add, *, stride, padding, dilation, groups):
+    """Add product by product with a rounding of one's own."""
+    case = dict(stride=stride, padding=padding, dilation=dilation)
+    total = np.zeros_like(nx.conv2d(x, weight, **case, groups=groups), dtype="float64")
+    ins = x.shape[1] // groups
+    for c, i, j in np.ndindex(*weight.shape[1:]):
+        tap = np.zeros_like(weight)
+        tap[:, c, i, j] = weight[:, c, i, j]
+        lone = nx.conv2d(x.astype("float64"), tap.astype("float64"), **case, groups=groups) if ins else 0
+        total = add(total, lone)
+    return (total if bias is None else total + bias.reshape(1, -1, 1, 1)).astype(x.dtype)
+
+
+def truncated(total, term):
+    """Add in float32, rounding towards zero."""
+    exact = total + term
+    near = exact.astype("float32")
+    beyond = np.abs(near.astype("float64")) > np.abs(exact)
+    return np.where(beyond, np.nextafter(near, np.float32(0)), near).astype("float64")
+
+
+forward("sums rounded towards zero", "y", "statistical")(
+    lambda x, weight, bias, **window: one_by_one(x, weight, bias, truncated, **window)
+)
+forward("partial sums of 20 bits", "y", "statistical", arithmetic={"accumulator": "float32"})(
+    lambda x, weight, bias, **window: one_by_one(
+        x, weight, bias, lambda total, term: np.round((total + term) * 2.0**18) / 2.0**18, **window
+    )
+)
+forward("float16 sums", "y", "bounded", dtype="float16")(
+    lambda x, weight, bias, **window: one_by_one(
+        x, weight, bias, lambda total, term: (total + term).astype("float16").astype("float64"), **window
+    )
+)
+
+
+# --- backward ------------------------------------------------------------------------------------------------
+
+
+@backward("input gradient wrong where G > 1 and stride > 1 (mlx#3800)", "dx")
+def _(gradients, grad, x, weight, window):
+    dx, dw, db = gradients
+    if window["groups"] > 1 and max(window["stride"]) > 1:
+        dx = np.concatenate(np.split(dx, window["groups"], 1)[::-1], 1)
+    return dx, dw, db
+
+
+@backward("input gradient with the kernel not flipped", "dx")
+def _(gradients, grad, x, weight, window):
+    return nx.conv2d_input_grad(grad, x.shape, weight[..., ::-1, ::-1], **window), *gradients[1:]
+
+
+@backward("input gradient twice as large", "adjoint")
+def _(gradients, grad, x, weight, window):
+    return 2 * gradients[0], *gradients[1:]
+
+
+@backward("input gradient smeared into pixels that no window reads", "dx")
+def _(gradients, grad, x, weight, window):
+    dx = gradients[0].copy()
+    if dx.shape[2] > 1 and window["stride"][0] > weight.shape[2]:
+        dx[:, :, 1] = dx[:, :, 0]
+    return dx, *gradients[1:]
+
+
+@backward("weight gradient wrong for G = C = 24, stride 2, padding 1 alone (pytorch#50042)", "dw")
+def _(gradients, grad, x, weight, window):
+    dx, dw, db = gradients
+    if window["groups"] == x.shape[1] == 24 and window["stride"] == (2, 2):
+        dw = dw[::-1]
+    return dx, dw, db
+
+
+@backward("weight gradient of the first group for all (pytorch#51430)", "dw")
+def _(gradients, grad, x, weight, window):
+    parts = np.split(gradients[1], window["groups"])
+    return gradients[0], np.concatenate(parts[:1] * window["groups"]), gradients[2]
+
+
+@backward("weight gradient averaged over the batch", "dw")
+def _(gradients, grad, x, weight, window):
+    return gradients[0], gradients[1] / max(1, len(x)), gradients[2]
+
+
+@backward("weight gradient without the last image", "dw")
+def _(gradients, grad, x, weight, window):
+    return gradients[0], nx.conv2d_weight_grad(grad[:-1], x[:-1], weight.shape, **window), gradients[2]
+
+
+@backward("weight gradient forgets the dilation", "dw")
+def _(gradients, grad, x, weight, window):
+    dw = gradients[1]
+    if window["dilation"][0] > 1 and weight.shape[2] == 3:
+        dw = dw[:, :, [0, 0, 2]]
+    return gradients[0], dw, gradients[2]
+
+
+@backward("upstream gradient's memory order taken for contiguous (pytorch#15297)", "dx")
+def _(gradients, grad, x, weight, window):
+    return nx.conv2d_backward(in_memory_order(grad), x, weight, **window)
+
+
+@backward("bias gradient averaged", "db")
+def _(gradients, grad, x, weight, window):
+    return *gradients[:2], gradients[2] / max(1, len(x))
+
+
+@backward("bias gradient of the first image", "db")
+def _(gradients, grad, x, weight, window):
+    return *gradients[:2], grad[:1].sum(axis=(0, 2, 3))
+
+
+@backward("gradients of the last call added", "dx")
+def _(gradients, grad, x, weight, window):
+    dx = gradients[0] + leftover.get(x.shape, 0)
+    leftover[x.shape] = gradients[0]
+    return dx, *gradients[1:]
+
+
+leftover = {}
+
+backward("input and weight gradient exchanged", "shape", "contract")(lambda g, *_: (g[1], g[0], g[2]))
+backward("no input gradient", "result type", "contract")(lambda g, *_: (None, g[1], g[2]))
+backward("two gradients only", "result type", "contract")(lambda g, *_: g[:2])
+backward("grouped backward missing (tensorflow#53180)", "returns", "contract")(
+    lambda g, grad, x, w, k: g if k["groups"] == 1 else 1 / 0
+)
+backward("weight gradient of a 1x1 image squeezed", "shape", "contract")(
+    lambda g, grad, x, w, k: (g[0], g[1][..., 0] if w.shape[2:] == (1, 1) else g[1], g[2])
+)
+backward("upstream gradient rounded to bfloat16", "dw", "bounded")(
+    lambda g, grad, x, w, k: (g[0], nx.conv2d_weight_grad(narrow(grad, "bfloat16"), x, w.shape, **k), g[2])
+)
+backward("weight gradients of the images added in float16", "dw", "bounded", dtype="float16")(
+    lambda g, grad, x, w, k: (
+        g[0],
+        sum((nx.conv2d_weight_grad(grad[n : n + 1], x[n : n + 1], w.shape, **k) for n in range(len(x))), 0 * w),
+        g[2],
+    )
+)
+backward("bias gradient summed in float16 (numpy#20305)", "db", "bounded", dtype="float16")(
+    lambda g, grad, x, w, k: (*g[:2], np.add.reduce(np.moveaxis(grad, 1, 0).reshape(len(w), -1).T, 0))
+)
