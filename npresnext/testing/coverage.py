@@ -79,9 +79,12 @@ def every_pair(supports: Mapping[str, Any] | None = None, tries: int = 600) -> I
 
 
 def sweep(supports: Mapping[str, Any] | None = None) -> list[ConvCase]:
-    """Return the fixed cases: every pair of kinds, then every number of groups, as far as `supports` allows."""
+    """Return the fixed cases: nothing at all, every pair of kinds, every number of groups, as `supports` allows."""
     offers = as_supports(supports)
     groups = list(every_group()) if offers["groups"] else []
     simpler = {} if offers["stride"] else {"stride": (1, 1)}
     simpler |= {} if offers["padding"] else {"padding": ((0, 0), (0, 0))}
-    return [*every_pair(offers), *(replace(case, **simpler) for case in groups)]  # type: ignore[arg-type]
+    nothing = ConvCase(2, 4, 4, 1, (4, 5), (3, 2), has_bias=bool(offers["bias"]))
+    empty = [replace(nothing, batch=0)] if offers["empty_batch"] else []
+    empty += [replace(nothing, in_channels=0)] if offers["zero_channels"] else []
+    return [*empty, *every_pair(offers), *(replace(case, **simpler) for case in groups)]  # type: ignore[arg-type]

@@ -55,7 +55,7 @@ class Trial:
 
     def again(self, case: ConvCase, *operands: Array | None) -> dict[str, Array]:
         """Call the subject on contiguous copies of other operands, which `case` gives the shapes of."""
-        return self.subject.results(case, *(None if op is None else np.ascontiguousarray(op) for op in operands))
+        return self.subject.results(case, *(None if op is None else op.copy() for op in operands))
 
     def quarter(self, step: int) -> Trial:
         """Return integers a quarter as long, so that sums of two operands stay exact; `step` 0 and 1 differ."""

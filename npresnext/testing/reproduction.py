@@ -99,6 +99,8 @@ def _lines(runner: Runner, call: Call, checks: list[str]) -> str:
 
 def _import(function: Any, name: str) -> str:
     """Return the line that imports a function, or says that it must be at hand."""
+    if hasattr(function, "origin"):
+        return function.origin
     module, path = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
     if module and path.isidentifier() and getattr(sys.modules.get(module), path, None) is function:
         return f"from {module} import {path} as {name}"

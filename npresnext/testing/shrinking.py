@@ -49,7 +49,7 @@ def smaller(case: ConvCase) -> Iterator[ConvCase]:
         yield from _valid(case, groups=fewer, in_channels=fewer * ins, out_channels=fewer * outs)
     for name, per_group in (("in_channels", ins), ("out_channels", outs)):
         for fewer in sorted({1, per_group // 2, per_group - 1} - {0, per_group}):
-            if fewer < per_group:
+            if 0 < fewer < per_group:
                 yield from _valid(case, **{name: fewer * groups})
     for batch in {1, case.batch - 1} if case.batch > 1 else ():
         yield from _valid(case, batch=batch)

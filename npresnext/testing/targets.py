@@ -46,17 +46,25 @@ def load(
     if convention not in CONVENTIONS:
         raise InvalidValueError(f"convention is {convention!r}: expected one of {', '.join(CONVENTIONS)}")
     if name == "torch":
-        return _torch(load_extra("torch", "torch", "the target torch").nn.functional.conv2d, device)
-    if name == "onnxruntime":
-        return _onnx(_onnxruntime)
-    if name == "jax":
-        return _jax()
-    if name == "npresnext":
-        return _npresnext(backend, engine)
-    forward = _function(name)
-    if convention == "torch":
-        return _torch(forward, device)
-    return _onnx(forward) if convention == "onnx" else Target(forward, _function(backward) if backward else None, {})
+        target = _torch(load_extra("torch", "torch", "the target torch").nn.functional.conv2d, device)
+    elif name == "onnxruntime":
+        target = _onnx(_onnxruntime)
+    elif name == "jax":
+        target = _jax()
+    elif name == "npresnext":
+        target = _npresnext(backend, engine)
+    elif convention == "torch":
+        target = _torch(_function(name), device)
+    elif convention == "onnx":
+        target = _onnx(_function(name))
+    else:
+        return Target(_function(name), _function(backward) if backward else None, {})
+    options = {"convention": convention, "device": device, "backend": backend, "engine": engine}
+    call = f"targets.load({', '.join([repr(name), *(f'{key}={value!r}' for key, value in options.items())])})"
+    for role in ("forward", "backward"):
+        if getattr(target, role):  # a reproduction has to find the adapter again
+            getattr(target, role).origin = f"from npresnext.testing import targets; {role} = {call}.{role}"
+    return target
 
 
 def _function(name: str) -> Callable[..., Any]:

@@ -1,0 +1,101 @@
+"""npresnext check: exit codes, a process of its own, and what the target does to it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+RIGHT = """
+import npresnext as nx
+
+def forward(x, weight, bias, **window):
+    return nx.conv2d(x, weight, bias, **window)
+
+def backward(grad_output, x, weight, **window):
+    return nx.conv2d_backward(grad_output, x, weight, **window)
+"""
+
+WRONG = RIGHT + """
+import os, time
+
+def flipped(x, weight, bias, **window):
+    print("noise on standard output")
+    return nx.conv2d(x, weight[..., ::-1, ::-1], bias, **window)
+
+def hangs(x, weight, bias, **window):
+    time.sleep(60)
+
+def dies(x, weight, bias, **window):
+    os._exit(7)
+
+def onnx_style(x, weight, bias, *, strides, pads, dilations, group):
+    top, left, bottom, right = pads
+    padding = ((top, bottom), (left, right))
+    return nx.conv2d(x, weight, bias, stride=strides, padding=padding, dilation=dilations, groups=group)
+
+number = 3
+"""
+
+
+@pytest.fixture(scope="module")
+def check(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kernels")
+    (folder / "kernel.py").write_text(WRONG)
+    (folder / "broken.py").write_text("1 / 0")
+
+    def run(*arguments):
+        command = [sys.executable, "-m", "npresnext", "check", *arguments]
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+
+    return run
+
+
+def test_a_right_convolution_ends_with_0(check):
+    done = check("kernel:forward", "--backward", "kernel:backward", "--cases", "5")
+    assert done.returncode == 0, done.stderr
+    assert "holds in" in done.stdout and "adjoint" in done.stdout
+
+
+def test_a_wrong_one_ends_with_1_and_json_says_why(check):
+    done = check("kernel:flipped", "--cases", "5", "--format", "json")
+    assert done.returncode == 1
+    told = json.loads(done.stdout)
+    assert told["passed"] is False and told["failures"][0]["reproduction"].count("\n") < 10
+    assert "from kernel import flipped as forward" in told["failures"][0]["reproduction"]
+
+
+def test_a_hang_is_a_finding(check):
+    done = check("kernel:hangs", "--time-limit", "4")
+    assert done.returncode == 1 and "no end after 4 seconds, during case 1" in done.stdout
+
+
+def test_a_death_is_a_finding(check):
+    done = check("kernel:dies")
+    assert done.returncode == 1 and "the process died with exit code 7, during case 1" in done.stdout
+
+
+def test_the_onnx_convention(check):
+    done = check("kernel:onnx_style", "--convention", "onnx", "--cases", "5", "--without", "zero_channels")
+    assert done.returncode == 0 and "left out: negative_padding" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["kernel:nothing"], "kernel:nothing cannot be imported: AttributeError"),
+        (["no_such_module:conv"], "no_such_module:conv cannot be imported: ModuleNotFoundError"),
+        (["broken:conv"], "broken:conv cannot be imported: ZeroDivisionError"),
+        (["kernel:number"], "kernel:number is of type int: expected a function"),
+        (["keras"], "expected torch, onnxruntime, jax, npresnext or package.module:function"),
+        (["kernel:forward", "--convention", "tf"], "convention is 'tf': expected one of npresnext, torch, onnx"),
+        (["kernel:forward", "--dtype", "int8"], "dtype is 'int8'"),
+        (["kernel:forward", "--without", "speed"], "supports has unknown keys speed"),
+        (["kernel:forward", "--arithmetic", "tf32"], "expected KEY=FORMAT"),
+        (["npresnext", "--engine", "warp"], "engine must be one of"),
+    ],
+)
+def test_a_mistake_is_one_line_and_2(check, arguments, message):
+    done = check(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr and len(done.stderr.strip().splitlines()) == 1
