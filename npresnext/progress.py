@@ -37,7 +37,6 @@ class Progress(Watcher):
         """Start a bar with the first step that there is of an epoch."""
         if self._first_step is None:
             self._first_step = trainer.step
-            self._epoch_began = time.monotonic()
             if self._tqdm is not None:
                 self._bar = self._tqdm(
                     total=trainer.steps_per_epoch,
@@ -77,6 +76,7 @@ class Progress(Watcher):
             line += f"  test loss {record['test_loss']:.4f}  test accuracy {record['test_accuracy']:.2%}"
         self._print(f"{line}  lr {record['lr']:.3g}  {self._rate(trainer):.0f} images/s")
         self._first_step = None
+        self._epoch_began = self._shown = time.monotonic()
 
     def close(self) -> None:
         """Take the bar away."""

@@ -71,6 +71,7 @@ def draw_grad_norms(rows: Sequence[Row], *, value: str = "l2", title: str = "") 
     label = f"{value} of the weight gradient"
     bar = figure.colorbar(mesh, ax=list(axes), label=label, extend="both", pad=0.01, aspect=30)
     bar.outline.set_visible(False)
+    bar.ax.tick_params(which="both", labelsize=7)
     figure.suptitle(title, fontsize=11)
     return figure
 
