@@ -128,6 +128,13 @@ def test_the_command_prints_table_2(capsys):
     assert lines[-1].split()[-2:] == ["25,028,904", "4,230,479,872"]
 
 
+def test_the_command_counts_networks_of_any_depth(capsys):
+    for depth, blocks in ((["101"], (3, 4, 23, 3)), (["1", "2", "1"], (1, 2, 1))):
+        expected = network_counts(blocks, 32, 4)
+        assert main(["cardinality", "32", "--depth", *depth]) == 0
+        assert capsys.readouterr().out.split()[-2:] == [f"{expected.parameters:,}", f"{expected.macs:,}"]
+
+
 def test_the_command_lists_what_each_group_count_saves_in_the_layer(capsys):
     assert main(["cardinality", "--layer", "64", "128"]) == 0
     by_groups = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()[2:]}

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from strict import assert_same_on_strict_arrays, to_strict
 
 from npresnext import nn
 from npresnext.analysis import network_counts
@@ -170,6 +171,17 @@ def test_a_whole_network_is_carried_to_form_a():
             assert_same(carry(got, "a", "c", 4), expected, exact=False)
         else:
             np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_forms_and_their_states_run_on_any_array_library(form):
+    build_one = lambda: FORMS[form](6, 2, 2, projection(6, 8, 2, rng=0), 3, 64, rng=0).to(dtype="float64")  # noqa: E731
+    x, upstream = np.random.default_rng(0).normal(size=(2, 6, 5, 4)), np.random.default_rng(1).normal(size=(2, 8, 3, 2))
+    assert_same_on_strict_arrays(build_one, x, upstream, rtol=1e-10)
+    state = to_strict(build_one()).state_dict()
+    for other in FORMS:
+        carried = carry(carry(state, form, other, 3), other, form, 3)
+        assert all((np.asarray(carried[name]) == np.asarray(array)).all() for name, array in state.items())
 
 
 def test_carrying_round_moves_every_number_back_to_its_place():

@@ -11,9 +11,10 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import InvalidValueError
-from ..geometry import as_int
+from ..geometry import ConvGeometry, as_int
 from .skeleton import Counts, Skeleton, bottleneck, weights
 
 PAPER_CARDINALITIES = (1, 2, 4, 8, 32)  # Table 2
@@ -60,11 +61,11 @@ class Design:
         """Multiply-adds of the block for one image."""
         return sum(conv.macs for conv in self._convolutions())
 
-    def network(self, depth: int | Sequence[int] = 50, **skeleton: object) -> Counts:
+    def network(self, depth: int | Sequence[int] = 50, **skeleton: Any) -> Counts:
         """Count the whole network of a `depth`; other arguments as for :meth:`Skeleton.of`."""
-        return Skeleton.of(depth, **skeleton).counts(self.cardinality, self.width)  # type: ignore[arg-type]
+        return Skeleton.of(depth, **skeleton).counts(self.cardinality, self.width)
 
-    def _convolutions(self) -> Iterable:
+    def _convolutions(self) -> Iterable[ConvGeometry]:
         return bottleneck(self.channels, self.group_width, self.channels, self.cardinality, self.size)
 
 
@@ -151,9 +152,7 @@ def valid_groups(in_channels: int, out_channels: int) -> list[int]:
     return [groups for groups in range(1, common + 1) if common % groups == 0]
 
 
-def network_counts(
-    depth: int | Sequence[int] = 50, cardinality: int = 1, width: int = 64, **skeleton: object
-) -> Counts:
+def network_counts(depth: int | Sequence[int] = 50, cardinality: int = 1, width: int = 64, **skeleton: Any) -> Counts:
     """Count the parameters and MACs of a C x d bottleneck network, without building it.
 
     Parameters

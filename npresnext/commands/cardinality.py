@@ -10,6 +10,7 @@ HELP = "design blocks of C paths that cost the same, and list the groups that a 
 EXAMPLES = """examples:
   npresnext cardinality                              Table 2 of the ResNeXt paper, and the networks of depth 50
   npresnext cardinality 1 16 64 --depth 101          other cardinalities, and the networks of depth 101
+  npresnext cardinality --depth 3 3 3 --cifar        networks with these blocks in each stage, for 32x32 images
   npresnext cardinality --network --by macs          keep the MACs of the whole network rather than of a block
   npresnext cardinality --plot cardinality.png       the same as a picture
   npresnext cardinality --layer 64 128               every G between 64 and 128 channels, and what it costs
@@ -27,7 +28,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--like", default="1x64d", metavar="CxDd", help="whose cost to keep (default: 1x64d)")
     parser.add_argument("--by", choices=["parameters", "macs"], default="parameters", help="what is to be equal")
-    parser.add_argument("--depth", type=int, default=50, help="of the networks that are counted (default: 50)")
+    parser.add_argument(
+        "--depth", nargs="+", type=int, default=[50], metavar="N",
+        help="of the networks that are counted (default: 50), or the blocks of each stage, such as 3 4 6 3",
+    )  # fmt: skip
     parser.add_argument("--cifar", action="store_true", help="networks for 32x32 images, such as --depth 29")
     parser.add_argument("--network", action="store_true", help="keep the cost of the network, not of one block")
     parser.add_argument("--layer", nargs=2, type=int, metavar=("C_IN", "C_OUT"), help="list the valid G of this layer")
@@ -39,6 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the table, and draw it if asked to."""
     from ..analysis.cardinality import equal_complexity
+    from ..analysis.skeleton import Skeleton
     from ..analysis.tables import text_table
 
     if args.layer:
@@ -49,17 +54,18 @@ def run(args: argparse.Namespace) -> int:
 
         pictures.check_picture(args.plot, overwrite=args.force)
     kind = "cifar" if args.cifar else "imagenet"
+    skeleton = Skeleton.of(args.depth[0] if len(args.depth) == 1 else args.depth, kind=kind)
     reference = _parse(args.like)
-    cost_of = {"depth": args.depth, "kind": kind} if args.network else {}
-    designs = equal_complexity(args.cardinalities, reference=reference, by=args.by, **cost_of)
+    depth = skeleton.blocks if args.network else None
+    designs = equal_complexity(args.cardinalities, reference=reference, by=args.by, depth=depth, kind=kind)
     rows = []
     for design in designs:
-        counts = design.network(args.depth, kind=kind)
+        counts = skeleton.counts(design.cardinality, design.width)
         rows.append(
             [design.name, design.cardinality, design.width, design.group_width, design.parameters, design.macs,
              counts.parameters, counts.macs]
         )  # fmt: skip
-    header = ["block", "C", "d", "C·d", "weights", "MACs at 56x56", f"depth {args.depth}: parameters", "MACs"]
+    header = ["block", "C", "d", "C·d", "weights", "MACs at 56x56", f"depth {skeleton.depth}: parameters", "MACs"]
     print(text_table(header, rows))
     if args.plot:
         pictures.save_figure(pictures.draw_designs(designs), args.plot, overwrite=args.force)
