@@ -8,10 +8,11 @@ import importlib
 from typing import Any
 
 from .cases import ConvCase
+from .gradients import check_grads
 from .kit import assert_conv, check_conv
 from .report import Finding, Report
 
-__all__ = ["ConvCase", "Finding", "Report", "assert_conv", "check_conv", "strategies"]
+__all__ = ["ConvCase", "Finding", "Report", "assert_conv", "check_conv", "check_grads", "strategies"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,128 @@
+"""check_grads: is a hand-written backward pass the derivative of its forward pass?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import InvalidValueError
+
+Array = np.ndarray
+# how a derivative is taken -> (the step, the relative error to allow)
+METHODS = {"complex": (1e-100, 1e-12), "linear": (1.0, 1e-12), "central": (2.0**-17, 1e-6)}
+
+
+def check_grads(
+    f: Callable[..., Array],
+    inputs: Sequence[Array],
+    backward: Callable[..., Any],
+    *,
+    method: str = "central",
+    groups: int = 1,
+    channel_axes: Sequence[int] = (1, 0, 0),
+    tolerance: float | None = None,
+    rng: Any = 0,
+) -> int:
+    """Compare ``backward(grad_output, *inputs)`` with derivatives of ``f(*inputs)``, element by element.
+
+    Parameters
+    ----------
+    f : callable
+        The forward pass, on NumPy arrays.
+    inputs : sequence of arrays
+        Converted to float64.
+    backward : callable
+        Returns one gradient for each input, or None where there is none; the upstream gradient is drawn at random.
+    method : "central", "complex" or "linear"
+        complex: Im f(x + ih) / h with h = 1e-100, exact to rounding, for holomorphic f (Squire and Trapp, SIAM Review
+        40(1), 1998). linear: f(x + 1) - f(x), exact to rounding, for f linear in each input. central:
+        (f(x + h) - f(x - h)) / 2h for everything else; an element with a kink within h (the two one-sided
+        slopes disagree) is passed over.
+    groups : int
+        With more than one, a failure names the conv group of the element.
+    channel_axes : sequence of int
+        Which axis of each input the groups divide: of x, weight and bias unless said otherwise.
+    tolerance : float, optional
+        Relative to the largest derivative of an input; by default 1e-12, and 1e-6 for central differences.
+    rng : None, int or numpy.random.Generator
+        Where the upstream gradient comes from.
+
+    Returns
+    -------
+    int
+        How many elements were compared.
+
+    Raises
+    ------
+    AssertionError
+        Naming the input, the element and its group.
+    ValueError
+        Unknown method, or not one gradient for each input.
+
+    Examples
+    --------
+    >>> import npresnext as nx
+    >>> x, weight = np.ones((1, 4, 3, 3)), np.ones((4, 2, 2, 2))
+    >>> check_grads(
+    ...     lambda x, w: nx.conv2d(x, w, groups=2), (x, weight),
+    ...     lambda g, x, w: nx.conv2d_backward(g, x, w, groups=2)[:2], method="linear", groups=2)
+    68
+    """
+    if method not in METHODS:
+        raise InvalidValueError(f"method is {method!r}: expected one of {', '.join(METHODS)}")
+    step, allowed = METHODS[method]
+    allowed = allowed if tolerance is None else tolerance
+    values = [np.array(value, np.float64) for value in inputs]
+    y = f(*values)
+    grad_output = np.random.default_rng(rng).standard_normal(np.shape(y))
+    gradients = backward(grad_output, *values)
+    gradients = gradients if isinstance(gradients, (tuple, list)) else (gradients,)
+    if len(gradients) != len(values):
+        raise InvalidValueError(f"backward returned {len(gradients)} gradients for {len(values)} inputs")
+    compared = 0
+    for place, (value, gradient) in enumerate(zip(values, gradients)):
+        if gradient is None:
+            continue
+        if np.shape(gradient) != value.shape:
+            raise AssertionError(f"gradient {place} has shape {np.shape(gradient)}: expected {value.shape}")
+        slopes = _slopes(f, values, place, grad_output, method, step)
+        error = np.abs(np.where(np.isnan(slopes), 0.0, gradient - slopes))
+        compared += int(np.isfinite(slopes).sum())
+        if not (error <= allowed * max(1.0, np.nanmax(np.abs(slopes), initial=0))).all():
+            index = tuple(map(int, np.unravel_index(np.argmax(np.nan_to_num(error, nan=np.inf)), error.shape)))
+            where = ""
+            if groups > 1:
+                axis = channel_axes[place]
+                where = f" in group {index[axis] // (value.shape[axis] // groups)}"
+            raise AssertionError(
+                f"gradient {place} at {index}{where} is {gradient[index]!r}, but the derivative ({method}) is "
+                f"{slopes[index]!r}; {int((error > allowed).sum())} of {error.size} elements differ"
+            )
+    return compared
+
+
+def _slopes(
+    f: Callable[..., Array], values: list[Array], place: int, grad_output: Array, method: str, step: float
+) -> Array:
+    """Return d<grad_output, f>/d values[place], NaN where a kink is within a step."""
+    operands: list[Array] = [value.astype(complex) for value in values] if method == "complex" else list(values)
+    here = float((f(*values) * grad_output).sum())
+    slopes = np.empty(values[place].shape)
+
+    def at(index: tuple[int, ...], shift: complex) -> Any:
+        moved = operands[place].copy()
+        moved[index] += shift
+        return (f(*operands[:place], moved, *operands[place + 1 :]) * grad_output).sum()
+
+    for index in np.ndindex(slopes.shape):
+        if method == "complex":
+            slopes[index] = at(index, 1j * step).imag / step
+        elif method == "linear":
+            slopes[index] = at(index, step) - here
+        else:
+            after, before = (at(index, step) - here) / step, (here - at(index, -step)) / step
+            kink = abs(after - before) > 1e-3 * max(1.0, abs(after), abs(before))
+            slopes[index] = np.nan if kink else (after + before) / 2
+    return slopes

@@ -1,0 +1,58 @@
+"""check_grads by its three methods, on right and wrong backward passes."""
+
+import numpy as np
+import pytest
+
+import npresnext as nx
+from npresnext.testing import check_grads
+
+
+def test_complex_step_confirms_a_holomorphic_function():
+    x = np.random.default_rng(0).standard_normal((3, 4))
+    assert check_grads(lambda x: np.exp(x) * x, [x], lambda g, x: g * np.exp(x) * (1 + x), method="complex") == 12
+
+
+def test_complex_step_reaches_through_a_convolution():
+    rng = np.random.default_rng(1)
+    x, weight = rng.standard_normal((2, 4, 4, 3)), rng.standard_normal((6, 2, 2, 2))
+    check_grads(
+        lambda x, w: nx.conv2d(x, w, groups=2, stride=2, padding=1) ** 2,
+        [x, weight],
+        lambda g, x, w: nx.conv2d_backward(
+            2 * g * nx.conv2d(x, w, groups=2, stride=2, padding=1), x, w, groups=2, stride=2, padding=1
+        )[:2],
+        method="complex",
+    )
+
+
+def test_central_differences_pass_over_kinks():
+    x = np.array([-1.0, 0.0, 2.0])
+    assert check_grads(lambda x: np.maximum(x, 0), [x], lambda g, x: g * (x > 0)) == 2
+
+
+def test_a_failure_names_the_element_and_its_group():
+    rng = np.random.default_rng(2)
+    x, weight = rng.standard_normal((1, 4, 3, 3)), rng.standard_normal((4, 2, 2, 2))
+
+    def wrong(grad, x, weight):
+        dx, dw, _ = nx.conv2d_backward(grad, x, weight, groups=2)
+        dw[3, 1, 0, 1] += 1
+        return dx, dw
+
+    with pytest.raises(AssertionError, match=r"gradient 1 at \(3, 1, 0, 1\) in group 1 is .* 1 of 32 elements differ"):
+        check_grads(lambda x, w: nx.conv2d(x, w, groups=2), [x, weight], wrong, method="linear", groups=2)
+
+
+@pytest.mark.parametrize("method", ["central", "complex", "linear"])
+def test_every_method_sees_a_wrong_factor(method):
+    with pytest.raises(AssertionError, match="gradient 0"):
+        check_grads(lambda x: 3 * x, [np.ones(2)], lambda g, x: 3.001 * g, method=method)
+
+
+def test_mistakes_are_named():
+    with pytest.raises(ValueError, match="expected one of complex, linear, central"):
+        check_grads(np.sin, [np.ones(2)], np.cos, method="forward")
+    with pytest.raises(ValueError, match="backward returned 1 gradients for 2 inputs"):
+        check_grads(np.add, [np.ones(2), np.ones(2)], lambda g, x, y: (g,))
+    with pytest.raises(AssertionError, match=r"shape \(1,\): expected \(2,\)"):
+        check_grads(np.sin, [np.ones(2)], lambda g, x: g[:1])
