@@ -10,6 +10,8 @@ from collections.abc import Iterator
 
 HELP = "show versions, backend, devices, BLAS and its threads, and the data sets found"
 
+FASHION_MNIST = "/usr/share/datasets/fashion-mnist"  # where Debian and Ubuntu put it
+
 OPTIONAL = {
     "tqdm": "train",
     "matplotlib": "plot",
@@ -86,6 +88,9 @@ def _version(package: str) -> str | None:
 def _data() -> Iterator[tuple[str, str]]:
     """Yield the data sets that are at hand."""
     from ..data import load_digits
+    from ..data.idx import FASHION_MNIST_HELP
 
     train, test = load_digits()
     yield "digits", f"{len(train)} + {len(test)} images, inside the package"
+    found = os.path.isdir(FASHION_MNIST)
+    yield "Fashion-MNIST", f"in {FASHION_MNIST}" if found else f"not found. {FASHION_MNIST_HELP}"
