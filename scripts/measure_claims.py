@@ -1,6 +1,6 @@
 """Measure what is claimed of grouped convolutions; docs/claims.md says what came out.
 
-    python scripts/measure_claims.py -o claims.json                      # some minutes on two cores
+    python scripts/measure_claims.py -o claims.json                      # ten minutes on two cores
     python scripts/measure_claims.py -o speed.json --only speed          # on a machine that does nothing else
 
 Every figure is a row: claim, setting, quantity, value, and its spread over seeds or repetitions where there is one.
@@ -35,7 +35,7 @@ from npresnext.training import Trainer, Watcher
 Row = dict[str, Any]
 EQUAL_COST = [(1, 16), (2, 10), (4, 6), (16, 2), (32, 1)]  # C x d with about 4,400 weights between 64 channels
 EQUAL_WIDTH = [(1, 2), (4, 2), (16, 2)]  # more paths of width 2: more parameters
-SEEDS, EPOCHS, IMAGES, BATCH = 4, 10, 300, 50
+SEEDS, EPOCHS, IMAGES, BATCH = 10, 10, 300, 50
 
 
 def main() -> int:
