@@ -32,6 +32,13 @@ def test_what_numpy_wrote_is_read_as_numpy_reads_it(tmp_path_factory, arrays, co
         assert np.ascontiguousarray(state[name]).tobytes() == np.ascontiguousarray(array).tobytes()
 
 
+def test_arrays_in_fortrans_order_are_read(tmp_path):
+    array = np.asfortranarray(np.arange(6.0).reshape(2, 3))
+    np.savez(tmp_path / "state.npz", w=array, v=array.astype(">f4"))
+    state = load(tmp_path / "state.npz")
+    assert np.array_equal(state["w"], array) and np.array_equal(state["v"], array)
+
+
 def test_numpy_reads_what_we_wrote(tmp_path):
     weight = np.random.default_rng(0).standard_normal((4, 3))
     save(tmp_path / "state.npz", {"a.b": weight, "c": weight.T}, metadata={"k": "v"})
