@@ -175,6 +175,13 @@ def test_weights_keep_their_state_names_and_the_network_is_untouched(tmp_path):
     assert all(np.array_equal(array, before[name]) for name, array in stored.items())
 
 
+def test_a_fused_network_is_exported_without_batch_norm(run, tmp_path):
+    x = np.random.default_rng(1).standard_normal((2, 1, 8, 8)).astype("float32")
+    model = settled(models.resnext_small(rng=0), x)
+    assert np.allclose(run(model.fuse(), x), model(x), atol=1e-4)
+    assert "BatchNormalization" not in {node.op_type for node in onnx.load(tmp_path / "net.onnx").graph.node}
+
+
 def test_a_block_with_a_sum_is_exported(run):
     block = models.Bottleneck(8, 2, groups=2, rng=0).eval()
     x = np.random.default_rng(1).standard_normal((2, 8, 5, 5)).astype("float32")

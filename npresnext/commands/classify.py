@@ -24,7 +24,7 @@ examples:
   npresnext classify cat.jpg --weights resnext50_32x4d-1a0047aa.pth      torchvision's file, read without PyTorch
   npresnext classify holiday/ --weights resnet18-f37072fd.pth --top 1    every picture of a folder
   npresnext classify cat.jpg --weights net.safetensors --json            for programs
-  npresnext classify shoe.png --weights fashion_mnist                    weights that travel with npresnext
+  npresnext classify seven.png --weights digits                          weights that travel with npresnext
 """
 
 # torchvision's files whose pictures are resized to 232 pixels: the V2 weights, and resnext101_64x4d
@@ -35,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.epilog = EXAMPLES
     parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="picture files, or folders of them")
-    parser.add_argument("--weights", required=True, metavar="FILE", help="a state file, or digits or fashion_mnist")
+    parser.add_argument("--weights", required=True, metavar="FILE", help="a state file, or the name of weights in the package")
     parser.add_argument(
         "--preprocessing", metavar="v1|v2|FILE.json",
         help="torchvision's recipe V1 (256 to 224) or V2 (232 to 224), or a file with resize, crop, mean and std "

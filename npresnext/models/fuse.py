@@ -28,6 +28,10 @@ class Identity(Module):
         """Return grad_output."""
         return grad_output
 
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of the output, for summaries and exports."""
+        return input_shape
+
 
 def fuse(model: Module) -> Module:
     """Return a new network for inference with every batch norm folded into the convolution before it.

@@ -18,6 +18,7 @@ from ..errors import InvalidTypeError, InvalidValueError
 from ..extras import load_extra
 from ..geometry import as_pair
 from ..io import atomic_path
+from ..models.fuse import Identity
 from ..nn import AvgPool2d, BatchNorm2d, Conv2d, Flatten, GlobalAvgPool2d, Linear, MaxPool2d, Module, Parameter, ReLU
 from ..nn.symbol import Symbol
 from ..nn.trace import conv_geometry, trace
@@ -160,6 +161,11 @@ def _(layer: BatchNorm2d, graph: _Graph, x: str, symbol: Symbol) -> str:
     bias = np.zeros_like(mean) if layer.bias is None else layer.bias
     inputs = [x, *_weights(graph, symbol.path, weight=weight, bias=bias, running_mean=mean, running_var=var)]
     return graph.node("BatchNormalization", inputs, symbol.path, epsilon=float(layer.eps))
+
+
+@emit.register
+def _(layer: Identity, graph: _Graph, x: str, symbol: Symbol) -> str:
+    return x
 
 
 @emit.register
