@@ -26,8 +26,8 @@ BLOCK_BYTES = 2 * 2**20    # of one array
 def by_channels(function: Callable[..., tuple[Array, ...]], x: Array, *others: Array | None) -> tuple[Array, ...]:
     """Call ``function(x, *others)`` on blocks of channels, and put its results together.
 
-    All channels must be independent of each other. Each argument is (N, C, P) or (C,), or None; the function returns
-    one array of the shape of its `x` and any number of vectors (C,).
+    All channels must be independent of each other. Each argument is (N, C, ...) or (C,), or None; the function
+    returns one array (N, C, ...) and any number of vectors (C,).
     """
     blocks = _blocks(x, x.shape[1] if x.ndim > 1 else 1)
     if len(blocks) < 2:
@@ -41,7 +41,7 @@ def by_channels(function: Callable[..., tuple[Array, ...]], x: Array, *others: A
         with birth:    # the first block to be done tells the dtypes
             if not results:
                 vectors_born = (np.empty(x.shape[1], vector.dtype) for vector in vectors)
-                results.extend((np.empty(x.shape, first.dtype), *vectors_born))
+                results.extend((np.empty((*x.shape[:2], *first.shape[2:]), first.dtype), *vectors_born))
         results[0][:, block] = first
         for vector, part in zip(results[1:], vectors):
             vector[block] = part
@@ -51,17 +51,21 @@ def by_channels(function: Callable[..., tuple[Array, ...]], x: Array, *others: A
 
 
 def by_elements(function: Callable[..., Array], x: Array, *others: Array) -> Array:
-    """Call ``function(x, *others)``, which works element by element, on blocks of arrays of one shape."""
+    """Call ``function(x, *others)``, which works element by element, on blocks of arrays of one shape, or ()."""
     alike = all(type(array) is np.ndarray and array.flags.c_contiguous for array in (x, *others))
     blocks = _blocks(x, x.size) if alike else []
     if len(blocks) < 2:
         return function(x, *others)
-    flat = [array.reshape(-1) for array in (x, *others)]
+    flat = [array.reshape(-1) if array.ndim else array for array in (x, *others)]
     result = np.empty(x.shape, x.dtype)
     target = result.reshape(-1)
 
     def piece(block: slice) -> None:
-        target[block] = function(*(array[block] for array in flat))
+        parts = [array[block] if array.ndim else array for array in flat]
+        if isinstance(function, np.ufunc):
+            function(*parts, out=target[block])
+        else:
+            target[block] = function(*parts)
 
     run(piece, blocks)
     return result

@@ -38,7 +38,7 @@ def relu(x: Array) -> Array:
     array([0., 0., 3.])
     """
     xp = floating_module(x=x)
-    return by_elements(lambda part: xp.maximum(part, xp.zeros((), dtype=part.dtype)), x)
+    return by_elements(xp.maximum, x, xp.zeros((), dtype=x.dtype))
 
 
 def relu_backward(grad_output: Array, output: Array) -> Array:

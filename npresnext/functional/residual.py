@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 from ..backend import floating_module
@@ -40,13 +39,13 @@ def add(x: Array, y: Array) -> Array:
     >>> add(np.array([1.0, 2.0]), np.array([10.0, 20.0]))
     array([11., 22.])
     """
-    floating_module(x=x, y=y)
+    xp = floating_module(x=x, y=y)
     if x.shape != y.shape:
         raise ShapeError(
             f"x has shape {tuple(x.shape)} but y has shape {tuple(y.shape)}: both sides of a residual addition "
             "must have the same shape (a shortcut between different shapes needs a projection)"
         )
-    return by_elements(operator.add, x, y)
+    return by_elements(xp.add, x, y)
 
 
 def add_backward(grad_output: Array) -> tuple[Array, Array]:

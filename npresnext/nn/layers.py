@@ -46,6 +46,9 @@ class Conv2d(Module):
     ----------
     weight : Parameter (C_out, C_in/G, kh, kw)
     bias : Parameter (C_out,) or None
+    needs_input_grad : bool
+        True; if set to False, backward returns None instead of the gradient of the input. Set it on the first
+        layer of a network where nobody asks for the gradient of the images: it is the largest of all.
 
     Raises
     ------
@@ -57,6 +60,8 @@ class Conv2d(Module):
     >>> Conv2d(64, 128, 3, groups=32).weight.shape
     (128, 2, 3, 3)
     """
+
+    needs_input_grad = True
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0,
@@ -87,7 +92,7 @@ class Conv2d(Module):
     def backward(self, grad_output: Array) -> Array:
         """Add to the gradients of weight and bias; return the gradient of the input."""
         (x,) = self.kept()
-        needs = (True, True, self.bias is not None)
+        needs = (self.needs_input_grad, True, self.bias is not None)
         dx, dweight, dbias = conv2d_backward(grad_output, x, self.weight.data, **self._window, needs=needs)
         self.weight.add_grad(dweight)
         if self.bias is not None:
