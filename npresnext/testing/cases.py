@@ -58,6 +58,8 @@ def as_supports(supports: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def as_dtype(dtype: Any) -> np.dtype:
     """Return a dtype by name, bfloat16 among them; or raise what hinders it."""
+    if isinstance(dtype, np.dtype) and dtype.kind == "f":
+        return dtype
     if str(dtype) == "bfloat16":
         return np.dtype(load_extra("ml_dtypes", "bfloat16", "bfloat16").bfloat16)
     try:
@@ -76,7 +78,7 @@ def significand_bits(dtype: Any) -> int:
     [11, 24, 53]
     """
     dtype = as_dtype(dtype)
-    return 8 if dtype.name == "bfloat16" else np.finfo(dtype).nmant + 1
+    return {2: 11, 4: 24, 8: 53}.get(dtype.itemsize, 64) if dtype.kind == "f" else 8
 
 
 @dataclass(frozen=True)

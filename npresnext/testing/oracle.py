@@ -28,7 +28,7 @@ class Truth(NamedTuple):
     high: Array
     low: Array
     magnitude: Array  # Σ |left|·|right| (+ |bias|)
-    squares: Array  # Σ (left·right)²
+    squares: Array  # Σ (left·right)² (+ bias²)
     terms: int  # the inner length n of the bound
 
     def error(self, got: Array) -> Array:
@@ -96,7 +96,9 @@ def _sum(
     for one, other in product(lefts, rights):
         high, low = _two_sum(high, np.bincount(into, one[at_left] * other[at_right], size), low)
     high, low = _two_sum(high, low, 0.0)
-    every = left_values.astype(np.float64).ravel()[at_left] * right_values.astype(np.float64).ravel()[at_right]
+    every = one[at_left] * other[at_right]
+    if len(lefts) + len(rights) > 2:
+        every = left_values.astype(np.float64).ravel()[at_left] * right_values.astype(np.float64).ravel()[at_right]
     magnitude = np.bincount(into, np.abs(every), size)
     squares = np.bincount(into, every * every, size)
     return Truth(*(part.reshape(shape) for part in (high, low, magnitude, squares)), terms)
@@ -112,7 +114,7 @@ def _limbs(values: Array) -> list[Array]:
     """Cut values into pieces of 18 bits that add up to them exactly; small integers are one piece."""
     limbs, unit = [], 2.0 ** (int(np.frexp(np.abs(values).max(initial=0))[1]) - LIMB)
     while not limbs or values.any():
-        limbs.append(np.rint(values / unit) * unit)
+        limbs.append(np.rint(values * (1 / unit)) * unit)
         values, unit = values - limbs[-1], unit * 2.0**-LIMB
     return limbs
 

@@ -205,7 +205,7 @@ class Runner:
 
 def compare(key: Key, result: str, got: Array, expected: Array, error: Array, bound: Array) -> Outcome:
     """Return the outcome at the value that is furthest beyond its bound, or nearest to it."""
-    if not error.size:
+    if not error.any():
         return Outcome(key, 0.0)
     error = np.abs(error)
     with np.errstate(divide="ignore", invalid="ignore"):
