@@ -174,16 +174,20 @@ def memory_for(what: str, shape: Sequence[int], dtype: Any) -> Iterator[None]:
     size = getattr(dtype, "itemsize", 8)
     for axis in shape:
         size *= axis
-    message = f"{what} of shape {tuple(shape)} and dtype {dtype} takes {size:,} bytes, more than can be allocated here"
+
+    def message() -> str:
+        shape_text = f"{what} of shape {tuple(shape)} and dtype {dtype}"
+        return f"{shape_text} takes {size:,} bytes, more than can be allocated here"
+
     if size > sys.maxsize:
-        raise AllocationError(message)
+        raise AllocationError(message())
     try:
         yield
     except MemoryError as error:
         traceback.clear_frames(error.__traceback__)  # lets go of what the call had got so far
         if sys.modules.get("cupy"):
             sys.modules["cupy"].get_default_memory_pool().free_all_blocks()
-        raise AllocationError(f"{message} (or its workspace is: {error})") from error
+        raise AllocationError(f"{message()} (or its workspace is: {error})") from error
 
 
 def _namespace(name: str) -> Any:
@@ -245,6 +249,8 @@ def _library(array: Any, name: str) -> Any:
 
 
 def _is_floating(xp: Any, dtype: Any, allow_complex: bool) -> bool:
+    if xp is np and dtype.kind in "fc":    # asking isdtype takes as long as a tiny convolution
+        return allow_complex or dtype.kind == "f"
     if str(dtype) == "bfloat16":
         return True
     return xp.isdtype(dtype, ("real floating", "complex floating") if allow_complex else "real floating")

@@ -11,6 +11,7 @@ and what lies outside the image counts as zero. Everything below follows from th
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -122,22 +123,22 @@ class WindowGeometry:
         sizes = N, C, H, W = as_shape(x_shape, "(N, C, H, W)", "x")
         return cls(N, C, H, W, *_window(sizes, as_pair(kernel_size, "kernel_size", 1), stride, padding, dilation))
 
-    @property
+    @functools.cached_property
     def out_height(self) -> int:
         """`oh`, the number of windows from top to bottom."""
         return output_size(self.height, self.kernel[0], self.stride[0], self.padding[0], self.dilation[0])
 
-    @property
+    @functools.cached_property
     def out_width(self) -> int:
         """`ow`, the number of windows from left to right."""
         return output_size(self.width, self.kernel[1], self.stride[1], self.padding[1], self.dilation[1])
 
-    @property
+    @functools.cached_property
     def positions(self) -> int:
         """`P = oh·ow`, the number of windows in one image."""
         return self.out_height * self.out_width
 
-    @property
+    @functools.cached_property
     def x_shape(self) -> tuple[int, int, int, int]:
         """(N, C_in, H, W)."""
         return self.batch, self.in_channels, self.height, self.width
@@ -150,8 +151,8 @@ class WindowGeometry:
     def taps(self) -> Iterator[tuple[int, int, tuple[slice, slice], tuple[slice, slice]]]:
         """Yield ``(i, j, windows, pixels)`` for each tap of the kernel.
 
-        Tap (i, j) of the output positions ``windows`` reads the input ``pixels``, one for one; the
-        taps of all other positions lie outside the image and read zero. No tap reads a pixel twice.
+        Tap (i, j) of the output positions ``windows`` reads the input ``pixels``, one for one; the taps of all other
+        positions lie outside the image and read zero. No tap reads a pixel twice.
         """
         rows = [self._tap(0, i, self.height, self.out_height) for i in range(self.kernel[0])]
         columns = [self._tap(1, j, self.width, self.out_width) for j in range(self.kernel[1])]
@@ -185,40 +186,23 @@ class ConvGeometry(WindowGeometry):
 
     @classmethod
     def of_conv(
-        cls,
-        x_shape: Sequence[int],
-        weight_shape: Sequence[int],
-        *,
-        stride: Any = 1,
-        padding: Any = 0,
-        dilation: Any = 1,
-        groups: Any = 1,
+        cls, x_shape: Sequence[int], weight_shape: Sequence[int], *,
+        stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: Any = 1,
     ) -> ConvGeometry:
         """Check the arguments of a convolution as a user gives them, and return its geometry.
 
         Raises
         ------
         ValueError
-            ``groups`` divides not both channel counts, the weight does not fit the image, a stride
-            or dilation is below 1, or the kernel is larger than the padded image.
+            ``groups`` divides not both channel counts, the weight does not fit the image, a stride or dilation is
+            below 1, or the kernel is larger than the padded image.
         TypeError
             Something that should be an integer is none.
         """
-        sizes = N, C_in, H, W = as_shape(x_shape, "(N, C_in, H, W)", "x")
-        weights = C_out, _, kh, kw = as_shape(weight_shape, "(C_out, C_in/groups, kh, kw)", "weight")
-        groups = as_int(groups, "groups", 1)
-        check_groups(C_in, C_out, groups)
-        expected = (C_out, C_in // groups, kh, kw)
-        if weights != expected:
-            raise ShapeError(
-                f"weight has shape {weights} but x has {C_in} channels and groups={groups}: "
-                f"expected (C_out, C_in/groups, kh, kw) = {expected}"
-            )
-        if min(kh, kw) < 1:
-            raise ShapeError(f"weight has shape {weights}: the kernel must be at least 1x1")
-        return cls(N, C_in, H, W, *_window(sizes, (kh, kw), stride, padding, dilation), C_out, groups)
+        arguments = x_shape, weight_shape, stride, padding, dilation, groups
+        return _known_conv(*arguments) if _is_plain(arguments) else _conv(*arguments)
 
-    @property
+    @functools.cached_property
     def inner(self) -> int:
         """`L = (C_in/G)·kh·kw`, the length of the inner product behind one output value."""
         return self.in_channels // self.groups * self.kernel[0] * self.kernel[1]
@@ -228,15 +212,40 @@ class ConvGeometry(WindowGeometry):
         """(C_out, C_in/G, kh, kw)."""
         return self.out_channels, self.in_channels // self.groups, *self.kernel
 
-    @property
+    @functools.cached_property
     def output_shape(self) -> tuple[int, int, int, int]:
         """(N, C_out, oh, ow)."""
         return self.batch, self.out_channels, self.out_height, self.out_width
 
-    @property
+    @functools.cached_property
     def macs(self) -> int:
         """Multiply-adds of one forward pass, padding counted as if it were pixels."""
         return self.batch * self.out_channels * self.positions * self.inner
+
+
+def _conv(x_shape: Any, weight_shape: Any, stride: Any, padding: Any, dilation: Any, groups: Any) -> ConvGeometry:
+    """Check the arguments of a convolution and return its geometry."""
+    sizes = N, C_in, H, W = as_shape(x_shape, "(N, C_in, H, W)", "x")
+    weights = C_out, _, kh, kw = as_shape(weight_shape, "(C_out, C_in/groups, kh, kw)", "weight")
+    groups = as_int(groups, "groups", 1)
+    check_groups(C_in, C_out, groups)
+    expected = (C_out, C_in // groups, kh, kw)
+    if weights != expected:
+        raise ShapeError(
+            f"weight has shape {weights} but x has {C_in} channels and groups={groups}: "
+            f"expected (C_out, C_in/groups, kh, kw) = {expected}"
+        )
+    if min(kh, kw) < 1:
+        raise ShapeError(f"weight has shape {weights}: the kernel must be at least 1x1")
+    return ConvGeometry(N, C_in, H, W, *_window(sizes, (kh, kw), stride, padding, dilation), C_out, groups)
+
+
+_known_conv = functools.lru_cache(maxsize=1024)(_conv)    # checking takes as long as a tiny convolution
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value consists of integers, texts and tuples, so that equal ones mean the same (True == 1 does not)."""
+    return type(value) in (int, str) or (type(value) is tuple and all(map(_is_plain, value)))
 
 
 def check_groups(in_channels: int, out_channels: int, groups: int) -> None:

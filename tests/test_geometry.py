@@ -128,3 +128,12 @@ def test_a_window_knows_its_columns():
     assert window.columns_shape == (2, 18, 8)
     with pytest.raises(InvalidValueError, match="kernel_size must be at least 1"):
         WindowGeometry.of((2, 3, 5, 6), 0)
+
+
+def test_what_is_known_already_is_checked_as_strictly_as_what_is_new():
+    shapes = (1, 2, 5, 5), (2, 2, 3, 3)
+    ConvGeometry.of_conv(*shapes, stride=1, padding=(1, 1))
+    for wrong in ({"stride": True}, {"stride": 1.0}, {"padding": (1.0, 1)}, {"padding": (True, 1)}):
+        with pytest.raises(TypeError):
+            ConvGeometry.of_conv(*shapes, **{"stride": 1, "padding": (1, 1), **wrong})
+    assert ConvGeometry.of_conv(*shapes, stride=[1, 1]) == ConvGeometry.of_conv(*shapes)

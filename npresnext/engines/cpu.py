@@ -98,8 +98,9 @@ def gradients(grad_output: Array, x: Array, weight: Array, geometry: ConvGeometr
 
 def _for_lesson(array: Array, geometry: ConvGeometry) -> bool:
     """Whether the lesson does this convolution: see the table above."""
-    empty = 0 in geometry.x_shape or 0 in geometry.weight_shape
-    return empty or geometry.macs < SMALL or array.dtype.char not in "fd"
+    if geometry.macs < SMALL or array.dtype.char not in "fd":
+        return True
+    return 0 in geometry.x_shape or 0 in geometry.weight_shape
 
 
 def _blank(geometry: ConvGeometry, dtype: Any) -> Array:
