@@ -126,7 +126,7 @@ def tile_size(work: Work, walking: bool, limit: int) -> tuple[int, int, int, int
         if work.bytes(1, 1, 1, columns) > limit:
             raise too_small("the least piece of one row of this convolution", work.bytes(1, 1, 1, 1))
     groups = _largest(-(-work.groups // PIECES), lambda g: work.bytes(1, g, rows, columns) <= goal)
-    most = work.batch if walking or work.groups >= PIECES else -(-work.batch // 2) if work.beside else 1
+    most = work.batch if walking or work.groups >= PIECES else -(-work.batch // (2 if work.beside else PIECES))
     images = _largest(most, lambda n: work.bytes(n, groups, rows, columns) <= goal)
     return _even(work.batch, images), groups, _even(work.plan.count, rows), columns
 
