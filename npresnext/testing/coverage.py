@@ -82,9 +82,9 @@ def sweep(supports: Mapping[str, Any] | None = None) -> list[ConvCase]:
     """Return the fixed cases: nothing at all, every pair of kinds, every number of groups, as `supports` allows."""
     offers = as_supports(supports)
     groups = list(every_group()) if offers["groups"] else []
-    simpler = {} if offers["stride"] else {"stride": (1, 1)}
+    simpler: dict[str, Any] = {} if offers["stride"] else {"stride": (1, 1)}
     simpler |= {} if offers["padding"] else {"padding": ((0, 0), (0, 0))}
     nothing = ConvCase(2, 4, 4, 1, (4, 5), (3, 2), has_bias=bool(offers["bias"]))
     empty = [replace(nothing, batch=0)] if offers["empty_batch"] else []
     empty += [replace(nothing, in_channels=0)] if offers["zero_channels"] else []
-    return [*empty, *every_pair(offers), *(replace(case, **simpler) for case in groups)]  # type: ignore[arg-type]
+    return [*empty, *every_pair(offers), *(replace(case, **simpler) for case in groups)]

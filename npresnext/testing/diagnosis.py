@@ -59,8 +59,10 @@ def _holds(trial: Trial, name: str, arithmetic: Arithmetic, operands: str | None
     """Whether the bound of an arithmetic holds all errors of a trial; None where the bound is too wide to tell."""
     exact = trial.truth(name)
     if operands is not None:
-        narrow = [None if array is None else rounded(array, operands) for array in (trial.grad, trial.x, trial.weight)]
-        exact = truth(name, trial.case, *narrow, trial.bias)
+        grad, x, weight = (
+            None if array is None else rounded(array, operands) for array in (trial.grad, trial.x, trial.weight)
+        )
+        exact = truth(name, trial.case, grad, x, weight, trial.bias)
     if gamma(exact.terms, PRECISIONS[arithmetic.accumulator].u) > 0.5:
         return None
     return bool((np.abs(exact.error(trial.results[name])) <= bounded(exact, arithmetic)).all())

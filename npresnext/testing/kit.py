@@ -153,7 +153,7 @@ def _describe(runner: Runner, key: tuple[str, str], row: Row, first: Failure, fa
     seen = shown.outcome or failure.outcome
     message = failure.outcome.message
     if seen.result:
-        what = f"{seen.result}[{', '.join(map(str, seen.index))}] is {seen.got!r}: expected {seen.expected!r}"
+        what = f"{seen.result}[{', '.join(map(str, seen.at))}] is {seen.got!r}: expected {seen.expected!r}"
         message += f"{'; ' if message else ''}{what} within {seen.bound:.3g}"
     diagnosis = diagnose(runner, first.case, seen.result) if seen.result else ""
     return Finding(
@@ -165,7 +165,7 @@ def _describe(runner: Runner, key: tuple[str, str], row: Row, first: Failure, fa
         tried=row.tried,
         first=first.number,
         result=seen.result,
-        index=seen.index,
+        index=seen.at,
         got=seen.got if seen.result else None,
         expected=seen.expected if seen.result else None,
         bound=seen.bound if seen.result else None,

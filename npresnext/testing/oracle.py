@@ -101,7 +101,7 @@ def _sum(
         every = left_values.astype(np.float64).ravel()[at_left] * right_values.astype(np.float64).ravel()[at_right]
     magnitude = np.bincount(into, np.abs(every), size)
     squares = np.bincount(into, every * every, size)
-    return Truth(*(part.reshape(shape) for part in (high, low, magnitude, squares)), terms)
+    return Truth(high.reshape(shape), low.reshape(shape), magnitude.reshape(shape), squares.reshape(shape), terms)
 
 
 def _plus(truth: Truth, bias: Array) -> Truth:
@@ -112,7 +112,8 @@ def _plus(truth: Truth, bias: Array) -> Truth:
 
 def _limbs(values: Array) -> list[Array]:
     """Cut values into pieces of 18 bits that add up to them exactly; small integers are one piece."""
-    limbs, unit = [], 2.0 ** (int(np.frexp(np.abs(values).max(initial=0))[1]) - LIMB)
+    limbs: list[Array] = []
+    unit = 2.0 ** (int(np.frexp(np.abs(values).max(initial=0))[1]) - LIMB)
     while not limbs or values.any():
         limbs.append(np.rint(values * (1 / unit)) * unit)
         values, unit = values - limbs[-1], unit * 2.0**-LIMB

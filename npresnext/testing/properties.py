@@ -27,11 +27,12 @@ class Trial:
     """One case with its operands, integers or real numbers, and what the subject makes of them, computed once."""
 
     def __init__(
-        self, subject: Subject, case: ConvCase, operands: Mapping[str, Array | None], arithmetic: Arithmetic, real: bool
+        self, subject: Subject, case: ConvCase, operands: Mapping[str, Any], arithmetic: Arithmetic, real: bool
     ) -> None:
         self.subject, self.case, self.arithmetic, self.real = subject, case, arithmetic, real
-        self.x, self.weight, self.bias = operands["x"], operands["weight"], operands.get("bias")
-        self.grad = operands.get("grad_output")
+        self.x, self.weight = operands["x"], operands["weight"]
+        self.bias: Any = operands.get("bias")  # None where the case has none
+        self.grad: Any = operands.get("grad_output")
         self._truths: dict[str, Truth] = {}
 
     @classmethod
@@ -68,7 +69,7 @@ def grouped_is_dense(trial: Trial) -> Iterator[Comparison]:
     case = trial.case
     G = case.groups
     dense = replace(case, in_channels=case.in_channels // G, out_channels=case.out_channels // G, groups=1)
-    biases = [None] * G if trial.bias is None else np.split(trial.bias, G)
+    biases: Any = [None] * G if trial.bias is None else np.split(trial.bias, G)
     operands = np.split(trial.grad, G, 1), np.split(trial.x, G, 1), np.split(trial.weight, G), biases
     parts = [trial.again(dense, *group) for group in zip(*operands)]
     for name, axis in (("y", 1), ("dx", 1), ("dw", 0)):
@@ -111,7 +112,8 @@ def local(trial: Trial) -> Iterator[Comparison]:
     x, grad, weight = other.x.copy(), other.grad.copy(), other.weight.copy()
     x[:, ins], grad[:, outs], weight[outs] = trial.x[:, ins], trial.grad[:, outs], trial.weight[outs]
     changed = trial.again(case, grad, x, weight, trial.bias)
-    for name, part in (("y", np.s_[:, outs]), ("dx", np.s_[:, ins]), ("dw", np.s_[outs])):
+    parts: dict[str, Any] = {"y": np.s_[:, outs], "dx": np.s_[:, ins], "dw": np.s_[outs]}
+    for name, part in parts.items():
         if name in changed:
             yield name, changed[name][part], trial.results[name][part]
 
@@ -144,7 +146,7 @@ def translated(trial: Trial) -> Iterator[Comparison]:
     x = np.pad(trial.x, ((0, 0), (0, 0), (down, 0), (right, 0)))
     grad = np.pad(trial.grad, ((0, 0), (0, 0), (1, 0), (1, 0)))
     after = trial.again(moved, grad, x, trial.weight, trial.bias)
-    parts = {"y": np.s_[:, :, 1:, 1:], "dx": np.s_[:, :, down:, right:], "dw": np.s_[:], "db": np.s_[:]}
+    parts: dict[str, Any] = {"y": np.s_[:, :, 1:, 1:], "dx": np.s_[:, :, down:, right:], "dw": np.s_[:], "db": np.s_[:]}
     for name, result in after.items():
         yield name, result[parts[name]], trial.results[name]
 

@@ -75,7 +75,7 @@ class Report:
             if seen.suspicious:
                 notes.append(
                     f"errors of {name} are not like independent rounding: root mean square {seen.rms:.2f} (at most "
-                    f"1.25 expected), bias {seen.bias:+.1f} (within 6 expected), over {seen.count} values"
+                    f"1.25 expected), bias {seen.bias:+.1f} (within 6 expected), over {seen.outputs} values"
                 )
         return notes
 
@@ -116,8 +116,8 @@ class Report:
             worst = f"{row.worst:11.3g}" if kind in ("bounded", "normwise") else ""
             lines.append(f"{name:<{width}}  {kind:<11}  {row.tried:>5}  {row.failed or '-':>6}  {worst}".rstrip())
         for name, seen in self.statistics.items():
-            state = "suspicious" if seen.suspicious else "-" if seen.count else "too few"
-            what = f"{seen.count} values: rms {seen.rms:.2f}, bias {seen.bias:+.1f}"
+            state = "suspicious" if seen.suspicious else "-" if seen.outputs else "too few"
+            what = f"{seen.outputs} values: rms {seen.rms:.2f}, bias {seen.bias:+.1f}"
             lines.append(f"{name:<{width}}  statistical      1  {state:>6}  {what}")
         lines += ["", f"coverage: {self.pairs} pairs of kinds met; cases with"]
         lines += [f"  {name}: {count}" for name, count in sorted(self.coverage.items())]

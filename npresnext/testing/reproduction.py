@@ -39,7 +39,7 @@ def reproduction(runner: Runner, failure: Failure) -> Reproduction:
         return Reproduction(_lines(runner, log[-1], _contract_checks(runner, log[-1], part)), None)
     calls = log[-2:] if verdict == "bounded" else log
     call, worst = max(((call, _furthest(runner, call, verdict)) for call in calls), key=lambda pair: pair[1].ratio)
-    index = worst.index if len(worst.index) < 4 else tuple(worst.index[axis] for axis in runner.subject.axes)
+    index = worst.at if len(worst.at) < 4 else tuple(worst.at[axis] for axis in runner.subject.axes)
     value = f"{worst.result}[{', '.join(map(str, index))}]"
     checks = [
         f"expected, bound = {worst.expected!r}, {worst.bound!r}  # by the definition",
@@ -56,7 +56,7 @@ def _furthest(runner: Runner, call: Call, verdict: str) -> Outcome:
     for name, got in call.results.items():
         truth = trial.truth(name)
         outcome = compare(("", verdict), name, got, truth.high, truth.error(got), runner.bound(trial, name))
-        outcomes += [outcome] if outcome.index else []
+        outcomes += [outcome] if outcome.at else []
     return max(outcomes, key=lambda outcome: outcome.ratio)
 
 
@@ -66,7 +66,7 @@ def _contract_checks(runner: Runner, call: Call, part: str) -> list[str]:
     shapes = {"y": call.case.output_shape, "dx": call.case.x_shape, "dw": call.case.weight_shape}
     checks = []
     for name in names:
-        shape = shapes.get(name, (call.case.out_channels,))
+        shape: tuple[int, ...] = shapes.get(name, (call.case.out_channels,))
         shape = tuple(shape[axis] for axis in runner.subject.axes) if len(shape) == 4 else shape
         checks += {
             "result type": [f"assert isinstance({name}, np.ndarray), type({name})"],

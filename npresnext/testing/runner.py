@@ -35,7 +35,7 @@ class Outcome(NamedTuple):
     ratio: float
     message: str = ""
     result: str = ""  # y, dx, dw or db, if the outcome is about one value of it
-    index: tuple[int, ...] = ()
+    at: tuple[int, ...] = ()
     got: float = math.nan
     expected: float = math.nan
     bound: float = math.nan

@@ -89,14 +89,14 @@ def normwise(truth: Truth, arithmetic: Arithmetic, algorithm: str, left: Array, 
 class Statistics(NamedTuple):
     """What the statistical verdict saw."""
 
-    count: int
+    outputs: int
     rms: float  # of the errors over the model's standard deviation
     bias: float  # sum of those errors, counted away from zero, over √count
 
     @property
     def suspicious(self) -> bool:
         """Whether the errors are larger or more one-sided than independent rounding errors are."""
-        return self.count >= ENOUGH and (self.rms > 1.25 or abs(self.bias) > 6)
+        return self.outputs >= ENOUGH and (self.rms > 1.25 or abs(self.bias) > 6)
 
 
 def statistical(truth: Truth, error: Array, arithmetic: Arithmetic) -> Statistics:
