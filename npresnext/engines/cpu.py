@@ -23,9 +23,11 @@ the kh matmuls takes a whole map at once. Everything else follows from it:
     weight_grad     the same copies times the other array: dW[:, :, i] = grad_output · copies[rows i …]ᵀ
     gradients       both from the same copies of grad_output
     groups          a batch axis of the matmul
+    1x1             needs no copies: the image itself is read
 
 Tiles (cpu_tiles.py) keep copies in the cache and memory bounded, threads (cpu_threads.py) take disjoint tiles, and
-the workspace (cpu_workspace.py) is kept from call to call. 1x1 convolutions need no copies (cpu_pointwise.py).
+the workspace (cpu_workspace.py) is kept from call to call. cpu_plan.py says which pixels a tap reads, cpu_copies.py
+lays copies out, cpu_products.py multiplies, cpu_sweep.py goes over all tiles.
 
     what falls to the lesson                       because
     fewer than SMALL multiply-adds                 there the plain way is faster
