@@ -136,3 +136,17 @@ def test_huge_padding_and_huge_images_need_nothing_huge():
 def test_cropping_a_1x1_convolution():
     geometry = ConvGeometry.of_conv((1, 1, 2, 1), (1, 1, 1, 1), padding=((0, -1), (0, 0)))
     assert_equals_lesson(geometry)
+
+
+def test_tiles_of_single_rows_where_one_row_phase_ends_before_the_other():
+    geometry = ConvGeometry.of_conv((2, 32, 9, 9), (32, 4, 3, 3), stride=2, padding=1, groups=8)
+    x, weight, _, grad = operands(geometry, 0)
+    expected = im2col.input_grad(grad, weight, geometry), im2col.weight_grad(grad, x, geometry)
+    nx.set_workspace_limit(1)
+    with pytest.raises(nx.errors.InvalidValueError, match="too small") as caught:
+        cpu.gradients(grad, x, weight, geometry)
+    least = int(str(caught.value).partition("needs ")[2].partition(" bytes")[0].replace(",", ""))
+    for limit in (2 * least, 3 * least, 4 * least):
+        nx.set_workspace_limit(limit)
+        for array, correct in zip(cpu.gradients(grad, x, weight, geometry), expected, strict=True):
+            np.testing.assert_array_equal(array, correct)
