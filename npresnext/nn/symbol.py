@@ -84,6 +84,11 @@ class _Functions:
     isdtype = staticmethod(np.isdtype)
 
     @staticmethod
+    def add(x: Symbol, y: Symbol) -> Symbol:
+        """Add symbols element by element."""
+        return x + y
+
+    @staticmethod
     def concat(arrays: Sequence[Symbol], axis: int = 0) -> Symbol:
         """Join symbols along an axis."""
         first = arrays[0]
