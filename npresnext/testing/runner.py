@@ -69,6 +69,7 @@ class Runner:
         self.advice: dict[str, Row] = {}
         self.statistics: dict[str, verdicts.Statistics] = {}
         self.coverage: Counter[str] = Counter()
+        self.turns: Counter[str] = Counter()
         self.pairs: set[tuple[str, str]] = set()
         self.tried = 0
 
@@ -94,7 +95,8 @@ class Runner:
         self.coverage.update(features(case))
         self.pairs |= pairs(case)
         able = [name for name, (_, shows) in PROPERTIES.items() if shows(case)]
-        turn = able[self.tried % len(able)]
+        turn = min(able, key=self.turns.__getitem__)  # the one that has been tried least
+        self.turns[turn] += 1
         seen: dict[Key, Outcome] = {}
         for outcome in self.examine(case, turn):
             if outcome.key not in seen or outcome.ratio > seen[outcome.key].ratio:
