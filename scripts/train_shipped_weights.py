@@ -31,7 +31,7 @@ SETS = {
         "source": "the 1,797 digits of npresnext/data/digits.md (UCI, CC BY 4.0)",
     },
     "fashion-mnist": {
-        "weights": "fashion_mnist", "epochs": 8,
+        "weights": "fashion_mnist", "epochs": 2,
         "classes": ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag",
                     "Ankle boot"],
         "source": "Fashion-MNIST (Xiao, Rasul and Vollgraf, arXiv:1708.07747; MIT licence), 70,000 images",
