@@ -146,7 +146,9 @@ def test_blas_has_its_threads_back_afterwards_even_after_an_error():
         seen = []
 
         def work(piece):
-            seen.extend(library["num_threads"] for library in blas.info())
+            # SciPy, where another test has loaded it, brings a BLAS of its own
+            numpys = [library for library in blas.info() if "scipy.libs" not in library["filepath"]]
+            seen.extend(library["num_threads"] for library in numpys)
             raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError):
