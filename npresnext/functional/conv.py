@@ -9,6 +9,7 @@ from ..backend import floating_module, memory_for, widen
 from ..engines import engine_for
 from ..errors import ShapeError
 from ..geometry import ConvGeometry
+from .windows import batched, like
 
 Array = Any
 Gradients = tuple[Array | None, Array | None, Array | None]
@@ -63,14 +64,14 @@ def conv2d(
     (8, 128, 56, 56)
     """
     xp = floating_module(allow_complex=True, x=x, weight=weight, bias=bias)
-    images = _batched(x)
+    images = batched(x)
     geometry = ConvGeometry.of_conv(
         images.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
     if bias is not None and tuple(bias.shape) != (geometry.out_channels,):
         raise ShapeError(f"bias has shape {tuple(bias.shape)}: expected (C_out,) = ({geometry.out_channels},)")
     with memory_for("the output", geometry.output_shape, x.dtype):
-        return _like(x, engine_for(xp).forward(images, weight, bias, geometry))
+        return like(x.shape, engine_for(xp).forward(images, weight, bias, geometry))
 
 
 def conv2d_backward(
@@ -113,7 +114,7 @@ def conv2d_backward(
     (array([2., 5.]), array([2., 5.]), array([2., 5.]))
     """
     xp = floating_module(allow_complex=True, grad_output=grad_output, x=x, weight=weight)
-    images = _batched(x)
+    images = batched(x)
     geometry = ConvGeometry.of_conv(
         images.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
@@ -127,7 +128,7 @@ def conv2d_backward(
             dweight = engine.weight_grad(grad, images, geometry) if needs[1] else None
     if needs[2]:
         dbias = xp.astype(xp.sum(widen(xp, grad), axis=(0, 2, 3)), x.dtype, copy=False)
-    return (None if dx is None else _like(x, dx)), dweight, dbias
+    return (None if dx is None else like(x.shape, dx)), dweight, dbias
 
 
 def conv2d_input_grad(
@@ -163,7 +164,7 @@ def conv2d_input_grad(
     grad = _checked_grad(grad_output, len(x_shape), geometry)
     with memory_for("the gradient", geometry.x_shape, weight.dtype):
         dx = engine_for(xp).input_grad(grad, weight, geometry)
-    return dx[0, ...] if len(x_shape) == 3 else dx
+    return like(x_shape, dx)
 
 
 def conv2d_weight_grad(
@@ -193,22 +194,13 @@ def conv2d_weight_grad(
              [6., 8.]]]])
     """
     xp = floating_module(allow_complex=True, grad_output=grad_output, x=x)
-    images = _batched(x)
+    images = batched(x)
     geometry = ConvGeometry.of_conv(
         images.shape, weight_shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
     grad = _checked_grad(grad_output, len(x.shape), geometry)
     with memory_for("the gradient", geometry.weight_shape, x.dtype):
         return engine_for(xp).weight_grad(grad, images, geometry)
-
-
-def _batched(x: Array) -> Array:
-    return x[None, ...] if len(x.shape) == 3 else x
-
-
-def _like(x: Array, result: Array) -> Array:
-    """Drop the batch axis again where `x` had none."""
-    return result[0, ...] if len(x.shape) == 3 else result
 
 
 def _checked_grad(grad_output: Array, axes: int, geometry: ConvGeometry) -> Array:
@@ -218,4 +210,4 @@ def _checked_grad(grad_output: Array, axes: int, geometry: ConvGeometry) -> Arra
         raise ShapeError(
             f"grad_output has shape {tuple(grad_output.shape)} but the output of this convolution has shape {expected}"
         )
-    return _batched(grad_output)
+    return batched(grad_output)
