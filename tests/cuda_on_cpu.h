@@ -29,6 +29,8 @@ template <typename T> static T min(T a, T b) { return b < a ? b : a; }
 template <typename T> static T max(T a, T b) { return a < b ? b : a; }
 static unsigned __umulhi(unsigned a, unsigned b) { return (uint64_t(a) * b) >> 32; }
 
+struct Copy { void *to; const void *from; size_t bytes; };
+
 typedef _Float16 __half;
 static float __half2float(__half value) { return float(value); }
 static __half __float2half_rn(float value) { return __half(value); }
@@ -47,12 +49,26 @@ static __nv_bfloat16 __float2bfloat16_rn(float value) {   // to the nearest, a t
 }
 
 // A fiber starts by setcontext, which asks the kernel of the operating system twice, and then takes turns by longjmp.
-struct Fiber { ucontext_t context; std::vector<char> stack; bool started, ended; jmp_buf place; };
+struct Fiber {
+    ucontext_t context; std::vector<char> stack; bool started, ended; jmp_buf place; std::vector<Copy> under_way;
+};
 static std::vector<Fiber> fibers;
 static Fiber *current;
 static jmp_buf scheduler;
 static void (*entry)(void **);
 static void **arguments;
+
+// A copy that is under way arrives when its own thread waits for it, not before.
+template <typename S> static void copy_async(S *to, const S *from, bool reads) {
+    current->under_way.push_back({to, reads ? from : nullptr, sizeof(S)});
+}
+static void copies_arrive() {
+    for (const Copy &copy : current->under_way) {
+        if (copy.from) std::memcpy(copy.to, copy.from, copy.bytes);
+        else std::memset(copy.to, 0, copy.bytes);
+    }
+    current->under_way.clear();
+}
 
 static void __syncthreads() {
     if (!_setjmp(current->place)) _longjmp(scheduler, 1);
@@ -99,6 +115,7 @@ static int run_blocks(unsigned blocks, unsigned x, unsigned y, int bytes, int ba
             Fiber &fiber = fibers[t];
             fiber.stack.resize(64 * 1024);
             fiber.started = fiber.ended = false;
+            fiber.under_way.clear();
             getcontext(&fiber.context);
             fiber.context.uc_stack.ss_sp = fiber.stack.data();
             fiber.context.uc_stack.ss_size = fiber.stack.size();

@@ -34,13 +34,23 @@ struct Gather {
     int out_step_row, out_step_column;                    // between the pixels of a phase, in the output
     int step_row, step_column;                            // between what neighbours read, in the input
     int weight_group, weight_out, weight_in;              // pitches of the weight: to the next group, channel, channel
-    int tile_images, tile_rows, tile_columns;             // pixels of one block
+    int tile_rows, tile_columns;                          // pixels of one block, in each of staged.images
     int tiles_down, tiles_across, tiles_out, phases;
-    int rows, columns, chunk, stage_lanes;                // the staged rectangle, channels at once, threads a row
-    Divisor by_image_rows, by_rows;
+    int chunk;                                            // input channels staged at once
+    Divisor by_tile_rows, by_tile_columns;
+    Rectangle staged;
     Phase phase[16];
     int tap_input[144], tap_weight[144];                  // offset in the staged rectangle, in the weight
 };
+
+// A pixel of the tile.
+struct Place {
+    int n, y, x;
+};
+__device__ inline Place place_of(int position, const Gather &plan) {
+    const int line = quotient(position, plan.by_tile_columns), n = quotient(line, plan.by_tile_rows);
+    return {n, line - n * plan.tile_rows, position - line * plan.tile_columns};
+}
 
 template <typename T, int TO, int RUN>
 __global__ void __launch_bounds__(256)
@@ -62,63 +72,47 @@ gather(const T *input, const T *weight, const T *bias, T *output, const Gather p
     const int out = at % plan.tiles_out * out_threads;
     at /= plan.tiles_out;
     const int group = at % plan.groups;
-    const int image = at / plan.groups * plan.tile_images;
+    const int image = at / plan.groups * plan.staged.images;
 
     const int thread = threadIdx.y * blockDim.x + threadIdx.x;
     const int threads = blockDim.x * blockDim.y;
-    const int plane = plan.tile_images * plan.rows * plan.columns;
-    const int positions = plan.tile_images * plan.tile_rows * plan.tile_columns;
+    const int plane = plan.staged.images * plan.staged.rows * plan.staged.columns;
+    const int positions = plan.staged.images * plan.tile_rows * plan.tile_columns;
     S *tile_w = (S *)shared;                              // (chunk, taps, out_threads)
-    S *tile_x = tile_w + plan.chunk * phase.taps * out_threads;   // (chunk, tile_images, rows, columns)
+    S *tile_x = tile_w + plan.chunk * phase.taps * out_threads;   // (chunk, images, rows, columns)
 
-    // The staged word that the first tap of each of this thread's pixels reads.
-    int place[TP];
+    // How many bytes behind the first staged word each of this thread's pixels begins to read.
+    int offset[TP];
     for (int k = 0; k < TP; ++k) {
-        const int position = min((int)(threadIdx.x + k * blockDim.x), positions - 1);
-        const int line = position / plan.tile_columns;
-        const int x = position % plan.tile_columns, y = line % plan.tile_rows, n = line / plan.tile_rows;
-        place[k] = (n * plan.rows + y * plan.step_row) * plan.columns + x * plan.step_column;
+        const Place place = place_of(min((int)(threadIdx.x + k * blockDim.x), positions - 1), plan);
+        offset[k] = ((place.n * plan.staged.rows + place.y * plan.step_row) * plan.staged.columns
+            + place.x * plan.step_column) * (int)sizeof(S);
     }
 
     S sum[TO][TP];
     for (int o = 0; o < TO; ++o)
         for (int k = 0; k < TP; ++k) sum[o][k] = 0;
 
-    const int stage_column = thread % plan.stage_lanes;
-    const int from_row = row * plan.step_row + phase.from_row;
-    const int from_column = column * plan.step_column + phase.from_column;
+    const long long in_plane = (long long)plan.in_height * plan.in_width;
+    const T *source = input + ((long long)image * plan.groups + group) * plan.in_channels * in_plane;
+    const T *weights = weight + (long long)group * plan.weight_group;
 
     for (int c = 0; c < plan.in_channels; c += plan.chunk) {
         const int chunk = min(plan.chunk, plan.in_channels - c);
-
-        // Stage the input: a thread keeps to its columns, and walks down the rows of all images and channels.
-        for (int line = thread / plan.stage_lanes; line < chunk * plan.tile_images * plan.rows;
-             line += threads / plan.stage_lanes) {
-            const int channel = quotient(line, plan.by_image_rows);
-            const int rest = line - channel * (int)plan.by_image_rows.by;
-            const int n = quotient(rest, plan.by_rows);
-            const int y = from_row + rest - n * plan.rows;
-            const bool inside = image + n < plan.images && 0 <= y && y < plan.in_height;
-            const long long map =
-                ((long long)(image + n) * plan.groups + group) * plan.in_channels + c + channel;
-            const T *source = input + (map * plan.in_height + y) * plan.in_width;
-            for (int x = stage_column; x < plan.columns; x += plan.stage_lanes) {
-                const int source_column = from_column + x;
-                const bool reads = inside && 0 <= source_column && source_column < plan.in_width;
-                tile_x[line * plan.columns + x] = reads ? widen(source[source_column]) : S(0);
-            }
-        }
+        stage(tile_x, source + c * in_plane, plan.groups * plan.in_channels * in_plane, chunk, plan.images - image,
+              row * plan.step_row + phase.from_row, column * plan.step_column + phase.from_column, plan.in_height,
+              plan.in_width, plan.staged);
 
         // Stage the weights, output channels last, so that a thread fetches its TO of them at once.
-        const T *weights = weight + (long long)group * plan.weight_group;
         for (int pair = thread; pair < chunk * out_threads; pair += threads) {
             const int o = pair / chunk, channel = pair % chunk;
             const T *source = weights + (out + o) * plan.weight_out + (c + channel) * plan.weight_in;
             S *target = tile_w + channel * phase.taps * out_threads + o;
             for (int tap = 0; tap < phase.taps; ++tap)
-                target[tap * out_threads] =
-                    out + o < plan.out_channels ? widen(source[plan.tap_weight[phase.first_tap + tap]]) : S(0);
+                fetch(target + tap * out_threads, source + plan.tap_weight[phase.first_tap + tap],
+                      out + o < plan.out_channels);
         }
+        copies_arrive();
         __syncthreads();
 
         const S *w = tile_w + threadIdx.y * TO;
@@ -132,7 +126,7 @@ gather(const T *input, const T *weight, const T *bias, T *output, const Gather p
                     w += out_threads;
 #pragma unroll
                     for (int k = 0; k < TP; ++k) {
-                        const S pixel = from[place[k] + j];
+                        const S pixel = ((const S *)((const char *)from + offset[k]))[j];
 #pragma unroll
                         for (int o = 0; o < TO; ++o) sum[o][k] += factor.value[o] * pixel;
                     }
@@ -142,21 +136,18 @@ gather(const T *input, const T *weight, const T *bias, T *output, const Gather p
         __syncthreads();
     }
 
+    const int channel = out + threadIdx.y * TO;
+    const long long out_plane = (long long)plan.out_height * plan.out_width;
     for (int k = 0; k < TP; ++k) {
         const int position = threadIdx.x + k * blockDim.x;
-        const int line = position / plan.tile_columns;
-        const int x = column + position % plan.tile_columns;
-        const int y = row + line % plan.tile_rows;
-        const int n = image + line / plan.tile_rows;
+        const Place place = place_of(position, plan);
+        const int n = image + place.n, y = row + place.y, x = column + place.x;
         if (position >= positions || n >= plan.images || y >= phase.rows || x >= phase.columns) continue;
-        for (int o = 0; o < TO; ++o) {
-            const int channel = out + threadIdx.y * TO + o;
-            if (channel >= plan.out_channels) break;
-            const long long map = ((long long)n * plan.groups + group) * plan.out_channels + channel;
-            const long long target = (map * plan.out_height + phase.row + y * plan.out_step_row) * plan.out_width
-                + phase.column + x * plan.out_step_column;
-            const S value = sum[o][k] + (bias ? widen(bias[group * plan.out_channels + channel]) : S(0));
-            output[target] = narrow<T>(value);
+        T *target = output + (((long long)n * plan.groups + group) * plan.out_channels + channel) * out_plane
+            + (long long)(phase.row + y * plan.out_step_row) * plan.out_width + phase.column + x * plan.out_step_column;
+        for (int o = 0; o < TO && channel + o < plan.out_channels; ++o) {
+            const S value = sum[o][k] + (bias ? widen(bias[group * plan.out_channels + channel + o]) : S(0));
+            target[o * out_plane] = narrow<T>(value);
         }
     }
 }

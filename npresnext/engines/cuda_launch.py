@@ -14,7 +14,7 @@ C_TYPES = {"float16": "__half", "bfloat16": "__nv_bfloat16", "float32": "float",
 def source(file: str) -> str:
     """Return the CUDA source of the kernels in `file`, complete."""
     here = Path(__file__).parent
-    return (here / "cuda_types.cuh").read_text() + (here / file).read_text()
+    return (here / "cuda_common.cuh").read_text() + (here / file).read_text()
 
 
 def expression(kernel: str, dtype: Any, *template: int) -> str:

@@ -23,23 +23,23 @@ BLOCKS = 2048                         # of the weight gradient, where there are 
 LARGEST_INTEGER = 2**31 - 1
 
 _DIVISOR = np.dtype([("by", np.uint32), ("magic", np.uint32)])
+_RECTANGLE = np.dtype([(name, np.int32) for name in ("images", "rows", "columns")]
+                      + [(name, _DIVISOR) for name in ("by_area", "by_columns")])
 _PHASE = np.dtype([(name, np.int32) for name in
                    "row column rows columns from_row from_column taps first_tap".split()])
 GATHER = np.dtype(
     [(name, np.int32) for name in
      """images groups in_channels out_channels in_height in_width out_height out_width out_step_row out_step_column
-     step_row step_column weight_group weight_out weight_in tile_images tile_rows tile_columns tiles_down tiles_across
-     tiles_out phases rows columns chunk stage_lanes""".split()]
-    + [(name, _DIVISOR) for name in ("by_image_rows", "by_rows")]
-    + [("phase", _PHASE, 16), ("tap_input", np.int32, 144), ("tap_weight", np.int32, 144)]
+     step_row step_column weight_group weight_out weight_in tile_rows tile_columns tiles_down tiles_across tiles_out
+     phases chunk""".split()]
+    + [(name, _DIVISOR) for name in ("by_tile_rows", "by_tile_columns")]
+    + [("staged", _RECTANGLE), ("phase", _PHASE, 16), ("tap_input", np.int32, 144), ("tap_weight", np.int32, 144)]
 )
 WEIGHT_GRAD = np.dtype(
     [(name, np.int32) for name in
      """images groups in_channels out_channels in_height in_width out_height out_width step_row step_column from_row
-     from_column tile_images tile_rows tile_columns tiles_images tiles_down tiles_across blocks_out blocks_in
-     blocks_tap splits rows columns stage_lanes taps""".split()]
-    + [(name, _DIVISOR) for name in "by_image_rows by_rows by_positions by_tile_pixels by_tile_columns".split()]
-    + [("tap_input", np.int32, 144)]
+     from_column tiles_images tiles_down tiles_across blocks_out blocks_in blocks_tap splits taps""".split()]
+    + [("tile", _RECTANGLE), ("staged", _RECTANGLE), ("tap_input", np.int32, 144)]
 )
 
 
@@ -128,7 +128,7 @@ def _gather(
     rows_of_threads = min(-(-outs // per_thread), 8)
     block_outs = per_thread * rows_of_threads
     height, width = lines[0][0].count, lines[1][0].count          # the first phase is the largest
-    lanes = min(max(128 // rows_of_threads // 32 * 32, 32), -(-images * height * width // (8 * 32)) * 32)
+    warps = range(1, min(8 // rows_of_threads, -(-images * height * width // (32 * PIXELS_PER_THREAD))) + 1)
 
     reach = [max(line.reach for line in lines[axis]) for axis in (0, 1)]
 
@@ -139,9 +139,11 @@ def _gather(
         rows, columns = staged(tile)
         return most_taps * block_outs + tile[0] * rows * columns
 
-    tile = _tile((images, height, width), lanes * PIXELS_PER_THREAD, words, SHARED_BYTES // itemsize)
-    if tile is None:
+    slots = [32 * PIXELS_PER_THREAD * count for count in warps]
+    cut = _tile((images, height, width), slots, words, SHARED_BYTES // itemsize)
+    if cut is None:
         return None
+    tile, lanes = cut[0], -(-cut[1] // (32 * PIXELS_PER_THREAD)) * 32
     rows, columns = staged(tile)
     chunk = min(ins, SHARED_BYTES // itemsize // words(tile))
     chunk = -(-ins // -(-ins // chunk))                           # evenly
@@ -157,9 +159,9 @@ def _gather(
         in_width=in_shape[3], out_height=out_shape[2], out_width=out_shape[3], out_step_row=out_step[0],
         out_step_column=out_step[1], step_row=step[0], step_column=step[1],
         weight_group=geometry.inner * (geometry.out_channels // groups), weight_out=pitches[0], weight_in=pitches[1],
-        tile_images=tile[0], tile_rows=tile[1], tile_columns=tile[2], tiles_down=tiles[1], tiles_across=tiles[2],
-        tiles_out=tiles_out, phases=len(phases), rows=rows, columns=columns, chunk=chunk,
-        stage_lanes=_stage_lanes(columns), by_image_rows=_divisor(tile[0] * rows), by_rows=_divisor(rows),
+        tile_rows=tile[1], tile_columns=tile[2], tiles_down=tiles[1], tiles_across=tiles[2], tiles_out=tiles_out,
+        phases=len(phases), chunk=chunk, by_tile_rows=_divisor(tile[1]), by_tile_columns=_divisor(tile[2]),
+        staged=_rectangle(tile[0], rows, columns),
     )
     taps = 0
     for number, (down, across) in enumerate(phases):
@@ -196,9 +198,10 @@ def weight_grad_launch(geometry: ConvGeometry, itemsize: int) -> Launch | None:
                    warps * TAPS_PER_THREAD * 33)
 
     sizes = geometry.batch, geometry.out_height, geometry.out_width
-    tile = _tile(sizes, 512 if warps <= 4 else 256, words, SHARED_BYTES // itemsize)
-    if tile is None:
+    cut = _tile(sizes, list(range(32, 513, 32)), words, SHARED_BYTES // itemsize)
+    if cut is None:
         return None
+    tile, _ = cut
     rows, columns = staged(tile)
     tiles = [-(-size // part) for size, part in zip(sizes, tile)]
     blocks_out, blocks_in, blocks_tap = -(-outs // per_thread), -(-ins // warps), -(-taps // TAPS_PER_THREAD)
@@ -212,11 +215,9 @@ def weight_grad_launch(geometry: ConvGeometry, itemsize: int) -> Launch | None:
         plan, images=geometry.batch, groups=groups, in_channels=ins, out_channels=outs, in_height=geometry.height,
         in_width=geometry.width, out_height=geometry.out_height, out_width=geometry.out_width,
         step_row=geometry.stride[0], step_column=geometry.stride[1], from_row=down.first, from_column=across.first,
-        tile_images=tile[0], tile_rows=tile[1], tile_columns=tile[2], tiles_images=tiles[0], tiles_down=tiles[1],
-        tiles_across=tiles[2], blocks_out=blocks_out, blocks_in=blocks_in, blocks_tap=blocks_tap, splits=splits,
-        rows=rows, columns=columns, stage_lanes=_stage_lanes(columns), taps=taps,
-        by_image_rows=_divisor(tile[0] * rows), by_rows=_divisor(rows), by_positions=_divisor(int(np.prod(tile))),
-        by_tile_pixels=_divisor(tile[1] * tile[2]), by_tile_columns=_divisor(tile[2]),
+        tiles_images=tiles[0], tiles_down=tiles[1], tiles_across=tiles[2], blocks_out=blocks_out, blocks_in=blocks_in,
+        blocks_tap=blocks_tap, splits=splits, taps=taps, tile=_rectangle(*tile),
+        staged=_rectangle(tile[0], rows, columns),
     )
     offsets = [(y - down.first) * columns + x - across.first for _, _, y, x in _pairs(down, across)]
     plan["tap_input"][:taps] = offsets
@@ -224,23 +225,24 @@ def weight_grad_launch(geometry: ConvGeometry, itemsize: int) -> Launch | None:
 
 
 def _tile(
-    sizes: tuple[int, int, int], slots: int, words: Callable[[tuple[int, int, int]], int], most: int
-) -> tuple[int, int, int] | None:
-    """Choose (images, rows, columns) of at most `slots` pixels: little idle, little staged, at most `most` words."""
+    sizes: tuple[int, int, int], slots: list[int], words: Callable[[tuple[int, int, int]], int], most: int
+) -> tuple[tuple[int, int, int], int] | None:
+    """Choose (images, rows, columns) and one of `slots` for its pixels: little idle, little staged, `most` words."""
     images, height, width = sizes
     while slots:
         fitting = []
-        least = -(-width // slots)
-        for columns in (-(-width // parts) for parts in range(least, least + 16)):
-            rows = _evenly(height, slots // columns)
-            whole = (rows, columns) == (height, width)
-            tile = (_evenly(images, slots // (rows * columns)) if whole else 1, rows, columns)
-            count = -(-images // tile[0]) * -(-height // rows) * -(-width // columns)
-            if words(tile) <= most:
-                fitting.append((count * (slots + words(tile)), tile))
+        for count in slots:
+            least = -(-width // count)
+            for columns in (-(-width // parts) for parts in range(least, least + 16)):
+                rows = _evenly(height, count // columns)
+                whole = (rows, columns) == (height, width)
+                tile = (_evenly(images, count // (rows * columns)) if whole else 1, rows, columns)
+                tiles = -(-images // tile[0]) * -(-height // rows) * -(-width // columns)
+                if words(tile) <= most:
+                    fitting.append((tiles * (count + words(tile)), tile, count))
         if fitting:
-            return min(fitting)[1]
-        slots //= 2
+            return min(fitting)[1:]
+        slots = [count // 2 for count in slots if count > 1]
     return None
 
 
@@ -266,14 +268,13 @@ def _channels_per_thread(outs: int, itemsize: int) -> int:
     return next(count for count in (1, 2, 4, 8) if count >= min(outs, 32 // itemsize))
 
 
-def _stage_lanes(columns: int) -> int:
-    """Return how many threads fetch one row: a power of two that divides a warp."""
-    return next((lanes for lanes in (8, 16) if lanes >= columns), 32)
-
-
 def _divisor(by: int) -> tuple[int, int]:
     """Return the number and ⌈2³²/number⌉, with which the kernels divide."""
     return by, (-(-(2**32) // by)) % 2**32
+
+
+def _rectangle(images: int, rows: int, columns: int) -> tuple[Any, ...]:
+    return images, rows, columns, _divisor(rows * columns), _divisor(columns)
 
 
 def _in_range(geometry: ConvGeometry) -> bool:

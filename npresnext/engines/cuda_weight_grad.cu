@@ -17,11 +17,10 @@ struct WeightGrad {
     int in_height, in_width, out_height, out_width;
     int step_row, step_column;                            // the stride
     int from_row, from_column;                            // the input pixel at the first staged corner: −padding
-    int tile_images, tile_rows, tile_columns;
     int tiles_images, tiles_down, tiles_across;
     int blocks_out, blocks_in, blocks_tap, splits;
-    int rows, columns, stage_lanes, taps;
-    Divisor by_image_rows, by_rows, by_positions, by_tile_pixels, by_tile_columns;
+    int taps;
+    Rectangle tile, staged;                               // output pixels of one step, input pixels that they read
     int tap_input[144];                                   // offset in the staged rectangle
 };
 
@@ -46,69 +45,50 @@ weight_grad(const T *grad_output, const T *input, typename Sum<T>::type *partial
 
     const int lane = threadIdx.x, warp = threadIdx.y;
     const int thread = warp * blockDim.x + lane, threads = blockDim.x * blockDim.y;
-    const int pixels = plan.tile_rows * plan.tile_columns;
-    const int positions = plan.tile_images * pixels;
-    const int plane = plan.tile_images * plan.rows * plan.columns;
+    const int positions = plan.tile.images * plan.tile.rows * plan.tile.columns;
+    const int plane = plan.staged.images * plan.staged.rows * plan.staged.columns;
     int *place = (int *)shared;                           // (positions)
     S *tile_g = (S *)(place + (positions + positions % 2));   // (TO, positions)
     S *tile_x = tile_g + TO * positions;                  // (CB, tile_images, rows, columns)
 
     for (int position = thread; position < positions; position += threads) {
-        const int line = position / plan.tile_columns;
-        const int x = position % plan.tile_columns, y = line % plan.tile_rows, n = line / plan.tile_rows;
-        place[position] = (n * plan.rows + y * plan.step_row) * plan.columns + x * plan.step_column;
+        const int n = quotient(position, plan.tile.by_area), pixel = position - n * (int)plan.tile.by_area.by;
+        const int y = quotient(pixel, plan.tile.by_columns), x = pixel - y * plan.tile.columns;
+        place[position] = ((n * plan.staged.rows + y * plan.step_row) * plan.staged.columns + x * plan.step_column)
+            * (int)sizeof(S);
     }
 
     int offset[TAPS];
-    for (int t = 0; t < TAPS; ++t) offset[t] = plan.tap_input[min(first_tap + t, plan.taps - 1)];
+    for (int t = 0; t < TAPS; ++t) offset[t] = plan.tap_input[min(first_tap + t, plan.taps - 1)] * (int)sizeof(S);
     S sum[TO][TAPS];
     for (int i = 0; i < TO; ++i)
         for (int t = 0; t < TAPS; ++t) sum[i][t] = 0;
 
-    const int stage_column = thread % plan.stage_lanes;
+    const long long in_plane = (long long)plan.in_height * plan.in_width;
+    const long long out_plane = (long long)plan.out_height * plan.out_width;
     const int tiles = plan.tiles_images * plan.tiles_down * plan.tiles_across;
     for (int tile = split; tile < tiles; tile += plan.splits) {
-        const int column = tile % plan.tiles_across * plan.tile_columns;
-        const int row = tile / plan.tiles_across % plan.tiles_down * plan.tile_rows;
-        const int image = tile / plan.tiles_across / plan.tiles_down * plan.tile_images;
+        const int column = tile % plan.tiles_across * plan.tile.columns;
+        const int row = tile / plan.tiles_across % plan.tiles_down * plan.tile.rows;
+        const int image = tile / plan.tiles_across / plan.tiles_down * plan.tile.images;
+        const long long first = (long long)image * plan.groups + group;   // this group of this image, among all
         __syncthreads();                                  // the tiles of before have been read
 
-        for (int index = thread; index < TO * positions; index += threads) {
-            const int channel = quotient(index, plan.by_positions);
-            const int position = index - channel * positions;
-            const int n = quotient(position, plan.by_tile_pixels);
-            const int pixel = position - n * pixels;
-            const int line = quotient(pixel, plan.by_tile_columns);
-            const int y = row + line, x = column + pixel - line * plan.tile_columns;
-            const bool reads = o + channel < plan.out_channels && image + n < plan.images && y < plan.out_height
-                && x < plan.out_width;
-            const long long map = ((long long)(image + n) * plan.groups + group) * plan.out_channels + o + channel;
-            tile_g[index] = reads ? widen(grad_output[(map * plan.out_height + y) * plan.out_width + x]) : S(0);
-        }
-        for (int line = thread / plan.stage_lanes; line < channels * plan.tile_images * plan.rows;
-             line += threads / plan.stage_lanes) {
-            const int channel = quotient(line, plan.by_image_rows);
-            const int rest = line - channel * (int)plan.by_image_rows.by;
-            const int n = quotient(rest, plan.by_rows);
-            const int y = row * plan.step_row + plan.from_row + rest - n * plan.rows;
-            const bool inside =
-                c + channel < plan.in_channels && image + n < plan.images && 0 <= y && y < plan.in_height;
-            const long long map = ((long long)(image + n) * plan.groups + group) * plan.in_channels + c + channel;
-            const T *source = input + (map * plan.in_height + y) * plan.in_width;
-            for (int x = stage_column; x < plan.columns; x += plan.stage_lanes) {
-                const int source_column = column * plan.step_column + plan.from_column + x;
-                const bool reads = inside && 0 <= source_column && source_column < plan.in_width;
-                tile_x[line * plan.columns + x] = reads ? widen(source[source_column]) : S(0);
-            }
-        }
+        stage(tile_g, grad_output + (first * plan.out_channels + o) * out_plane,
+              plan.groups * plan.out_channels * out_plane, min(TO, plan.out_channels - o), plan.images - image, row,
+              column, plan.out_height, plan.out_width, plan.tile);
+        stage(tile_x, input + (first * plan.in_channels + c) * in_plane, plan.groups * plan.in_channels * in_plane,
+              min(channels, plan.in_channels - c), plan.images - image, row * plan.step_row + plan.from_row,
+              column * plan.step_column + plan.from_column, plan.in_height, plan.in_width, plan.staged);
+        copies_arrive();
         __syncthreads();
 
         const S *x = tile_x + warp * plane;
         for (int position = lane; position < positions; position += 32) {
-            const S *from = x + place[position];
+            const char *from = (const char *)x + place[position];
             S pixel[TAPS];
 #pragma unroll
-            for (int t = 0; t < TAPS; ++t) pixel[t] = from[offset[t]];
+            for (int t = 0; t < TAPS; ++t) pixel[t] = *(const S *)(from + offset[t]);
 #pragma unroll
             for (int i = 0; i < TO; ++i) {
                 const S upstream = tile_g[i * positions + position];
