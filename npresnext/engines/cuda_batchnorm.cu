@@ -17,25 +17,28 @@
 struct Slices {
     long long images, pixels;
     int channels, per_slice, slices;                      // images in a slice, slices of a channel
+    Divisor by_pixels;                                    // always 0 for slices of one image
 };
 
 const int THREADS = 256;
 
-// Calls body(index) for every element of this block's slice.
+// Calls body(index) for every element of this block's slice, several of them under way at once.
 template <typename Body>
 __device__ inline void for_each(const Slices &plan, Body body) {
     const int channel = blockIdx.x % plan.channels;
-    const long long first = blockIdx.x / plan.channels * (long long)plan.per_slice;
-    const long long last = min(first + plan.per_slice, plan.images);
-    for (long long n = first + threadIdx.y; n < last; n += blockDim.y)
-        for (long long p = threadIdx.x; p < plan.pixels; p += blockDim.x)
-            body((n * plan.channels + channel) * plan.pixels + p);
+    const long long image = blockIdx.x / plan.channels * (long long)plan.per_slice;
+    const int values = int(min((long long)plan.per_slice, plan.images - image) * plan.pixels);
+    const long long start = (image * plan.channels + channel) * plan.pixels;
+    const long long others = (plan.channels - 1) * plan.pixels;     // of other channels, between two images
+#pragma unroll 4
+    for (int value = threadIdx.x; value < values; value += THREADS)
+        body(start + value + quotient(value, plan.by_pixels) * others);
 }
 
 // Adds up one value of each thread, always in the same order; every thread gets the sum.
 template <typename S>
 __device__ inline S block_sum(S value, S *scratch) {
-    const int thread = threadIdx.y * blockDim.x + threadIdx.x;
+    const int thread = threadIdx.x;
     __syncthreads();
     scratch[thread] = value;
     __syncthreads();
@@ -66,7 +69,7 @@ channel_moments(const T *x, typename Sum<T>::type *partial, const Slices plan) {
     });
     rest = block_sum(rest, scratch);                      // how far rounding moved the mean, times count
     squares = block_sum(squares, scratch);
-    if (threadIdx.x == 0 && threadIdx.y == 0) {
+    if (threadIdx.x == 0) {
         S *mine = partial + (long long)blockIdx.x * 3;
         mine[0] = mean;
         mine[1] = rest;
@@ -100,8 +103,8 @@ merge_moments(const S *partial, S *mean, S *rest, S *var, const Slices plan) {
 template <typename T>
 __global__ void __launch_bounds__(256)
 normalise(
-    const T *x, const typename Sum<T>::type *mean, const typename Sum<T>::type *rest, const typename Sum<T>::type *var,
-    const T *weight, const T *bias, T *y, const double eps, const Slices plan) {
+    const T *__restrict__ x, const typename Sum<T>::type *mean, const typename Sum<T>::type *rest,
+    const typename Sum<T>::type *var, const T *weight, const T *bias, T *__restrict__ y, const double eps, const Slices plan) {
     typedef typename Sum<T>::type S;
     const int channel = blockIdx.x % plan.channels;
     const S centre = mean[channel];
@@ -128,7 +131,7 @@ channel_products(const T *grad, const T *x, const typename Sum<T>::type *mean, t
     sum = block_sum(sum, scratch);
     products = block_sum(products, scratch);
     rest = block_sum(rest, scratch);
-    if (threadIdx.x == 0 && threadIdx.y == 0) {
+    if (threadIdx.x == 0) {
         S *mine = partial + (long long)blockIdx.x * 3;
         mine[0] = sum;
         mine[1] = products;
@@ -166,8 +169,8 @@ merge_products(
 
 template <typename T>
 __global__ void __launch_bounds__(256)
-channel_gradient(const T *grad, const T *x, const typename Sum<T>::type *mean, const typename Sum<T>::type *terms,
-                 T *dx, const Slices plan) {
+channel_gradient(const T *__restrict__ grad, const T *__restrict__ x, const typename Sum<T>::type *mean,
+                 const typename Sum<T>::type *terms, T *__restrict__ dx, const Slices plan) {
     typedef typename Sum<T>::type S;
     const int channel = blockIdx.x % plan.channels;
     const S centre = mean[channel];

@@ -6,9 +6,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..errors import BackendError, BackendMixError
 
 C_TYPES = {"float16": "__half", "bfloat16": "__nv_bfloat16", "float32": "float", "float64": "double"}
+
+DIVISOR = np.dtype([("by", np.uint32), ("magic", np.uint32)])
 
 
 def source(file: str) -> str:
@@ -24,6 +28,15 @@ def expression(kernel: str, dtype: Any, *template: int) -> str:
     'gather<float, 8, 3>'
     """
     return f"{kernel}<{', '.join([C_TYPES[str(dtype)], *map(str, template)])}>"
+
+
+def divisor(by: int) -> tuple[int, int]:
+    """Return the number and ⌈2³²/number⌉, with which the kernels divide: a DIVISOR.
+
+    >>> divisor(3)
+    (3, 1431655766)
+    """
+    return by, (-(-(2**32) // by)) % 2**32
 
 
 def launch(file: str, name: str, blocks: int, threads: tuple[int, int], args: tuple[Any, ...], shared: int = 0) -> None:

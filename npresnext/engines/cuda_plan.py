@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..geometry import ConvGeometry
+from .cuda_launch import DIVISOR, divisor
 
 PIXELS_PER_THREAD = 8                 # TP of cuda_gather.cu
 TAPS_PER_THREAD = 9                   # TAPS of cuda_weight_grad.cu
@@ -22,9 +23,8 @@ SHARED_BYTES = 32 * 1024              # of one block: four to seven blocks fit o
 BLOCKS = 2048                         # of the weight gradient, where there are tiles enough: 15 a multiprocessor
 LARGEST_INTEGER = 2**31 - 1
 
-_DIVISOR = np.dtype([("by", np.uint32), ("magic", np.uint32)])
 _RECTANGLE = np.dtype([(name, np.int32) for name in ("images", "rows", "columns")]
-                      + [(name, _DIVISOR) for name in ("by_area", "by_columns")])
+                      + [(name, DIVISOR) for name in ("by_area", "by_columns")])
 _PHASE = np.dtype([(name, np.int32) for name in
                    "row column rows columns from_row from_column taps first_tap".split()])
 GATHER = np.dtype(
@@ -32,7 +32,7 @@ GATHER = np.dtype(
      """images groups in_channels out_channels in_height in_width out_height out_width out_step_row out_step_column
      step_row step_column weight_group weight_out weight_in tile_rows tile_columns tiles_down tiles_across tiles_out
      phases chunk""".split()]
-    + [(name, _DIVISOR) for name in ("by_tile_rows", "by_tile_columns")]
+    + [(name, DIVISOR) for name in ("by_tile_rows", "by_tile_columns")]
     + [("staged", _RECTANGLE), ("phase", _PHASE, 16), ("tap_input", np.int32, 144), ("tap_weight", np.int32, 144)]
 )
 WEIGHT_GRAD = np.dtype(
@@ -160,7 +160,7 @@ def _gather(
         out_step_column=out_step[1], step_row=step[0], step_column=step[1],
         weight_group=geometry.inner * (geometry.out_channels // groups), weight_out=pitches[0], weight_in=pitches[1],
         tile_rows=tile[1], tile_columns=tile[2], tiles_down=tiles[1], tiles_across=tiles[2], tiles_out=tiles_out,
-        phases=len(phases), chunk=chunk, by_tile_rows=_divisor(tile[1]), by_tile_columns=_divisor(tile[2]),
+        phases=len(phases), chunk=chunk, by_tile_rows=divisor(tile[1]), by_tile_columns=divisor(tile[2]),
         staged=_rectangle(tile[0], rows, columns),
     )
     taps = 0
@@ -268,13 +268,8 @@ def _channels_per_thread(outs: int, itemsize: int) -> int:
     return next(count for count in (1, 2, 4, 8) if count >= min(outs, 32 // itemsize))
 
 
-def _divisor(by: int) -> tuple[int, int]:
-    """Return the number and ⌈2³²/number⌉, with which the kernels divide."""
-    return by, (-(-(2**32) // by)) % 2**32
-
-
 def _rectangle(images: int, rows: int, columns: int) -> tuple[Any, ...]:
-    return images, rows, columns, _divisor(rows * columns), _divisor(columns)
+    return images, rows, columns, divisor(rows * columns), divisor(columns)
 
 
 def _in_range(geometry: ConvGeometry) -> bool:
