@@ -1,252 +1,215 @@
-"""Time the CUDA path against PyTorch on the same GPU: the convolutions of ResNeXt-50 one by one, then whole steps.
+"""npresnext against PyTorch eager on one GPU: the convolutions of ResNeXt-50, whole training steps, and gradients.
 
-    python scripts/benchmark_cuda.py --out docs/cuda_h100.csv
+    python scripts/benchmark_cuda.py --out results/cuda.json                     # everything
+    python scripts/benchmark_cuda.py --out results/cuda.json --only gradients    # one part, added to the file
+    python scripts/benchmark_cuda.py --out results/cuda.json --table             # print what is there, measure nothing
 
-Needs CuPy, a PyTorch with CUDA, and a device. Each figure is the median of many runs, timed by events on the device
-after a warm-up, ours and PyTorch's in turn. PyTorch runs eagerly with cudnn.benchmark, in NCHW and in channels_last;
-TF32 is off on both sides in the first table and on, on both, in the second. Bandwidth and arithmetic are given as
-shares of what this device reaches in a large copy and a large float32 product, measured first.
+Needs CuPy, a PyTorch with CUDA, and a device. Every subject runs in a process of its own, in turn, `--rounds` times
+around; a figure is the median of many runs, timed by events on the device after a warm-up, and a ratio compares the
+two of one round. PyTorch runs with cudnn.benchmark, in NCHW and in channels_last, and the better one counts. TF32 is
+off on both sides ("float32"), then on, on both ("tf32"). Bandwidth and arithmetic are shares of what this device
+reaches in a large copy and a large product, measured in every round.
+
+With `--device cpu --batch 4 --image 64` all of it runs on the CPU: a rehearsal, whose times mean nothing.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import csv
-import importlib
+import datetime
+import json
+import os
 import statistics
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import benchmark_cuda_subjects as subjects
 import numpy as np
 
-import npresnext as nx
-from npresnext import errors, models, nn
 from npresnext.geometry import ConvGeometry
 from npresnext.io.atomic import atomic_path
 
-SECONDS = 0.3                         # of measuring, for each figure
-FIELDS = ["tf32", "what", "times", "direction", "ours_ms", "torch_nchw_ms", "torch_channels_last_ms", "ratio",
-          "gigabytes_per_second", "teraflops", "share_of_bandwidth", "share_of_arithmetic"]
+HERE = Path(__file__).parent
+SUBJECTS = ("npresnext", "torch", "torch-channels-last")
+KINDS = ("forward", "backward", "input gradient", "weight gradient")
+PARTS = ("layers float32", "layers tf32", "step float32", "step tf32", "gradients")
+WORST = 12                            # rows of the table of gradients
 
 
-def need(name: str) -> Any:
-    """Return CuPy, PyTorch or torchvision ready for use, or end with one line that says what is missing."""
-    try:
-        if name == "cupy":
-            with nx.use_backend("cupy"):
-                return nx.backend.get_array_module()
-        import torch
-
-        if name == "torchvision":
-            return importlib.import_module(name)
-        if not torch.cuda.is_available():
-            raise errors.NoDeviceError("this PyTorch finds no CUDA device: install one that is built for CUDA")
-        return torch
-    except (errors.BackendError, ImportError) as error:
-        sys.exit(f"benchmark_cuda.py: {error}")
+def measure(subject: str, what: str, **arguments: Any) -> Any:
+    """Run one subject in a process of its own and return what it prints; end with one line if it fails."""
+    command = [sys.executable, str(HERE / "benchmark_cuda_subjects.py"), subject, what, json.dumps(arguments)]
+    environment = {**os.environ, "PYTHONPATH": f"{HERE.parent}{os.pathsep}{HERE}"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"benchmark_cuda.py: {subject}, {what}: {done.stderr.strip()}")
+    return json.loads(done.stdout.splitlines()[-1])
 
 
-def median_ms(run: Callable[[], Any], event: Callable[[], Any], elapsed: Callable[[Any, Any], float]) -> float:
-    """Return the median time of `run` on the device, in milliseconds: warm-up, then runs between two events each."""
-
-    def timed() -> float:
-        start, stop = event(), event()
-        start.record()
-        run()
-        stop.record()
-        stop.synchronize()
-        return elapsed(start, stop)
-
-    once = min(timed() for _ in range(5))
-    return statistics.median(timed() for _ in range(max(10, min(200, int(SECONDS * 1000 / once)))))
+def one_round(part: str, common: dict[str, Any]) -> dict[str, Any]:
+    """Measure one part once around."""
+    what, _, precision = part.partition(" ")
+    common = {**common, "tf32": precision == "tf32"}
+    if what == "gradients":
+        with tempfile.TemporaryDirectory() as folder:
+            files = [path for subject in SUBJECTS[:2] for path in measure(subject, what, **common, folder=folder)]
+            ours, theirs, exact = (dict(np.load(path)) for path in files)
+        return {"tensors": compare(ours, theirs, exact)}
+    result = {subject: measure(subject, what, **common) for subject in SUBJECTS}
+    return result | {"ceilings": measure("torch", "ceilings", **common)}
 
 
-class Bench:
-    """The two libraries on one device, and its two ceilings."""
+def compare(
+    ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray], exact: dict[str, np.ndarray]
+) -> dict[str, list[float]]:
+    """Return each tensor's relative errors ‖g − exact‖/‖exact‖, ours and theirs; `exact` is in float64.
 
-    def __init__(self, cupy: Any, torch: Any) -> None:
-        self.cupy, self.torch = cupy, torch
-        self.bandwidth, self.arithmetic = self.ceilings()                         # GB/s, TFLOP/s
-        cupy.get_default_memory_pool().free_all_blocks()
-
-    def ceilings(self) -> tuple[float, float]:
-        """Measure a large copy and a large float32 product."""
-        draw = self.cupy.random.default_rng(0).standard_normal                    # zeros would be multiplied faster
-        source = draw(2**28, dtype="float32")
-        target = self.cupy.empty_like(source)
-        copying = self.ours(lambda: self.cupy.copyto(target, source))
-        a, b, c = (draw((8192, 8192), dtype="float32") for _ in range(3))
-        multiplying = self.ours(lambda: self.cupy.matmul(a, b, out=c))
-        return 2 * source.nbytes / copying / 1e6, 2 * 8192**3 / multiplying / 1e9
-
-    def ours(self, run: Callable[[], Any]) -> float:
-        """Time a call of ours."""
-        return median_ms(run, self.cupy.cuda.Event, self.cupy.cuda.get_elapsed_time)
-
-    def theirs(self, run: Callable[[], Any]) -> float:
-        """Time a call of PyTorch's."""
-        cuda = self.torch.cuda
-        return median_ms(run, lambda: cuda.Event(enable_timing=True), lambda start, stop: start.elapsed_time(stop))
-
-    def layer(self, geometry: ConvGeometry) -> Iterator[dict[str, Any]]:
-        """Yield the rows of one convolution, forward and backward."""
-        torch, rng = self.torch, np.random.default_rng(0)
-        shapes = geometry.x_shape, geometry.weight_shape, geometry.output_shape
-        x, weight, grad = host = [rng.standard_normal(shape, dtype="float32") for shape in shapes]
-        window = dict(stride=geometry.stride, dilation=geometry.dilation, groups=geometry.groups)
-        padding = (geometry.padding[0][0], geometry.padding[1][0])
-        x, weight, grad = (self.cupy.asarray(array) for array in host)
-        ours = {
-            "forward": self.ours(lambda: nx.conv2d(x, weight, padding=padding, **window)),
-            "backward": self.ours(
-                lambda: nx.conv2d_backward(grad, x, weight, padding=padding, **window, needs=(True, True, False))
-            ),
-        }
-        theirs: dict[str, dict[str, float]] = {"forward": {}, "backward": {}}
-        for layout in ("contiguous_format", "channels_last"):
-            memory = {"memory_format": getattr(torch, layout)}
-            tx, tw, tg = (torch.from_numpy(array).cuda().contiguous(**memory) for array in host)
-            theirs["forward"][layout] = self.theirs(
-                lambda x=tx, w=tw: torch.nn.functional.conv2d(x, w, padding=padding, **window)
-            )
-            theirs["backward"][layout] = self.theirs(
-                lambda x=tx, w=tw, g=tg: torch.ops.aten.convolution_backward(
-                    g, x, w, None, geometry.stride, padding, geometry.dilation, False, (0, 0), geometry.groups,
-                    (True, True, False),
-                )
-            )
-        sizes = [4 * int(np.prod(shape)) for shape in shapes]
-        for direction, passes in (("forward", 1), ("backward", 2)):
-            yield self.row(ours[direction], theirs[direction], direction, passes * sum(sizes),
-                           2 * passes * geometry.macs)
-
-    def row(
-        self, ours: float, theirs: dict[str, float], direction: str, size: float = 0, work: float = 0
-    ) -> dict[str, Any]:
-        """Return one line of the table; `size`: bytes that must move at least, `work`: floating-point operations."""
-        row = {"direction": direction, "ours_ms": ours, "torch_nchw_ms": theirs["contiguous_format"],
-               "torch_channels_last_ms": theirs["channels_last"], "ratio": ours / min(theirs.values())}
-        if size:
-            row |= {"gigabytes_per_second": size / ours / 1e6, "teraflops": work / ours / 1e9}
-            row["share_of_bandwidth"] = row["gigabytes_per_second"] / self.bandwidth
-            row["share_of_arithmetic"] = row["teraflops"] / self.arithmetic
-        return row
-
-    def step(self, batch: int) -> dict[str, Any]:
-        """Return the row of a whole training step of ResNeXt-50 at 224x224."""
-        rng = np.random.default_rng(0)
-        x, target = rng.standard_normal((batch, 3, 224, 224), dtype="float32"), rng.integers(0, 1000, batch)
-        settings = dict(lr=0.1, momentum=0.9, weight_decay=1e-4)
-        our_time = self.ours(self.our_step(x, target, settings))
-        self.cupy.get_default_memory_pool().free_all_blocks()
-        theirs = {layout: self.theirs(self.torch_step(layout, x, target, settings))
-                  for layout in ("contiguous_format", "channels_last")}
-        return self.row(our_time, theirs, "training step")
-
-    def our_step(self, x: Any, target: Any, settings: dict[str, float]) -> Callable[[], None]:
-        """Return a training step of our ResNeXt-50."""
-        with nx.use_backend("cupy"):
-            model, criterion = models.resnext50_32x4d(rng=0), nn.CrossEntropyLoss()
-            images, labels = nx.asarray(x), nx.asarray(target)
-        optimizer = nn.SGD(model.parameters(), **settings)
-
-        def step() -> None:
-            optimizer.zero_grad()
-            criterion(model(images), labels)
-            model.backward(criterion.backward())
-            optimizer.step()
-
-        return step
-
-    def torch_step(self, layout: str, x: Any, target: Any, settings: dict[str, float]) -> Callable[[], None]:
-        """Return a training step of torchvision's ResNeXt-50, eager."""
-        torch = self.torch
-        from torchvision.models import resnext50_32x4d
-
-        memory = {"memory_format": getattr(torch, layout)}
-        model = resnext50_32x4d().cuda().to(**memory).train()
-        images, labels = torch.from_numpy(x).cuda().contiguous(**memory), torch.from_numpy(target).cuda()
-        optimizer = torch.optim.SGD(model.parameters(), **settings)
-
-        def step() -> None:
-            optimizer.zero_grad(set_to_none=True)
-            torch.nn.functional.cross_entropy(model(images), labels).backward()
-            optimizer.step()
-
-        return step
+    The names must be the same, and none of the three may hold NaN or infinity.
+    """
+    if not set(ours) == set(theirs) == set(exact):
+        different = sorted(set(ours) ^ set(theirs) | set(ours) ^ set(exact))
+        raise ValueError(f"the gradients have different names: {different}")
+    result = {}
+    for name, reference in exact.items():
+        if reference.dtype != np.float64:
+            raise TypeError(f"the exact gradient of {name} has dtype {reference.dtype}, not float64")
+        size = float(np.linalg.norm(reference))
+        errors = [float(np.linalg.norm(one[name].astype(np.float64) - reference)) for one in (ours, theirs)]
+        if not np.isfinite([size, *errors]).all():
+            raise ValueError(f"the gradient of {name} is not finite")
+        result[name] = [error / size if size else error for error in errors]
+    return result
 
 
-def convolutions(batch: int, only_grouped: bool) -> dict[ConvGeometry, int]:
-    """Count the distinct convolutions of ResNeXt-50 at 224x224, by following a batch through the network."""
-    found: dict[ConvGeometry, int] = {}
-    model = models.resnext50_32x4d(rng=0)
-    places = dict(model.named_modules())
-    for row in nx.summary(model, (batch, 3, 224, 224)).rows:
-        layer = places[row.path]
-        if not isinstance(layer, nn.Conv2d) or only_grouped and layer.groups == 1:
-            continue
-        geometry = ConvGeometry.of_conv(row.input_size, layer.weight.shape, stride=layer.stride,
-                                        padding=layer.padding, dilation=layer.dilation, groups=layer.groups)
-        found[geometry] = found.get(geometry, 0) + 1
-    return found
+def factor(errors: list[float]) -> float:
+    """Return how many times as large as theirs our error is."""
+    ours, theirs = errors
+    return ours / theirs if theirs else float("inf") if ours else 1.0
 
 
-@contextlib.contextmanager
-def tf32(torch: Any, allowed: bool) -> Iterator[None]:
-    """Allow TF32, or not, on both sides."""
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
-    torch.backends.cudnn.benchmark = True
-    with nx.use_engine("cuda", allow_tf32=allowed):
-        yield
+def best(one: dict[str, Any], choose: Callable[[Any], float]) -> tuple[float, float]:
+    """Return our time in one round, and the better one of PyTorch's two layouts."""
+    return choose(one["npresnext"]), min(choose(one[subject]) for subject in SUBJECTS[1:])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--only-grouped", action="store_true", help="no dense convolutions")
-    parser.add_argument("--no-step", action="store_true", help="no whole training steps")
-    parser.add_argument("--out", help="write the table to this new CSV file too")
-    options = parser.parse_args()
-    cupy, torch = need("cupy"), need("torch")
-    if not options.no_step:
-        need("torchvision")
-    bench = Bench(cupy, torch)
-    print(f"{bench.torch.cuda.get_device_name()}: {bench.bandwidth:.0f} GB/s, {bench.arithmetic:.1f} TFLOP/s float32")
-    rows = []
-    for allowed in (False, True):
-        with tf32(bench.torch, allowed):
-            totals: dict[str, list[float]] = {}
-            for geometry, times in convolutions(options.batch, options.only_grouped).items():
-                for row in bench.layer(geometry):
-                    what = f"{geometry.x_shape} * {geometry.weight_shape} /{geometry.stride[0]} G={geometry.groups}"
-                    rows.append({"tf32": allowed, "what": what, "times": times, **row})
-                    show(rows[-1])
-                    if geometry.groups > 1:
-                        total = totals.setdefault(row["direction"], [0.0, 0.0])
-                        total[0] += times * row["ours_ms"]
-                        total[1] += times * row["ours_ms"] / row["ratio"]
-            for direction, (ours, theirs) in totals.items():
-                share = f"{ours / theirs:.2f} of cuDNN (at most 1.0)"
-                print(f"all grouped convolutions, {direction}: {ours:.3f} ms, {share}")
-            if not options.no_step:
-                rows.append({"tf32": allowed, "what": "resnext50_32x4d", "times": 1, **bench.step(options.batch)})
-                show(rows[-1])
-    if options.out:
-        with atomic_path(options.out) as path, path.open("w", newline="") as table:
-            writer = csv.DictWriter(table, FIELDS)
-            writer.writeheader()
-            writer.writerows(rows)
-
-
-def show(row: dict[str, Any]) -> None:
-    shares = "".join(
-        f"  {row[name]:4.0%} of {name.rpartition('_')[2]}"
-        for name in ("share_of_bandwidth", "share_of_arithmetic") if name in row
+def grouped_times(kind: str, layers: dict[ConvGeometry, int]) -> Callable[[list[dict[str, float]]], float]:
+    """Return a function that adds up the times of all grouped convolutions, each as often as it occurs."""
+    return lambda times: sum(
+        one[kind] * count for one, (geometry, count) in zip(times, layers.items()) if geometry.groups > 1
     )
-    print(f"tf32 {'on ' if row['tf32'] else 'off'} {row['times']}x {row['what']} {row['direction']}: "
-          f"{row['ours_ms']:.3f} ms, {row['ratio']:.2f} of PyTorch's best{shares}", flush=True)
+
+
+def ratios(rounds: list[dict[str, Any]], choose: Callable[[Any], float]) -> list[float]:
+    """Return one ratio ours / PyTorch's best for each round."""
+    return [ours / theirs for ours, theirs in (best(one, choose) for one in rounds)]
+
+
+def spread(values: list[float]) -> str:
+    """Median, smallest and largest as text."""
+    return f"{statistics.median(values):.2f} ({min(values):.2f}–{max(values):.2f})"
+
+
+def goals(data: dict[str, Any]) -> Iterator[tuple[str, float, str]]:
+    """Yield every goal with its limit and what was reached."""
+    layers = subjects.convolutions(data["machine"]["batch"], data["machine"]["image"])
+    for kind in KINDS[:2]:
+        rounds = data.get("layers float32")
+        reached = spread(ratios(rounds, grouped_times(kind, layers))) if rounds else "not measured yet"
+        yield f"the grouped 3x3 convolutions together, {kind}, time against cuDNN's", 1.0, reached
+    rounds = data.get("step float32")
+    yield ("a training step, time against PyTorch eager's", 1.3,
+           spread(ratios(rounds, float)) if rounds else "not measured yet")
+    rounds = data.get("gradients")
+    worst = [max(map(factor, one["tensors"].values())) for one in rounds or ()]
+    yield "gradients, largest error against PyTorch's, any tensor", 4.0, spread(worst) if worst else "not measured yet"
+
+
+def least_bytes(geometry: ConvGeometry) -> int:
+    """Return how many bytes of float32 a forward pass must move at least: every operand once."""
+    return 4 * sum(int(np.prod(shape)) for shape in (geometry.x_shape, geometry.weight_shape, geometry.output_shape))
+
+
+def table(data: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines of a Markdown report of everything in `data`."""
+    machine = data["machine"]
+    if machine["device_kind"] == "cpu":
+        yield "**A rehearsal on the CPU: these times mean nothing.**\n"
+    yield ", ".join(f"{name} {value}" for name, value in machine.items())
+    yield "\n| goal | at most | reached |\n|---|---|---|"
+    yield from (f"| {what} | {limit} | {reached} |" for what, limit, reached in goals(data))
+    layers = subjects.convolutions(machine["batch"], machine["image"])
+    for precision in ("float32", "tf32"):
+        if rounds := data.get(f"layers {precision}"):
+            yield from layer_table(precision, layers, rounds)
+        if rounds := data.get(f"step {precision}"):
+            ms = [statistics.median(one[who] for one in rounds) for who in SUBJECTS]
+            yield f"\n| a training step, {precision} | " + " | ".join(SUBJECTS) + " | ratio |\n" + "|---" * 5 + "|"
+            yield "| ms | " + " | ".join(f"{time:.1f}" for time in ms) + f" | {spread(ratios(rounds, float))} |"
+    for one in data.get("gradients", ())[:1]:
+        yield f"\n| the {WORST} worst gradients | our error | PyTorch's | factor |\n|---|---|---|---|"
+        worst = sorted(one["tensors"].items(), key=lambda item: factor(item[1]), reverse=True)[:WORST]
+        yield from (f"| {name} | {a:.2e} | {b:.2e} | {factor([a, b]):.2f} |" for name, (a, b) in worst)
+
+
+def layer_table(
+    precision: str, layers: dict[ConvGeometry, int], rounds: list[dict[str, Any]]
+) -> Iterator[str]:
+    """Yield the table of the convolutions, one by one."""
+    ceilings = {name: statistics.median(one["ceilings"][name] for one in rounds) for name in ("GB/s", "TFLOP/s")}
+    yield f"\n{precision}: a large copy {ceilings['GB/s']:.0f} GB/s, a large product {ceilings['TFLOP/s']:.1f} TFLOP/s"
+    shares = ["GB/s", "of the copy", "TFLOP/s", "of the product"]
+    columns = [f"convolution, {precision}", "times", "ms", *(f"{kind}: ratio" for kind in KINDS), *shares]
+    yield "\n| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|"
+    for index, (geometry, count) in enumerate(layers.items()):
+        ms = statistics.median(one["npresnext"][index]["forward"] for one in rounds)
+        cells = [spread(ratios(rounds, lambda times, i=index, k=kind: times[i][k])) for kind in KINDS]
+        speed, rate = least_bytes(geometry) / ms / 1e6, 2 * geometry.macs / ms / 1e9
+        cells += [f"{speed:.0f}", f"{speed / ceilings['GB/s']:.0%}", f"{rate:.2f}", f"{rate / ceilings['TFLOP/s']:.0%}"]
+        yield f"| {layer_name(geometry)} | {count} | {ms:.3f} | " + " | ".join(cells) + " |"
+
+
+def layer_name(geometry: ConvGeometry) -> str:
+    """Such as 128→128 3x3/2 at 56x56, G=32."""
+    (kh, kw), stride = geometry.kernel, f"/{geometry.stride[0]}" if geometry.stride[0] > 1 else ""
+    groups = f", G={geometry.groups}" if geometry.groups > 1 else ""
+    return (f"{geometry.in_channels}→{geometry.out_channels} {kh}x{kw}{stride} at "
+            f"{geometry.height}x{geometry.width}{groups}")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="JSON file; what is measured is added to it")
+    parser.add_argument("--only", nargs="*", choices=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--image", type=int, default=224, help="its size")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=0.2, help="of measuring, for each figure")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: a rehearsal")
+    parser.add_argument("--table", action="store_true", help="measure nothing")
+    options = parser.parse_args(arguments)
+    data = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else {}
+    if not options.table:
+        common = {name: getattr(options, name) for name in ("device", "batch", "image", "seconds")}
+        machine: dict[str, Any] = {"date": datetime.date.today().isoformat(), "device_kind": options.device,
+                                   "batch": options.batch, "image": options.image}
+        for subject in SUBJECTS[:2]:
+            machine |= measure(subject, "machine", **common, tf32=False)
+        settings = ("device_kind", "device", "batch", "image")
+        if data and any(data["machine"].get(name) != machine.get(name) for name in settings):
+            sys.exit(f"benchmark_cuda.py: {options.out} was measured otherwise ({data['machine']}): name another file")
+        data["machine"] = machine
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        for part in options.only or PARTS:
+            data[part] = [one_round(part, common) for _ in range(1 if part == "gradients" else options.rounds)]
+            with atomic_path(options.out, overwrite=True) as beside:
+                beside.write_text(json.dumps(data, indent=1), encoding="utf-8")
+    if not data:
+        sys.exit(f"benchmark_cuda.py: there is nothing in {options.out} to print")
+    print("\n".join(table(data)))
 
 
 if __name__ == "__main__":
