@@ -28,7 +28,7 @@ def geometries(draw):
     def pair(low, high):
         return draw(st.tuples(st.integers(low, high), st.integers(low, high)))
 
-    groups = draw(st.sampled_from([1, 2, 3, 8, 9]))
+    groups = draw(st.sampled_from([1, 2, 3, 8, 10]))
     inputs, outputs = draw(st.sampled_from([(1, 1), (2, 3), (4, 1), (3, 4), (17, 16)]))
     sizes, kernel, stride, dilation = pair(1, 9), pair(1, 4), pair(1, 3), pair(1, 3)
     padding = (pair(-1, 3), pair(-1, 3))
@@ -70,17 +70,70 @@ def assert_equals_lesson(geometry, seed=0, dtype="float32"):
         assert array.dtype == expected.dtype
 
 
-@given(geometry=geometries(), seed=st.integers(0, 99))
+def needed(error):
+    """Return the bytes that a workspace limit's error asks for."""
+    return int(str(error).partition("needs ")[2].partition(" bytes")[0].replace(",", ""))
+
+
+@given(geometry=geometries(), seed=st.integers(0, 99), threads=st.sampled_from([1, 2, 5]))
 @settings(max_examples=150)
-def test_every_geometry_equals_the_lesson(geometry, seed):
+def test_every_geometry_equals_the_lesson(geometry, seed, threads):
+    nx.set_num_threads(threads)
     assert_equals_lesson(geometry, seed)
 
 
-@given(geometry=geometries(), limit=st.sampled_from([30_000, 60_000, 200_000]))
-@settings(max_examples=100)
-def test_tiny_tiles_equal_the_lesson(geometry, limit):
-    nx.set_workspace_limit(limit)
-    assert_equals_lesson(geometry)
+def assert_equals_lesson_in_tiles(geometry, factor):
+    """Compare with the workspace limit at a multiple of the least that the geometry needs."""
+    limit = 1
+    while True:
+        nx.set_workspace_limit(limit)
+        try:
+            return assert_equals_lesson(geometry)
+        except nx.errors.InvalidValueError as error:
+            limit = factor * needed(error)
+
+
+@given(geometry=geometries(), factor=st.sampled_from([1, 2, 4, 16, 64]), threads=st.sampled_from([1, 2, 5]))
+@settings(max_examples=40)
+def test_tiles_down_to_a_single_pixel_equal_the_lesson(geometry, factor, threads):
+    nx.set_num_threads(threads)
+    assert_equals_lesson_in_tiles(geometry, factor)
+
+
+TILED = {
+    "the image as it lies": ConvGeometry.of_conv((2, 6, 5, 4), (4, 3, 1, 1), groups=2),
+    "taps too far apart to share rows": ConvGeometry.of_conv(
+        (2, 8, 3, 4), (8, 4, 2, 2), stride=2, dilation=7, padding=7, groups=2
+    ),
+}
+
+
+@pytest.mark.parametrize("factor", [1, 3, 10])
+@pytest.mark.parametrize("name", TILED)
+def test_what_is_seldom_drawn_equals_the_lesson(name, factor):
+    assert_equals_lesson(TILED[name])
+    assert_equals_lesson_in_tiles(TILED[name], factor)
+
+
+# so few positions, and so many channels, that the images of a tile lie side by side in one matmul
+SHORT_MAPS = {
+    "3x3": ConvGeometry.of_conv((5, 96, 7, 7), (96, 96, 3, 3), padding=1),
+    "strided": ConvGeometry.of_conv((7, 160, 8, 9), (160, 160, 3, 3), stride=2, padding=1),
+    "asymmetric, dilated, grouped": ConvGeometry.of_conv(
+        (3, 192, 6, 7), (256, 96, 3, 2), padding=((0, 2), (3, 1)), dilation=(2, 3), groups=2
+    ),
+    "1x1": ConvGeometry.of_conv((6, 160, 7, 7), (160, 160, 1, 1)),
+}
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("name", SHORT_MAPS)
+def test_images_side_by_side_equal_the_lesson(name, threads):
+    nx.set_num_threads(threads)
+    assert_equals_lesson(SHORT_MAPS[name])
+    for limit in (800_000, 1_500_000, 3_000_000):
+        nx.set_workspace_limit(limit)
+        assert_equals_lesson(SHORT_MAPS[name])
 
 
 LAYOUTS = {
@@ -133,9 +186,21 @@ def test_huge_padding_and_huge_images_need_nothing_huge():
     assert (dw == 4).all()
 
 
-def test_cropping_a_1x1_convolution():
-    geometry = ConvGeometry.of_conv((1, 1, 2, 1), (1, 1, 1, 1), padding=((0, -1), (0, 0)))
-    assert_equals_lesson(geometry)
+@pytest.mark.parametrize(
+    "window",
+    [
+        {"padding": ((0, -1), (0, 0))},
+        {"padding": ((1, -1), (0, 0))},
+        {"padding": ((0, 0), (1, -1))},
+        {"padding": ((0, 0), (-1, 1))},
+        {"padding": ((0, 2), (0, 0)), "stride": (2, 1)},
+        {"padding": ((0, 0), (0, 3)), "stride": (1, 2)},
+    ],
+    ids=str,
+)
+def test_a_1x1_convolution_that_is_not_the_image_as_it_lies(window):
+    """Cropped, moved, or strided with as many outputs as there are pixels."""
+    assert_equals_lesson(ConvGeometry.of_conv((2, 3, 3, 4), (2, 3, 1, 1), **window))
 
 
 def test_tiles_of_single_rows_where_one_row_phase_ends_before_the_other():
@@ -145,8 +210,7 @@ def test_tiles_of_single_rows_where_one_row_phase_ends_before_the_other():
     nx.set_workspace_limit(1)
     with pytest.raises(nx.errors.InvalidValueError, match="too small") as caught:
         cpu.gradients(grad, x, weight, geometry)
-    least = int(str(caught.value).partition("needs ")[2].partition(" bytes")[0].replace(",", ""))
-    for limit in (2 * least, 3 * least, 4 * least):
-        nx.set_workspace_limit(limit)
+    for factor in (2, 3, 4):
+        nx.set_workspace_limit(factor * needed(caught.value))
         for array, correct in zip(cpu.gradients(grad, x, weight, geometry), expected, strict=True):
             np.testing.assert_array_equal(array, correct)

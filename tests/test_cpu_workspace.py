@@ -37,6 +37,7 @@ CASES = {
     "dense": {"x": (4, 128, 64, 64), "weight": (128, 128, 3, 3), "padding": 1, "groups": 1, "stride": 1},
     "stem": {"x": (4, 3, 300, 300), "weight": (32, 3, 7, 7), "padding": 3, "groups": 1, "stride": 2},
     "pointwise": {"x": (2, 64, 128, 128), "weight": (128, 64, 1, 1), "padding": 0, "groups": 1, "stride": 2},
+    "large weight": {"x": (1, 1024, 7, 7), "weight": (1024, 1024, 3, 3), "padding": 1, "groups": 1, "stride": 1},
 }
 
 
@@ -53,7 +54,7 @@ def test_cold_convolution_needs_16_mebibytes_a_thread_and_never_all_columns(name
     forward, backward = map(int, result.stdout.split())
     assert forward <= 2 * 16 * MEBI
     assert backward <= 2 * 16 * MEBI
-    if name != "pointwise":
+    if name not in ("pointwise", "large weight"):    # whose columns are small
         assert max(forward, backward) < columns / 2
 
 

@@ -26,7 +26,7 @@ def convolve(
     source: Array, weight: Array, bias: Array | None, target: Array, plan: tuple[Pass, ...], macs: int
 ) -> None:
     """Write into `target` (N, G, out, ·, ·) what `weight` (G, out, in, kh, kw) makes of `source` (N, G, in, ·, ·)."""
-    rounds = -(-weight.nbytes // (get_workspace_limit() // 2))     # the weights are rearranged round by round
+    rounds = -(-weight.nbytes // max(1, get_workspace_limit() // 2))     # the weights are rearranged round by round
     for outputs in chunks(weight.shape[1], -(-weight.shape[1] // rounds)):
         for layout in plan:
             weights = slabs(weight[:, outputs], layout)
