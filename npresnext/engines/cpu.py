@@ -44,7 +44,7 @@ import numpy as np
 from ..geometry import ConvGeometry
 from . import im2col as lesson
 from .cpu_plan import forward_plan, input_plan
-from .cpu_sweep import convolve, weigh
+from .cpu_sweep import channels_at_once, convolve, weigh
 
 Array = np.ndarray[Any, Any]
 
@@ -88,7 +88,8 @@ def weight_grad(grad_output: Array, x: Array, geometry: ConvGeometry) -> Array:
 def gradients(grad_output: Array, x: Array, weight: Array, geometry: ConvGeometry) -> tuple[Array, Array]:
     """Both gradients; with many groups, from the same shifted copies of grad_output."""
     G = geometry.groups
-    if G < JOINT or _for_lesson(x, geometry):
+    separate = G < JOINT or _for_lesson(x, geometry)
+    if separate or channels_at_once(_split_weight(weight, G)) < weight.shape[1]:
         return input_grad(grad_output, weight, geometry), weight_grad(grad_output, x, geometry)
     dx, dweight = _blank(geometry, x.dtype), np.zeros(geometry.weight_shape, x.dtype)
     weigh(

@@ -53,6 +53,12 @@ def _convolve(
     run(piece, pieces, small=macs < SINGLE)
 
 
+def channels_at_once(weight: Array) -> int:
+    """How many input channels of `weight` (G, out, in, kh, kw) have a gradient, held twice, of half the workspace."""
+    a_channel = weight.itemsize * weight.shape[1] * weight.shape[3] * weight.shape[4]
+    return max(1, get_workspace_limit() // (4 * a_channel))
+
+
 def weigh(
     source: Array, partner: Array, dweight: Array, plan: tuple[Pass, ...], macs: int,
     *, weight: Array | None = None, target: Array | None = None,
@@ -64,6 +70,8 @@ def weigh(
     inputs = source.shape[2]
     if source.shape[1] < PIECES:
         inputs = -(-inputs // min(PIECES, max(2, inputs * plan[0].copies // 256)))
+    if target is None:    # which needs every channel of the copies
+        inputs = min(inputs, channels_at_once(dweight))
 
     def piece(part: tuple[slice, slice]) -> None:
         groups, channels = part
