@@ -53,7 +53,7 @@ def set_backend(name: str, *, device: int | None = None) -> None:
     ValueError
         `name` is neither "numpy" nor "cupy", or a device is given for NumPy.
     BackendNotInstalledError
-        CuPy is not installed.
+        CuPy is not installed, or the CUDA libraries that it loads are not.
     NoDeviceError
         CuPy is installed and finds no device, none that its CUDA version can use, or not the one asked for.
     """
@@ -205,6 +205,13 @@ def _namespace(name: str) -> Any:
         ) from error
     if not cupy.cuda.is_available():
         raise NoDeviceError(f"CuPy {cupy.__version__} is installed but finds no CUDA device: {_hindrance(cupy)}")
+    try:
+        getattr(cupy.cuda, "cublas", None)                # loaded here, not at the first product
+    except ImportError as error:
+        raise BackendNotInstalledError(
+            f"CuPy {cupy.__version__} is installed but cannot load CUDA's libraries ({str(error).splitlines()[0]}): "
+            "pip install 'npresnext[cuda12]' or 'npresnext[cuda13]', whichever this CuPy is made for, brings them"
+        ) from error
     return cupy
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import array_module
+from ..backend import array_module, widen
 from ..geometry import ConvGeometry
 from . import cuda_columns as columns
 from . import cuda_pointwise as pointwise
@@ -42,7 +42,7 @@ def forward(x: Array, weight: Array, bias: Array | None, geometry: ConvGeometry)
     way = pointwise if pointwise.takes(geometry) else columns
     y = way.forward(x, weight, geometry, x.dtype if bias is None else _sums(xp, x.dtype))
     if bias is not None:
-        y += xp.reshape(bias, (1, geometry.out_channels, 1, 1))               # (1, C_out, 1, 1)
+        y += xp.reshape(widen(xp, bias), (1, geometry.out_channels, 1, 1))    # (1, C_out, 1, 1)
     return xp.astype(y, x.dtype, copy=False)
 
 
