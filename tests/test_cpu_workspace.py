@@ -87,13 +87,28 @@ def test_limit_below_one_is_an_error(bad):
         nx.set_workspace_limit(bad)
 
 
-def test_buffer_is_kept_for_the_next_call_and_its_owner_known():
-    dtype = np.dtype("f")
-    (first,), known = cpu_workspace.carve(dtype, (3, 4), owner="a")
-    cpu_workspace.keep("a")
-    (second,), known_again = cpu_workspace.carve(dtype, (3, 4), owner="a")
-    assert np.shares_memory(first, second)
-    assert known_again and not known
-    assert not cpu_workspace.carve(dtype, (3, 4), owner="a")[1]    # not kept: it may be half done
-    cpu_workspace.keep("a")
-    assert not cpu_workspace.carve(dtype, (3, 4), owner="b")[1]
+def test_buffer_is_kept_for_the_next_call_and_its_user_known():
+    first, second = cpu_workspace.carve(np.dtype("f"), (3, 4), (5,))
+    (again,) = cpu_workspace.carve(np.dtype("f"), (2, 2))
+    assert np.shares_memory(first, again) and not np.shares_memory(first, second)
+    assert not cpu_workspace.take("a")
+    cpu_workspace.leave("a")
+    assert cpu_workspace.take("a")
+    assert not cpu_workspace.take("a")    # not left: its data may be half done
+    cpu_workspace.leave("a")
+    assert not cpu_workspace.take("b")
+
+
+def test_views_are_made_once_for_every_key_and_forgotten_with_their_buffer(limit_put_back):
+    nx.set_workspace_limit(2**20)
+    make = lambda size: lambda: cpu_workspace.carve(np.dtype("f"), (size,))  # noqa: E731
+    small = cpu_workspace.views("small", make(1000))
+    assert cpu_workspace.views("small", make(1000)) is small
+    cpu_workspace.views("large", make(100_000))    # takes a new buffer
+    assert cpu_workspace.views("small", make(1000)) is not small
+    small = cpu_workspace.views("small", make(1000))
+    nx.set_workspace_limit(2**19)
+    assert cpu_workspace.views("small", make(1000)) is not small
+    for number in range(2000):
+        cpu_workspace.views(number, make(10))
+    assert len(cpu_workspace._mine.views) <= 512

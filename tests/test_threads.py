@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import npresnext as nx
-from npresnext.engines import cpu, cpu_blocks, cpu_products, cpu_sweep, cpu_threads
+from npresnext.engines import cpu, cpu_blocks, cpu_products, cpu_sweep, cpu_threads, cpu_workspace
 from npresnext.geometry import ConvGeometry
 
 GEOMETRIES = {
@@ -132,7 +132,8 @@ def test_memory_refused_on_one_thread_is_a_clear_error_and_the_next_call_works(m
         return carve(*args, **kwargs)
 
     monkeypatch.setattr(cpu_products, "carve", refusing)
-    with pytest.raises(nx.errors.AllocationError, match="the output of shape"):
+    monkeypatch.setattr(cpu_workspace, "_limit", cpu_workspace.DEFAULT_LIMIT - 1)    # every thread asks for memory anew
+    with pytest.raises(nx.errors.AllocationError, match="more than can be allocated"):
         all_results(geometry)
     for array, correct in zip(all_results(geometry), expected, strict=True):
         np.testing.assert_array_equal(array, correct)

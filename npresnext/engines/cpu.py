@@ -45,11 +45,12 @@ from ..geometry import ConvGeometry
 from . import im2col as lesson
 from .cpu_plan import forward_plan, input_plan
 from .cpu_sweep import channels_at_once, convolve, weigh
+from .cpu_tiles import PIECES
 
 Array = np.ndarray[Any, Any]
 
 SMALL = 200_000    # multiply-adds below which the lesson is faster
-JOINT = 8          # groups from which on both gradients come out of one sweep: enough to share out over threads
+JOINT = PIECES     # groups from which on both gradients come out of one sweep: enough to share out over threads
 
 
 def forward(x: Array, weight: Array, bias: Array | None, geometry: ConvGeometry) -> Array:

@@ -5,6 +5,8 @@ Rows outside the image, and columns outside it, become zeros; no padded image is
 
 from __future__ import annotations
 
+import sys
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,39 +16,57 @@ from .cpu_tiles import Tile
 
 Array = np.ndarray[Any, Any]
 
-
-def images_first(array: Array, beside: bool) -> Array:
-    """View (n, g, …, rows, columns), or what holds its images side by side (g, …, rows, n, columns), as the former."""
-    return array if not beside else np.moveaxis(array, -2, 0)
+_PAIRS = sys.byteorder == "little"    # the first of two numbers is the low half of one twice as long
 
 
-def lay_out(copies: Array, source: Array, plan: Pass, tile: Tile, blank: bool) -> None:
-    """Fill ``copies (n, g, c, stack, column, rows, columns)`` from ``source (N, G, c, H, W)``.
+@dataclass(frozen=True)
+class Move:
+    """Pixels of the source planes, and where they go."""
 
-    Unless `blank`, the zeros around the images still stand there from the tile before.
-    """
-    if blank:
-        copies[...] = 0
-    source = source[tile.images, tile.groups]                                       # (n, g, c, H, W)
+    target: Array    # (n, g, c, rows, columns), a view of the copies
+    rows: slice
+    first: int       # column, and every `step`-th from there
+    step: int
+
+
+def moves(copies: Array, plan: Pass, tile: Tile, plane: tuple[int, int]) -> list[Move]:
+    """List what fills ``copies (n, g, c, stack, column, rows, columns)`` from source planes of a size."""
+    found = []
     rows = tile.rows.stop - tile.rows.start
     for stack, blocks in enumerate(plan.stacks):
         start = 0
         for block in blocks:
             target = copies[:, :, :, stack, :, start : start + rows + block.extra]   # (n, g, c, column, r, q)
             start += rows + block.extra
-            first = block.first + tile.rows.start * plan.row_step
-            inside, pixels = _inside(first, plan.row_step, target.shape[-2], source.shape[-2])
-            if inside.start < inside.stop:
-                for column, offset in enumerate(plan.offsets):
-                    left = offset + tile.columns.start * plan.column_step
-                    _copy(target[:, :, :, column, inside], source[..., pixels, :], left, plan.column_step)
+            inside, pixels = _inside(
+                block.first + tile.rows.start * plan.row_step, plan.row_step, target.shape[-2], plane[0]
+            )
+            for column, offset in enumerate(plan.offsets):
+                across, columns = _inside(
+                    offset + tile.columns.start * plan.column_step, plan.column_step, target.shape[-1], plane[1]
+                )
+                part = target[:, :, :, column, inside, across]
+                if part.size:
+                    found.append(Move(part, pixels, columns.start, plan.column_step))
+    return found
 
 
-def _copy(target: Array, source: Array, first: int, step: int) -> None:
-    """Copy columns ``first + q·step`` of the `source` (n, g, c, r, W) to columns q of the `target` (n, g, c, r, q)."""
-    inside, pixels = _inside(first, step, target.shape[-1], source.shape[-1])
-    if inside.start < inside.stop:
-        copy_rows(target[..., inside], source[..., pixels])
+def carry_out(found: list[Move], source: Array) -> None:
+    """Copy from ``source (n, g, c, H, W)`` to the targets."""
+    for move in found:
+        target, rows = move.target, source[..., move.rows, :]
+        count = target.shape[-1]
+        if move.step == 2 and _PAIRS and target.itemsize == 4 and rows.strides[-1] == 4 and target.strides[-1] == 4:
+            _copy_firsts_of_pairs(target, rows[..., move.first :])
+        else:
+            copy_rows(target, rows[..., move.first : move.first + (count - 1) * move.step + 1 : move.step])
+
+
+def _copy_firsts_of_pairs(target: Array, rows: Array) -> None:
+    """Copy every other of 32-bit numbers: two of them are one of 64 bits, and to cut that to 32 keeps the first."""
+    pairs = min(target.shape[-1], rows.shape[-1] // 2)
+    np.copyto(target[..., :pairs].view(np.uint32), rows[..., : 2 * pairs].view(np.uint64), casting="unsafe")
+    target[..., pairs:] = rows[..., 2 * pairs : 2 * target.shape[-1] : 2]
 
 
 def copy_rows(target: Array, source: Array) -> None:
@@ -56,6 +76,11 @@ def copy_rows(target: Array, source: Array) -> None:
         row = np.dtype((np.void, width))
         target, source = target.view(row), source.view(row)
     target[...] = source
+
+
+def images_first(array: Array, beside: bool) -> Array:
+    """View (n, g, …, rows, columns), or what holds its images side by side (g, …, rows, n, columns), as the former."""
+    return array if not beside else np.moveaxis(array, -2, 0)
 
 
 def _inside(first: int, step: int, count: int, size: int) -> tuple[slice, slice]:

@@ -72,18 +72,18 @@ class Pass:
     kernel_columns: tuple[int, ...]
     runs: tuple[Run, ...]                # in the order of their phases
 
-    @property
+    @functools.cached_property
     def copies(self) -> int:
         """How many copies of the source the layout holds."""
         return len(self.stacks) * len(self.offsets)
 
-    @property
+    @functools.cached_property
     def is_identity(self) -> bool:
         """Whether the only copy would be the source as it is."""
         alone = self.copies == 1 and self.stacks == ((Block(0, 0),),) and self.offsets == (0,)
         return alone and self.row_step == self.column_step == 1
 
-    @property
+    @functools.cached_property
     def count(self) -> int:
         """The results of the longest row phase."""
         return max(phase.count for phase in self.rows)

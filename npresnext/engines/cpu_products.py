@@ -2,26 +2,47 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from .cpu_copies import copy_rows, images_first, lay_out
+from .cpu_copies import carry_out, copy_rows, images_first, moves
 from .cpu_plan import Pass, Run
-from .cpu_tiles import Tile, Work, planar
-from .cpu_workspace import carve, keep
+from .cpu_threads import run
+from .cpu_tiles import PIECES, Tile, Work, chunks, planar
+from .cpu_workspace import carve, leave, take, views
 
 Array = np.ndarray[Any, Any]
 
 
 def slabs(weight: Array, plan: Pass) -> list[Array]:
     """Return the weights (G, out, in, kh, kw) that each run multiplies with, as matrices (matmuls, 1, G, out, K)."""
-    result = []
-    for run in plan.runs:
-        taps = [weight[:, :, :, rows, columns] for rows, columns in _taps(run, plan)]     # (G, out, in, ·, ·)
-        result.append(np.stack(taps).reshape(len(taps), 1, *weight.shape[:2], -1))
+    G, out, inner = weight.shape[:3]
+    if weight.shape[3:] == (1, 1):
+        return [weight.reshape(1, 1, G, out, inner)]
+    swapped = weight.strides[1] < weight.strides[2]    # write in the order in which the memory is read
+    result, moves = [], []
+    for one in plan.runs:
+        shape = (inner, plan.copies, out) if swapped else (out, inner, plan.copies)
+        slab = np.empty((len(one.kernel_rows), 1, G, *shape), weight.dtype)
+        values = slab.transpose(0, 1, 2, 5, 3, 4) if swapped else slab         # (matmuls, 1, G, out, in, taps)
+        for matmul, rows in enumerate(one.kernel_rows):
+            for tap, (row, column) in enumerate(itertools.product(rows, plan.kernel_columns)):
+                moves.append((values[matmul, 0, ..., tap], weight[..., row, column]))    # (G, out, in)
+        result.append(values.reshape(*values.shape[:4], -1))
+
+    before = () if G > 1 else (slice(None),)           # share out groups, or else outputs
+
+    def fill(part: slice) -> None:
+        for target, source in moves:
+            target[*before, part] = source[*before, part]
+
+    length = weight.shape[len(before)]
+    run(fill, chunks(length, -(-length // PIECES)), small=weight.size < 2**16)
     return result
 
 
@@ -46,42 +67,72 @@ def _slice(taps: tuple[int, ...]) -> slice:
     return slice(taps[0], taps[-1] + 1, step)
 
 
-class Workbench:
-    """One tile at work: its copies, laid out, and the room for what is computed from them."""
+def workbench(work: Work, tile: Tile, source: Array) -> Workbench:
+    """Return this thread's bench for tiles like this one, with the tile of the `source` (N, G, c, H, W) on it."""
+    plane = source.shape[-2:]
+    bench = views((work, tile.kind, plane, source.dtype.char), lambda: Workbench(work, tile, plane, source.dtype))
+    bench.load(tile, source)
+    return bench
 
-    def __init__(self, work: Work, tile: Tile, source: Array) -> None:
-        self.work, self.tile, self.plan = work, tile, work.plan
-        images, self.groups = _length(tile.images), _length(tile.groups)
-        self.rows, self.columns = _length(tile.rows), _length(tile.columns)
+
+@dataclass(frozen=True)
+class Share:
+    """What a tile holds of one row phase."""
+
+    rows: int
+    pixels: tuple[slice, slice]                # of the result
+    runs: list[tuple[int, int]]                # their numbers, and how many matmuls each has
+    matmuls: int
+
+
+class Workbench:
+    """One thread's room for tiles of one kind: copies, what is computed from them, and the views for both."""
+
+    def __init__(self, work: Work, tile: Tile, plane: tuple[int, int], dtype: np.dtype[Any]) -> None:
+        self.work, self.plan, self.tile = work, work.plan, tile
+        images, self.groups, self.rows, self.columns = tile.size
         self.batch, self.across = (1, images) if work.beside else (images, 1)
         self.pitch = self.across * self.columns
-        shapes = work.shapes(images, self.groups, self.rows, self.columns)
-        layout = (work, tile.rows, tile.columns, source.shape[-2:], shapes[0])
-        (copies, *self.rooms), known = carve(source.dtype, *shapes, owner=layout)
-        if work.in_place:
-            copies = source[tile.images, tile.groups, :, tile.rows, tile.columns]
-        else:
-            lay_out(self._as_images(copies), source, self.plan, tile, blank=not known)
-            keep(layout)
-        self.copies = copies.reshape(self.batch, self.groups, work.depth, -1)  # (n, g, K, rows·columns)
+        copies, *self.rooms = carve(dtype, *work.shapes(images, self.groups, self.rows, self.columns))
+        self.shares = [self._share(phase) for phase in range(len(self.plan.rows))]
+        self.reads: list[Array] = []    # of each run
+        if not work.in_place:
+            self.images = self._as_images(copies)
+            self.moves = moves(self.images, self.plan, tile, plane)
+            matrices = copies.reshape(self.batch, self.groups, work.depth, -1)     # (n, g, K, rows·columns)
+            self.reads = [self._read(matrices, run) for run in self.plan.runs]
+
+    def load(self, tile: Tile, source: Array) -> None:
+        """Lay out the copies of a tile, or find them where they lie in the source."""
+        untouched = take(self)
+        self.tile = tile
+        if self.work.in_place:
+            part = source[tile.images, tile.groups, :, tile.rows, tile.columns]    # (n, g, K, rows, columns)
+            self.reads = [part.reshape(1, *part.shape[:3], -1)] * len(self.plan.runs)
+            return
+        if not untouched:    # otherwise the zeros around the images still stand there from the tile before
+            self.images[...] = 0
+        carry_out(self.moves, source[tile.images, tile.groups])
+        leave(self)
 
     def write_results(self, target: Array, slabs: list[Array], bias: Array | None) -> None:
         """Multiply, add the matmuls of each row phase up, and write this tile of the `target` (N, G, out, H, W)."""
-        for phase, rows in self._phases():
-            part = self._part_of(target, phase)                                # (n, g, out, rows, columns)
-            count = self.plan.matmuls(phase)
-            shape = (count, self.batch, self.groups, self.work.results, rows * self.pitch)
-            in_place = count == 1 and self._is_matrix(part)
+        for share in self.shares:
+            if share.rows < 1:
+                continue
+            part = self._part_of(target, share)                                # (n, g, out, rows, columns)
+            shape = (share.matmuls, self.batch, self.groups, self.work.results, share.rows * self.pitch)
+            in_place = share.matmuls == 1 and self._is_matrix(part)
             terms = part.reshape(shape) if in_place else self._room(0, shape)
             done = 0
-            for run, weights in zip(self.plan.runs, slabs):
-                if run.phase == phase:
-                    np.matmul(weights, self._read(run, rows), out=terms[done : done + len(weights)])
-                    done += len(weights)
-            images = [self._image(term, rows) for term in terms]
+            for number, matmuls in share.runs:
+                read = self.reads[number][..., : shape[-1]]
+                np.matmul(slabs[number], read, out=terms[done : done + matmuls])
+                done += matmuls
+            images = [self._image(term, share.rows) for term in terms]
             for image in images[1:-1]:
                 images[0] += image
-            if count > 1:
+            if share.matmuls > 1:
                 np.add(images[0], images[-1], out=part)
             elif not in_place:
                 copy_rows(part, images[0])
@@ -91,19 +142,21 @@ class Workbench:
     def add_weight_gradient(self, total: Array, partner: Array) -> None:
         """Multiply the copies with the `partner` (N, G, out, H, W) and add to `total` (matmuls, G, …)."""
         partial = self._room(2, (len(total), self.batch, self.groups, *self.work.gradient_shape))
-        if self.rows > min(phase.count for phase in self.plan.rows) - self.tile.rows.start:
+        if min(share.rows for share in self.shares) < self.rows:
             partial[:] = 0    # some row phase ends before this tile
         done = 0
-        for phase, rows in self._phases():
-            matrices = self._partner(partner, phase)
-            for run in self.plan.runs:
-                if run.phase == phase:
-                    out = partial[done : done + len(run.kernel_rows)]
-                    if self.work.transposed:
-                        np.matmul(self._read(run, rows), matrices, out=out)                       # (m, n, g, K, out)
-                    else:
-                        np.matmul(matrices, self._read(run, rows).swapaxes(-1, -2), out=out)      # (m, n, g, out, K)
-                    done += len(out)
+        for share in self.shares:
+            if share.rows < 1:
+                continue
+            matrices = self._partner(partner, share)
+            for number, matmuls in share.runs:
+                read = self.reads[number][..., : share.rows * self.pitch]         # (m, n, g, K, P)
+                out = partial[done : done + matmuls]
+                if self.work.transposed:
+                    np.matmul(read, matrices, out=out)                         # (m, n, g, K, out)
+                else:
+                    np.matmul(matrices, read.swapaxes(-1, -2), out=out)        # (m, n, g, out, K)
+                done += matmuls
         total += partial[:, 0] if self.batch == 1 else partial.sum(axis=1)
 
     def _as_images(self, copies: Array) -> Array:
@@ -113,30 +166,34 @@ class Workbench:
             return images_first(copies.reshape(self.groups, *layout, self.across, self.columns), True)
         return copies.reshape(self.batch, self.groups, *layout, self.columns)
 
-    def _phases(self) -> list[tuple[int, int]]:
-        """The row phases that reach into this tile, and with how many rows."""
-        start, stop = self.tile.rows.start, self.tile.rows.stop
-        return [(k, min(stop, row.count) - start) for k, row in enumerate(self.plan.rows) if row.count > start]
+    def _share(self, phase: int) -> Share:
+        """What tiles of this kind hold of a row phase: nothing, if it ends before."""
+        start, count = self.tile.rows.start, self.plan.rows[phase].count
+        rows = min(self.tile.rows.stop, count) - start
+        pixels = []
+        for axis, part, length in (
+            (self.plan.rows[phase], self.tile.rows, rows), (self.plan.columns, self.tile.columns, self.columns)
+        ):
+            first = axis.first + part.start * axis.step
+            pixels.append(slice(first, first + (length - 1) * axis.step + 1, axis.step))
+        runs = [(number, len(run.kernel_rows)) for number, run in enumerate(self.plan.runs) if run.phase == phase]
+        return Share(rows, (pixels[0], pixels[1]), runs, sum(matmuls for _, matmuls in runs))
 
-    def _read(self, run: Run, rows: int) -> Array:
+    def _read(self, matrices: Array, run: Run) -> Array:
         """View what a run reads of the copies: (matmuls, n, g, K, rows·columns)."""
         start = self.plan.start(run, self.rows) * self.pitch
-        first = self.copies[..., start : start + rows * self.pitch]            # (n, g, K, rows·columns)
+        first = matrices[..., start : start + self.rows * self.pitch]          # (n, g, K, rows·columns)
         step = run.step * self.pitch * first.itemsize
         return as_strided(first, (len(run.kernel_rows), *first.shape), (step, *first.strides))
 
-    def _part_of(self, array: Array, phase: int) -> Array:
+    def _part_of(self, array: Array, share: Share) -> Array:
         """View the pixels (n, g, c, rows, columns) of this tile and row phase in an image array (N, G, c, H, W)."""
-        pixels = []
-        for axis, part in ((self.plan.rows[phase], self.tile.rows), (self.plan.columns, self.tile.columns)):
-            start, last = part.start, min(part.stop, axis.count) - 1
-            pixels.append(slice(axis.first + start * axis.step, axis.first + last * axis.step + 1, axis.step))
-        return array[self.tile.images, self.tile.groups, :, *pixels]
+        return array[self.tile.images, self.tile.groups, :, *share.pixels]
 
-    def _partner(self, partner: Array, phase: int) -> Array:
+    def _partner(self, partner: Array, share: Share) -> Array:
         """Return this tile of the partner as matrices (n, g, out, P), or (n, g, P, out) if transposed."""
-        part = self._part_of(partner, phase)                                   # (n, g, out, rows, columns)
-        shape = (self.batch, self.groups, self.work.partners, part.shape[-2] * self.pitch)
+        part = self._part_of(partner, share)                                   # (n, g, out, rows, columns)
+        shape = (self.batch, self.groups, self.work.partners, share.rows * self.pitch)
         if self.work.transposed:
             matrices = self._room(1, (*shape[:2], shape[3], shape[2]))         # (n, g, P, out)
             matrices.reshape(*shape[:2], *part.shape[3:], shape[2])[...] = np.moveaxis(part, 2, -1)
@@ -144,7 +201,7 @@ class Workbench:
         if self._is_matrix(part):
             return part.reshape(shape)
         matrices = self._room(1, shape)                                        # (n, g, out, P)
-        copy_rows(self._image(matrices, part.shape[-2]), part)
+        copy_rows(self._image(matrices, share.rows), part)
         return matrices
 
     def _is_matrix(self, part: Array) -> bool:
@@ -160,7 +217,3 @@ class Workbench:
         if self.work.beside:
             return images_first(matrices.reshape(*matrices.shape[1:3], rows, self.across, self.columns), True)
         return matrices.reshape(*matrices.shape[:3], rows, self.columns)
-
-
-def _length(part: slice) -> int:
-    return int(part.stop - part.start)

@@ -7,14 +7,15 @@ in a fixed order. So no two threads ever add to the same number.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
 
 from .cpu_plan import Pass
-from .cpu_products import Workbench, slabs, write_gradient
+from .cpu_products import slabs, workbench, write_gradient
 from .cpu_threads import run
-from .cpu_tiles import PIECES, Tile, Work, chunks, tile_size
+from .cpu_tiles import PIECES, Tile, Work, chunks, tiles
 from .cpu_workspace import get_workspace_limit
 
 Array = np.ndarray[Any, Any]
@@ -26,7 +27,8 @@ def convolve(
     source: Array, weight: Array, bias: Array | None, target: Array, plan: tuple[Pass, ...], macs: int
 ) -> None:
     """Write into `target` (N, G, out, ·, ·) what `weight` (G, out, in, kh, kw) makes of `source` (N, G, in, ·, ·)."""
-    rounds = -(-weight.nbytes // max(1, get_workspace_limit() // 2))     # the weights are rearranged round by round
+    rearranged = weight.nbytes if weight.shape[3:] != (1, 1) else 0
+    rounds = max(1, -(-rearranged // max(1, get_workspace_limit() // 2)))    # to bound what is rearranged
     for outputs in chunks(weight.shape[1], -(-weight.shape[1] // rounds)):
         for layout in plan:
             weights = slabs(weight[:, outputs], layout)
@@ -38,25 +40,18 @@ def _convolve(
 ) -> None:
     """Share the tiles of one pass out; where they are too few, share its channels out as well."""
     work = Work.of(layout, source, target, None)
-    _, size, _, _ = tile_size(work, False, get_workspace_limit())
-    tiles = [tile for groups in chunks(work.groups, size) for tile in work.tiles(groups, False)]
-    parts = 1 if len(tiles) > 1 else min(4, -(-work.results // 64))
+    whole = tiles(work, 0, work.groups, False, get_workspace_limit())
+    parts = 1 if len(whole) > 1 else min(4, -(-work.results // 64))
 
     def piece(part: tuple[Tile, slice]) -> None:
         tile, outputs = part
         chosen = target[:, :, outputs]
-        bench = Workbench(Work.of(layout, source, chosen, None), tile, source)
+        bench = workbench(Work.of(layout, source, chosen, None), tile, source)
         part_bias = None if bias is None else bias[tile.groups, outputs]
         bench.write_results(chosen, [each[:, :, tile.groups, outputs] for each in weights], part_bias)
 
-    pieces = [(tile, part) for tile in tiles for part in chunks(work.results, -(-work.results // parts))]
+    pieces = [(tile, part) for tile in whole for part in chunks(work.results, -(-work.results // parts))]
     run(piece, pieces, small=macs < SINGLE)
-
-
-def channels_at_once(weight: Array) -> int:
-    """How many input channels of `weight` (G, out, in, kh, kw) have a gradient, held twice, of half the workspace."""
-    a_channel = weight.itemsize * weight.shape[1] * weight.shape[3] * weight.shape[4]
-    return max(1, get_workspace_limit() // (4 * a_channel))
 
 
 def weigh(
@@ -67,29 +62,42 @@ def weigh(
 
     Given `weight` and `target`, the same copies give the results as :func:`convolve` writes them.
     """
-    inputs = source.shape[2]
-    if source.shape[1] < PIECES:
-        inputs = -(-inputs // min(PIECES, max(2, inputs * plan[0].copies // 256)))
-    if target is None:    # which needs every channel of the copies
-        inputs = min(inputs, channels_at_once(dweight))
+    copies = max((layout.copies for layout in plan), default=1)
+    most = channels_at_once(dweight) if target is None else source.shape[2]    # results need all channels of the copies
+    parts = _parts(source.shape[1], source.shape[2], partner.shape[2], copies, most)
 
-    def piece(part: tuple[slice, slice]) -> None:
-        groups, channels = part
-        copied = source[:, :, channels]
+    def piece(part: tuple[slice, slice, slice]) -> None:
+        groups, channels, outputs = part
+        copied, multiplied = source[:, :, channels], partner[:, :, outputs]
         for layout in plan:
-            work = Work.of(layout, copied, target, partner)
+            work = Work.of(layout, copied, target, multiplied)
             weights = [] if weight is None else slabs(weight[groups], layout)
             total = np.zeros((layout.matmuls(), groups.stop - groups.start, *work.gradient_shape), source.dtype)
-            for tile in work.tiles(groups, True):
-                bench = Workbench(work, tile, copied)
+            for tile in tiles(work, groups.start, groups.stop, True, get_workspace_limit()):
+                bench = workbench(work, tile, copied)
                 if target is not None:
                     bench.write_results(target, weights, None)
-                bench.add_weight_gradient(total, partner)
-            write_gradient(dweight[groups, :, channels], work, total)
+                bench.add_weight_gradient(total, multiplied)
+            write_gradient(dweight[groups, outputs, channels], work, total)
 
-    pieces = [
-        (groups, channels)
-        for groups in chunks(source.shape[1], -(-source.shape[1] // PIECES))
-        for channels in chunks(source.shape[2], inputs)
-    ]
-    run(piece, pieces, small=macs < SINGLE)
+    run(piece, parts, small=macs < SINGLE)
+
+
+def channels_at_once(weight: Array) -> int:
+    """How many input channels of `weight` (G, out, in, kh, kw) have a gradient, held twice, of half the workspace."""
+    a_channel = weight.itemsize * weight.shape[1] * weight.shape[3] * weight.shape[4]
+    return max(1, get_workspace_limit() // (4 * a_channel))
+
+
+def _parts(groups: int, inputs: int, outputs: int, copies: int, most: int) -> list[tuple[slice, slice, slice]]:
+    """Share a weight gradient out: groups; where these are few, inputs; where those are few as well, outputs."""
+    input_parts = output_parts = 1
+    if groups < PIECES:
+        parts = min(PIECES, max(2, inputs * copies // 256))
+        input_parts, output_parts = (parts, 1) if inputs >= 2 * parts else (1, 2)
+    shares = (
+        chunks(groups, -(-groups // PIECES)),
+        chunks(inputs, min(most, -(-inputs // input_parts))),
+        chunks(outputs, -(-outputs // output_parts)),
+    )
+    return [(some, ins, outs) for some, ins, outs in itertools.product(*shares)]

@@ -8,6 +8,7 @@ threads; so do, therefore, all results.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from .cpu_plan import Pass
-from .cpu_workspace import get_workspace_limit, too_small
+from .cpu_workspace import too_small
 
 Array = np.ndarray[Any, Any]
 
-TILE_BYTES = 8 * 2**20
-PIECES = 4              # to share out over the threads, where there is enough to share
+TILE_BYTES = 6 * 2**20
+PIECES = 8              # to share out over the threads, where there is enough to share
 SMALL_MATMUL = 10**6    # M·N·K up to which OpenBLAS multiplies without packing its operands first
 SHORT_MAP = 128         # positions below which the matmul of one image is not worth its packing,
 SHORT_COPIES = 400      # and where the images are copied anyway
@@ -35,6 +36,21 @@ class Tile:
     groups: slice
     rows: slice
     columns: slice
+
+    @functools.cached_property
+    def size(self) -> tuple[int, int, int, int]:
+        """How many images, groups, rows and columns."""
+        images, groups, rows, columns = (part.stop - part.start for part in self._parts)
+        return images, groups, rows, columns
+
+    @functools.cached_property
+    def kind(self) -> tuple[int, ...]:
+        """What the layout of its copies depends on: its size, and where it begins in the images."""
+        return (*self.size, self.rows.start, self.columns.start)
+
+    @property
+    def _parts(self) -> tuple[slice, slice, slice, slice]:
+        return self.images, self.groups, self.rows, self.columns
 
 
 @dataclass(frozen=True)
@@ -53,35 +69,34 @@ class Work:
     @classmethod
     def of(cls, plan: Pass, source: Array, target: Array | None, partner: Array | None) -> Work:
         """Describe the work on source (N, G, in, ·, ·), target (N, G, out, ·, ·) and partner (N, G, out, ·, ·)."""
-        results, partners = (0 if array is None else array.shape[2] for array in (target, partner))
         N, G, channels, height, width = source.shape
-        in_place = plan.is_identity and planar(source) and plan.columns.count == width and plan.count <= height
-        work = cls(plan, N, G, channels, results, partners, source.itemsize, in_place)
-        return cls(plan, N, G, channels, results, partners, source.itemsize, in_place and not work.beside)
+        results, partners = (0 if array is None else array.shape[2] for array in (target, partner))
+        fits = plan.is_identity and planar(source) and plan.columns.count == width and plan.count <= height
+        return _work(plan, N, G, channels, results, partners, source.itemsize, fits)
 
-    @property
+    @functools.cached_property
     def depth(self) -> int:
         """K, the length of the inner products."""
         return self.channels * self.plan.copies
 
-    @property
+    @functools.cached_property
     def positions(self) -> int:
         """How many results one image has in each channel."""
         return self.plan.count * self.plan.columns.count
 
-    @property
+    @functools.cached_property
     def beside(self) -> bool:
         """Whether one map is too short for a matmul of its own, so that images lie side by side in the copies."""
         short = self.positions < (SHORT_MAP if self.in_place else SHORT_COPIES)
         return short and max(self.results, self.partners) * self.depth * self.positions > SMALL_MATMUL
 
-    @property
+    @functools.cached_property
     def transposed(self) -> bool:
         """Whether a small matmul for the weight gradient gains from having the partner transposed."""
         small = self.partners * self.depth * self.positions <= SMALL_MATMUL
         return small and self.partners >= 24 and not self.beside
 
-    @property
+    @functools.cached_property
     def gradient_shape(self) -> tuple[int, int]:
         """The shape of the weight gradient of one group and matmul: (out, K), or (K, out) transposed."""
         return (self.depth, self.partners) if self.transposed else (self.partners, self.depth)
@@ -104,15 +119,25 @@ class Work:
         shapes = self.shapes(images, groups, rows, columns)
         return self.itemsize * sum(a * b * c * d for a, b, c, d in shapes)
 
-    def tiles(self, groups: slice, walking: bool) -> list[Tile]:
-        """Return the tiles of some groups, in an order that never changes; `walking` as in :func:`tile_size`."""
-        n, _, u, q = tile_size(self, walking, get_workspace_limit())
-        return [
-            Tile(images, groups, rows, columns)
-            for images in chunks(self.batch, n)
-            for rows in chunks(self.plan.count, u)
-            for columns in chunks(self.plan.columns.count, q)
-        ]
+
+@functools.lru_cache(maxsize=1024)
+def _work(*described: Any) -> Work:
+    """Return the same object for the same work, so that what it works out is worked out once."""
+    work = Work(*described)
+    return dataclasses.replace(work, in_place=False) if work.in_place and work.beside else work
+
+
+@functools.lru_cache(maxsize=1024)
+def tiles(work: Work, start: int, stop: int, walking: bool, limit: int) -> list[Tile]:
+    """Return the tiles of the groups from `start` to `stop`, in an order that never changes; see :func:`tile_size`."""
+    n, g, u, q = tile_size(work, walking, limit)
+    return [
+        Tile(images, slice(start + groups.start, start + groups.stop), rows, columns)
+        for groups in chunks(stop - start, stop - start if walking else g)
+        for images in chunks(work.batch, n)
+        for rows in chunks(work.plan.count, u)
+        for columns in chunks(work.plan.columns.count, q)
+    ]
 
 
 @functools.lru_cache(maxsize=1024)
@@ -128,7 +153,7 @@ def tile_size(work: Work, walking: bool, limit: int) -> tuple[int, int, int, int
     groups = _largest(-(-work.groups // PIECES), lambda g: work.bytes(1, g, rows, columns) <= goal)
     most = work.batch if walking or work.groups >= PIECES else -(-work.batch // (2 if work.beside else PIECES))
     images = _largest(most, lambda n: work.bytes(n, groups, rows, columns) <= goal)
-    return _even(work.batch, images), groups, _even(work.plan.count, rows), columns
+    return _even(work.batch, images), _even(work.groups, groups), _even(work.plan.count, rows), columns
 
 
 def chunks(total: int, size: int) -> list[slice]:
@@ -151,5 +176,6 @@ def _largest(most: int, fits: Callable[[int], bool]) -> int:
 
 
 def _even(total: int, size: int) -> int:
-    """Shrink `size` so that the chunks of `total` come out even."""
-    return -(-total // -(-total // size))
+    """Shrink `size`, to half of it at most, so that the chunks of `total` come out even."""
+    least = -(-total // size)
+    return next((total // n for n in range(least, 2 * least) if total % n == 0), -(-total // least))

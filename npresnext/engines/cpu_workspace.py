@@ -1,15 +1,16 @@
 """Workspace: one buffer a thread, bounded, and kept for the next call.
 
 What a convolution needs beyond its input and output lies in here, so that neither the batch nor the size of
-the image matters to it, and only the first call pays for the system's handing out of memory.
+the image matters to it, and only the first call pays for the system's handing out of memory. Views into the buffer
+are kept with it: making those of one tile takes Python as long as its matmuls take.
 """
 
 from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,12 +18,29 @@ from ..errors import InvalidValueError
 from ..geometry import as_int
 
 Array = np.ndarray[Any, Any]
+Views = TypeVar("Views")
 
 DEFAULT_LIMIT = 14 * 2**20
 _ALIGNMENT = 64    # bytes: a cache line
+_MOST = 512        # views kept for as many kinds of tiles
 
 _limit = DEFAULT_LIMIT
-_of_thread = threading.local()
+
+
+class _Workspace(threading.local):
+    """What one thread keeps."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Let the buffer go, and all views into it."""
+        self.limit, self.buffer = _limit, np.empty(0, np.uint8)
+        self.views: dict[Hashable, Any] = {}
+        self.user: object = None    # whose data lie in the buffer
+
+
+_mine = _Workspace()
 
 
 def set_workspace_limit(num_bytes: int) -> None:
@@ -40,7 +58,6 @@ def set_workspace_limit(num_bytes: int) -> None:
     """
     global _limit
     _limit = as_int(num_bytes, "num_bytes", 1)
-    _of_thread.buffer = _of_thread.owner = None
 
 
 def get_workspace_limit() -> int:
@@ -48,29 +65,41 @@ def get_workspace_limit() -> int:
     return _limit
 
 
-def carve(dtype: np.dtype[Any], *shapes: Sequence[int], owner: object = None) -> tuple[list[Array], bool]:
-    """Return arrays out of this thread's buffer, and whether the same `owner` has kept its own there since.
+def views(key: Hashable, make: Callable[[], Views]) -> Views:
+    """Return ``make()``, views into this thread's buffer, or what it made when asked for the same `key` before."""
+    if _mine.limit != _limit:
+        _mine.forget()
+    found: Views | None = _mine.views.get(key)
+    if found is None:
+        found = make()    # through carve: this may empty the dictionary
+        if len(_mine.views) >= _MOST:
+            _mine.views.clear()
+        _mine.views[key] = found
+    return found
 
-    What they hold is undefined otherwise. The next call on this thread hands out the same memory.
-    """
+
+def carve(dtype: np.dtype[Any], *shapes: Sequence[int]) -> list[Array]:
+    """Return arrays out of this thread's buffer, the same memory at every call; what they hold is undefined."""
     sizes = [-(-dtype.itemsize * math.prod(shape) // _ALIGNMENT) * _ALIGNMENT for shape in shapes]
-    buffer = getattr(_of_thread, "buffer", None)
-    known = owner is not None and getattr(_of_thread, "owner", None) == owner
-    _of_thread.owner = None
-    if buffer is None or buffer.size < sum(sizes) or buffer.size > max(_limit, sum(sizes)):
-        buffer = _of_thread.buffer = None    # let the old one go before the new one comes
-        buffer = _of_thread.buffer = np.empty(sum(sizes), np.uint8)
-        known = False
+    if _mine.buffer.size < sum(sizes):
+        _mine.forget()    # the old buffer goes before the new one comes
+        _mine.buffer = np.empty(sum(sizes), np.uint8)
     arrays, start = [], 0
     for shape, size in zip(shapes, sizes):
-        arrays.append(buffer[start : start + dtype.itemsize * math.prod(shape)].view(dtype).reshape(shape))
+        arrays.append(_mine.buffer[start : start + dtype.itemsize * math.prod(shape)].view(dtype).reshape(shape))
         start += size
-    return arrays, known
+    return arrays
 
 
-def keep(owner: object) -> None:
-    """Note that the arrays carved last are complete, so that the same `owner` finds them again if it comes next."""
-    _of_thread.owner = owner
+def take(user: object) -> bool:
+    """Take the buffer over for a `user`, and tell whether its data still lie there as it has left them."""
+    untouched, _mine.user = _mine.user is user, None
+    return untouched
+
+
+def leave(user: object) -> None:
+    """Leave the data of a `user` in the buffer, whole."""
+    _mine.user = user
 
 
 def too_small(what: str, least: int) -> InvalidValueError:
