@@ -284,14 +284,18 @@ result("a factor of 1 + 2^-20", "y", "bounded")(lambda y, *_: y * np.float32(1 +
 
 def one_by_one(x, weight, bias, add, *, stride, padding, dilation, groups):
     """Add product by product with a rounding of one's own."""
-    case = dict(stride=stride, padding=padding, dilation=dilation)
-    total = np.zeros_like(nx.conv2d(x, weight, **case, groups=groups), dtype="float64")
-    ins = x.shape[1] // groups
-    for c, i, j in np.ndindex(*weight.shape[1:]):
-        tap = np.zeros_like(weight)
-        tap[:, c, i, j] = weight[:, c, i, j]
-        lone = nx.conv2d(x.astype("float64"), tap.astype("float64"), **case, groups=groups) if ins else 0
+    (top, bottom), (left, right) = padding
+    total, (_, ins, kh, kw) = 0.0, weight.shape
+    for c, i, j in np.ndindex(ins, kh, kw):
+        above, below = i * dilation[0], (kh - 1 - i) * dilation[0]
+        before, after = j * dilation[1], (kw - 1 - j) * dilation[1]
+        lone = nx.conv2d(
+            x[:, c::ins].astype("float64"), weight[:, c : c + 1, i : i + 1, j : j + 1].astype("float64"),
+            stride=stride, padding=((top - above, bottom - below), (left - before, right - after)), groups=groups,
+        )  # fmt: skip
         total = add(total, lone)
+    if not ins:
+        return nx.conv2d(x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
     return (total if bias is None else total + bias.reshape(1, -1, 1, 1)).astype(x.dtype)
 
 
@@ -303,13 +307,20 @@ def truncated(total, term):
     return np.where(beyond, np.nextafter(near, np.float32(0)), near).astype("float64")
 
 
-forward("sums rounded towards zero", "y", "statistical")(
-    lambda x, weight, bias, **window: one_by_one(x, weight, bias, truncated, **window)
-)
-forward("partial sums of 20 bits", "y", "statistical", arithmetic={"accumulator": "float32"})(
-    lambda x, weight, bias, **window: one_by_one(
-        x, weight, bias, lambda total, term: np.round((total + term) * 2.0**18) / 2.0**18, **window
-    )
+def in_long_sums(add):
+    """Add like that where an output sums 500 products and more, as a kernel that splits long sums would."""
+
+    def wrong(x, weight, bias, **window):
+        if weight[0].size < 500:
+            return nx.conv2d(x, weight, bias, **window)
+        return one_by_one(x, weight, bias, add, **window)
+
+    return wrong
+
+
+forward("long sums rounded towards zero", "y", "statistical")(in_long_sums(truncated))
+forward("long sums of 20 bits", "y", "statistical")(
+    in_long_sums(lambda total, term: np.round((total + term) * 2.0**18) / 2.0**18)
 )
 forward("float16 sums", "y", "bounded", dtype="float16")(
     lambda x, weight, bias, **window: one_by_one(

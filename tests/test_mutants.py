@@ -1,31 +1,35 @@
-"""Every known wrong is caught within 200 cases, by the verdict that is named for it and that it needs."""
+"""Every known wrong is caught within 200 cases, by the check that is named for it and that it needs."""
+
+from functools import cache
 
 import numpy as np
 import pytest
 from mutants import MUTANTS
 
-from npresnext.testing import runner as running
+from npresnext.testing import verdicts
 from npresnext.testing.arithmetic import as_arithmetic
 from npresnext.testing.cases import as_supports
 from npresnext.testing.runner import Runner
 from npresnext.testing.subject import Subject
 
-VERDICTS = {mutant.caught_by[1] for mutant in MUTANTS}
+BY_NAME = {mutant.name: mutant for mutant in MUTANTS}
+CHECKS = sorted({mutant.caught_by for mutant in MUTANTS})
 
 
-def case_that_catches(mutant, most=200):
-    """The number of the case in which the mutant's own check fails, or None."""
-    options = dict(mutant.options)
-    dtype = options.get("dtype", "float32")
+def runner_for(mutant):
+    dtype = mutant.options.get("dtype", "float32")
     subject = Subject(mutant.forward, mutant.backward, dtype)
-    arithmetic = as_arithmetic(dtype, options.get("arithmetic"))
-    runner = Runner(subject, arithmetic, options.get("algorithm", "direct"), as_supports(None))
-    name, verdict = mutant.caught_by
+    return Runner(subject, as_arithmetic(dtype), mutant.options.get("algorithm", "direct"), as_supports(None))
+
+
+def case_that_catches(name, most):
+    """The number of the case in which the mutant's own check fails, or None if there is none up to `most`."""
+    mutant = BY_NAME[name]
+    runner = runner_for(mutant)
     with np.errstate(all="ignore"):
-        if verdict == "statistical":
+        if mutant.caught_by[1] == "statistical":
             runner.try_large()
-            assert not any(row.failed for row in runner.rows.values()), "the worst-case bound lets it through"
-            return 1 if runner.statistics[name].suspicious else None
+            return 1 if suspicious(runner, mutant.caught_by[0]) else None
         for case in runner.cases(most, seed=0):
             runner.try_case(case)
             if mutant.caught_by in runner.rows and runner.rows[mutant.caught_by].failed:
@@ -34,40 +38,46 @@ def case_that_catches(mutant, most=200):
                 return None
 
 
+first_catch = cache(case_that_catches)
+
+
+def suspicious(runner, name):
+    return runner.statistics[name].suspicious
+
+
 def test_there_are_forty_mutants_and_more_by_every_verdict_under_different_names():
-    assert len(MUTANTS) >= 40
-    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
-    assert VERDICTS == {"exact", "bounded", "normwise", "statistical", "contract"}
+    assert len(BY_NAME) == len(MUTANTS) >= 40
+    assert {verdict for _, verdict in CHECKS} == {"exact", "bounded", "normwise", "statistical", "contract"}
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_mutant_is_caught(mutant):
-    assert case_that_catches(mutant) is not None
+@pytest.mark.parametrize("name", BY_NAME)
+def test_mutant_is_caught(name):
+    assert first_catch(name, 200) is not None
 
 
-@pytest.mark.parametrize("verdict", sorted(VERDICTS))
-def test_without_its_verdict_a_mutant_is_not_caught(verdict, monkeypatch):
-    """Disable a verdict, and the test above turns red for what it must catch."""
-    of_verdict = [mutant for mutant in MUTANTS if mutant.caught_by[1] == verdict]
+@pytest.mark.parametrize("check", CHECKS, ids=", ".join)
+def test_without_its_check_no_mutant_is_caught(check, monkeypatch):
+    """Disable one check, and the test above turns red for every mutant that names it."""
+    mutants = [mutant.name for mutant in MUTANTS if mutant.caught_by == check]
+    caught = {name: first_catch(name, 200) for name in mutants}
     examine = Runner.examine
-    monkeypatch.setattr(
-        Runner, "examine", lambda *args: (outcome for outcome in examine(*args) if outcome.key[1] != verdict)
-    )
-    monkeypatch.setattr(running.verdicts.Statistics, "suspicious", verdict != "statistical")
-    for mutant in of_verdict[:2]:
-        assert case_that_catches(mutant, most=40) is None
+    monkeypatch.setattr(Runner, "examine", lambda *args: (found for found in examine(*args) if found.key != check))
+    monkeypatch.setattr(verdicts.Statistics, "suspicious", check[1] != "statistical")
+    for name in mutants:
+        assert case_that_catches(name, caught[name]) is None, name
 
 
 # of the bounded ones these two are wrong on integers as well
 ON_INTEGERS = {"a factor of 1 + 2^-20", "results rounded to bfloat16"}
-ROUNDING = [mutant for mutant in MUTANTS if mutant.caught_by[1] == "bounded" and mutant.name not in ON_INTEGERS]
+SUBTLE = [m.name for m in MUTANTS if m.caught_by[1] in ("bounded", "statistical") and m.name not in ON_INTEGERS]
 
 
-@pytest.mark.parametrize("mutant", ROUNDING, ids=lambda mutant: mutant.name)
-def test_rounding_faults_pass_every_verdict_but_the_bounded_one(mutant):
-    """Small integers survive a narrower format, so nothing but the proven bound sees these."""
-    dtype = mutant.options.get("dtype", "float32")
-    runner = Runner(Subject(mutant.forward, mutant.backward, dtype), as_arithmetic(dtype), "direct", as_supports(None))
+@pytest.mark.parametrize("name", SUBTLE)
+def test_rounding_faults_pass_every_verdict_but_one(name):
+    """Small integers survive a narrower format, and long sums a worst-case bound: the named verdict alone sees them."""
+    runner = runner_for(BY_NAME[name])
     for case in list(runner.cases(20, seed=0))[:40]:
         runner.try_case(case)
-    assert {verdict for (_, verdict), row in runner.rows.items() if row.failed} <= {"bounded"}
+    runner.try_large()
+    failed = {verdict for (_, verdict), row in runner.rows.items() if row.failed}
+    assert failed <= {BY_NAME[name].caught_by[1], "statistical"}
