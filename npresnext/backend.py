@@ -11,11 +11,12 @@ matters only where there is no array yet: new weights, loaded images, random num
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -184,10 +185,30 @@ def memory_for(what: str, shape: Sequence[int], dtype: Any) -> Iterator[None]:
     try:
         yield
     except MemoryError as error:
-        traceback.clear_frames(error.__traceback__)  # lets go of what the call had got so far
-        if sys.modules.get("cupy"):
-            sys.modules["cupy"].get_default_memory_pool().free_all_blocks()
-        raise AllocationError(f"{message()} (or its workspace is: {error})") from error
+        raise _refused(f"{message()} (or its workspace is: {error})", error) from error
+
+
+def with_memory_errors(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let `function` turn a refusal of memory into an AllocationError with the library's words: how much was asked."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except AllocationError:                                               # from memory_for, which says more
+            raise
+        except MemoryError as error:
+            raise _refused(f"{function.__name__} needs more memory than there is: {error}", error) from error
+
+    return call
+
+
+def _refused(message: str, error: MemoryError) -> AllocationError:
+    """Return the error for a refusal of memory, after letting go of what the call had got so far."""
+    traceback.clear_frames(error.__traceback__)
+    if sys.modules.get("cupy"):
+        sys.modules["cupy"].get_default_memory_pool().free_all_blocks()
+    return AllocationError(message)
 
 
 def _namespace(name: str) -> Any:

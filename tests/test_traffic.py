@@ -81,6 +81,57 @@ def test_a_training_step_reads_nothing_from_the_device_and_sends_nothing_there(m
     assert (nx.to_numpy(trainer.model.fc.weight.data) != before).any()
 
 
+LAYERS = {
+    "grouped convolution": (nn.Conv2d(4, 6, 3, stride=2, padding=((1, 0), (2, 1)), dilation=2, groups=2, rng=0), 4),
+    "convolution without bias": (nn.Conv2d(4, 4, 1, bias=False, rng=0), 4),
+    "average pooling": (nn.AvgPool2d(3, stride=2, padding=1), 4),
+    "average pooling, padding not counted": (nn.AvgPool2d(3, stride=2, padding=1, count_include_pad=False), 4),
+    "average pooling, rounded up": (nn.AvgPool2d(2, stride=3, ceil_mode=True), 4),
+    "max pooling": (nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=True), 4),
+    "global average pooling": (nn.GlobalAvgPool2d(), 4),
+    "batch norm": (nn.BatchNorm2d(4), 4),
+    "batch norm, evaluated": (nn.BatchNorm2d(4).eval(), 4),
+    "rectifier": (nn.ReLU(), 4),
+    "flatten and linear": (nn.Sequential(nn.Flatten(), nn.Linear(4 * 64, 3, rng=0)), 4),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_no_layer_reads_or_sends_anything(name):
+    layer, channels = LAYERS[name]
+    to_strict(layer)
+    rng = np.random.default_rng(0)
+    x = xp.asarray(rng.standard_normal((3, channels, 8, 8)).astype(np.float32))
+    grad = xp.asarray(rng.standard_normal(layer(x).shape).astype(np.float32))
+    with no_traffic():
+        layer(x)
+        layer.backward(grad)
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"label_smoothing": 0.1}, {"reduction": "none"}, {"reduction": "sum", "ignore_index": 2},
+    {"weight": xp.asarray([1.0, 2.0, 0.5], dtype=xp.float32)},
+], ids=lambda options: ", ".join(options) or "default")
+def test_no_loss_reads_or_sends_anything(options):
+    rng = np.random.default_rng(0)
+    logits, target = xp.asarray(rng.standard_normal((4, 3)).astype(np.float32)), xp.asarray(rng.integers(0, 3, 4))
+    criterion = nn.CrossEntropyLoss(**options)
+    grad = xp.ones(4, dtype=xp.float32) if options.get("reduction") == "none" else None
+    with no_traffic():
+        criterion(logits, target)
+        criterion.backward(grad)
+
+
+@pytest.mark.parametrize("settings", [{}, {"momentum": 0.9, "dampening": 0.1}, {"weight_decay": 1e-4}], ids=str)
+def test_no_optimizer_reads_or_sends_anything(settings):
+    parameter = nn.Parameter(xp.ones(3, dtype=xp.float32))
+    optimizer = nn.SGD([parameter], lr=0.1, **settings)
+    with no_traffic():
+        for _ in range(3):
+            parameter.grad = parameter.data * 2
+            optimizer.step()
+
+
 def test_a_loss_that_is_not_finite_is_noticed_when_the_meter_is_read():
     trainer, (x, target) = trainer_on_the_device(), batch()
     with no_traffic():

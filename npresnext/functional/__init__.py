@@ -1,5 +1,6 @@
 """Pure functions on arrays, each with its backward below it: ``name`` and ``name_backward``."""
 
+from ..backend import with_memory_errors
 from ..geometry import conv2d_parameter_count
 from .activation import relu, relu_backward
 from .avgpool import avg_pool2d, avg_pool2d_backward, global_avg_pool2d, global_avg_pool2d_backward
@@ -37,3 +38,7 @@ __all__ = [
     "relu_backward",
     "running_statistics",
 ]
+
+for _name in __all__:                                     # here pass all calls, from layers and from users
+    globals()[_name] = with_memory_errors(globals()[_name])
+    globals()[_name].__module__ = __name__                # where pickle finds it

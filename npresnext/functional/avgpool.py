@@ -177,24 +177,22 @@ def global_avg_pool2d_backward(grad_output: Array, x_shape: Sequence[int]) -> Ar
     return dx
 
 
-def _divisors(xp: Any, window: WindowGeometry, padding: Any, count_include_pad: bool, dtype: Any) -> Any:
-    """Return by how much each window's sum is divided: a number, or an array (oh, ow) if it is not the same for all."""
+def _divisors(xp: Any, window: WindowGeometry, padding: Any, count_include_pad: bool, dtype: Any) -> Array:
+    """Return by how much each window's sum is divided, (oh, ow); made where x is, not sent there."""
     sides = as_pair(padding, "padding") if count_include_pad else (0, 0)
     rows, columns = (
-        _counts(windows, window.kernel[axis], window.stride[axis], window.padding[axis][0], size, sides[axis])
+        _counts(xp, windows, window.kernel[axis], window.stride[axis], window.padding[axis][0], size, sides[axis])
         for axis, (windows, size) in enumerate(
             ((window.out_height, window.height), (window.out_width, window.width))
         )
     )
-    if len({*rows}) == len({*columns}) == 1:
-        return rows[0] * columns[0]
-    return xp.asarray([[row * column for column in columns] for row in rows], dtype=dtype)
+    return xp.astype(rows[:, None] * columns[None, :], dtype)                 # (oh, ow)
 
 
-def _counts(windows: int, kernel: int, stride: int, before: int, size: int, side: int) -> list[int]:
+def _counts(xp: Any, windows: int, kernel: int, stride: int, before: int, size: int, side: int) -> Array:
     """Along one axis: how many pixels of each window lie within `side` of the image (at least 1, to divide by)."""
-    first = [o * stride - before for o in range(windows)]
-    return [max(min(start + kernel, size + side) - max(start, -side), 1) for start in first]
+    first = xp.arange(windows) * stride - before
+    return xp.clip(xp.clip(first + kernel, None, size + side) - xp.clip(first, -side, None), 1, None)
 
 
 def _sizes_of_map(x_shape: Sequence[int]) -> tuple[int, int, int, int]:

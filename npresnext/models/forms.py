@@ -21,7 +21,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend import array_module
-from ..functional.residual import add, add_backward
+from ..functional import add, add_backward
 from ..nn import BatchNorm2d, Conv2d, Module, ReLU, Sequential
 from ..nn.init import generator
 

@@ -103,7 +103,12 @@ class Module:
     def __call__(self, *inputs: Array) -> Array:
         """Run forward, or whoever :func:`calls_through` has put in its place."""
         visitor = _visitor.get()
-        return self.forward(*inputs) if visitor is None else visitor(self, *inputs)
+        try:
+            return self.forward(*inputs) if visitor is None else visitor(self, *inputs)
+        except MemoryError:
+            for module in self.modules():
+                module._kept = None                       # the layers before have kept for nothing
+            raise
 
     def keep(self, *values: Any) -> None:
         """Keep `values` for the next :meth:`kept`, in place of earlier ones; nothing under ``no_grad()``."""
