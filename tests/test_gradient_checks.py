@@ -158,6 +158,13 @@ def batch_norm_backward(g, x, weight, given, eps=1e-2):
     return F.batch_norm_backward(g, x, mean, var, weight, eps=eps, batch_statistics=not given)
 
 
+def batch_norm_relu_backward(g, x, weight, bias, shortcut, given, eps=1e-2):
+    y, mean, var = F.batch_norm_relu(x, weight, bias, shortcut=shortcut, eps=eps, **given)
+    options = {"eps": eps, "batch_statistics": not given, "needs_shortcut": shortcut is not None}
+    gradients = F.batch_norm_relu_backward(g, y, x, mean, var, weight, **options)
+    return gradients if shortcut is not None else gradients[:3]
+
+
 for mode, given in {"training": {}, "evaluation": {"mean": np.r_[0.3, -1, 2], "var": np.r_[0.5, 1.5, 0.1]}}.items():
     for shape in ((2, 3, 3, 2), (5, 3)):
         register(
@@ -171,6 +178,18 @@ for mode, given in {"training": {}, "evaluation": {"mean": np.r_[0.3, -1, 2], "v
         lambda x, given=given: F.batch_norm(x, eps=1e-2, **given)[0],
         lambda g, x, given=given: batch_norm_backward(g, x, None, given)[0],
         (2, 3, 3, 2),
+    )  # fmt: skip
+    register(
+        f"batch norm, addition and rectifier: {mode}", "batch_norm_relu_backward", "central",
+        lambda x, w, b, s, given=given: F.batch_norm_relu(x, w, b, shortcut=s, eps=1e-2, **given)[0],
+        lambda g, x, w, b, s, given=given: batch_norm_relu_backward(g, x, w, b, s, given),
+        (2, 3, 3, 2), (3,), (3,), (2, 3, 3, 2),
+    )  # fmt: skip
+    register(
+        f"batch norm and rectifier: {mode}", "batch_norm_relu_backward", "central",
+        lambda x, w, b, given=given: F.batch_norm_relu(x, w, b, eps=1e-2, **given)[0],
+        lambda g, x, w, b, given=given: batch_norm_relu_backward(g, x, w, b, None, given),
+        (2, 3, 3, 2), (3,), (3,),
     )  # fmt: skip
 
 # --- the rest --------------------------------------------------------------------------------------------------

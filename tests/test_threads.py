@@ -65,21 +65,35 @@ def test_threaded_results_are_right(name):
         np.testing.assert_allclose(array, correct, rtol=1e-4, atol=1e-4 * np.abs(correct).max())
 
 
-def test_batch_norm_is_the_same_for_every_number_of_threads_and_block(monkeypatch):
+@pytest.mark.parametrize("centre", [0, 1e4])
+def test_batch_norm_is_the_same_for_every_number_of_threads_and_block(centre, monkeypatch):
     rng = np.random.default_rng(0)
-    x, grad = rng.normal(1e4, 1, (4, 12, 9, 9)), rng.normal(size=(4, 12, 9, 9))
+    x, grad, shortcut = rng.normal(centre, 1, (4, 12, 9, 9)), *rng.normal(size=(2, 4, 12, 9, 9))
     weight, bias = rng.normal(size=12), rng.normal(size=12)
 
     def results():
         y, mean, var = nx.functional.batch_norm(x, weight, bias)
-        return y, mean, var, *nx.functional.batch_norm_backward(grad, x, mean, var, weight)
+        yield from (y, mean, var, *nx.functional.batch_norm_backward(grad, x, mean, var, weight))
+        y, mean, var = nx.functional.batch_norm_relu(x, weight, bias, shortcut=shortcut)
+        yield from (y, mean, var, *nx.functional.batch_norm_relu_backward(grad, y, x, mean, var, weight))
 
-    whole = results()
+    whole = list(results())
     monkeypatch.setattr(cpu_blocks, "BLOCK_BYTES", 3 * x.nbytes // 12)
     for threads in (1, 2, 5):
         nx.set_num_threads(threads)
         for array, expected in zip(results(), whole, strict=True):
             np.testing.assert_array_equal(array, expected)
+
+
+def test_a_convolution_finds_nothing_that_batch_norm_left_in_the_workspace():
+    rng = np.random.default_rng(0)
+    x, weight = rng.normal(size=(2, 8, 9, 9)), rng.normal(size=(8, 4, 3, 3))
+    expected = nx.conv2d(x, weight, padding=1, groups=2)
+    for _ in range(2):
+        y, mean, var = nx.functional.batch_norm(np.full((2, 8, 20, 20), np.nan) + rng.normal(size=(2, 8, 20, 20)))
+        np.testing.assert_array_equal(nx.conv2d(x, weight, padding=1, groups=2), expected)
+        nx.functional.batch_norm_relu_backward(y, y, y, mean, var)
+        np.testing.assert_array_equal(nx.conv2d(x, weight, padding=1, groups=2), expected)
 
 
 def test_elements_in_blocks_equal_the_whole(monkeypatch):
@@ -91,6 +105,44 @@ def test_elements_in_blocks_equal_the_whole(monkeypatch):
     np.testing.assert_array_equal(nx.functional.relu_backward(grad, x), np.where(x > 0, grad, 0))
     np.testing.assert_array_equal(nx.functional.add(x, grad.transpose(0, 1, 2)), x + grad)
     np.testing.assert_array_equal(nx.functional.relu(x.swapaxes(0, 2)), np.where(x > 0, x, 0).swapaxes(0, 2))
+
+
+def test_max_pooling_in_blocks_equals_the_lesson(monkeypatch):
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 4, (2, 7, 9, 8)).astype("float32")    # full of ties
+    window = {"kernel_size": 3, "stride": 2, "padding": 1}
+
+    def results():
+        y = nx.functional.max_pool2d(x, **window)
+        return y, nx.functional.max_pool2d_backward(grad, x, y, **window)
+
+    grad = rng.normal(size=(2, 7, 5, 4)).astype("float32")
+    with nx.use_engine("im2col"):
+        expected = results()
+    monkeypatch.setattr(cpu_blocks, "BLOCK_BYTES", x.nbytes // 3)
+    for threads in (1, 2, 5):
+        nx.set_num_threads(threads)
+        for array, correct in zip(results(), expected, strict=True):
+            np.testing.assert_array_equal(array, correct)
+
+
+def test_steps_of_sgd_in_blocks_equal_those_of_the_whole(monkeypatch):
+    rng = np.random.default_rng(0)
+    start, grads = rng.normal(size=(6, 7)), rng.normal(size=(3, 6, 7))
+
+    def descend(**settings):
+        parameter = nx.nn.Parameter(start.copy())
+        optimizer = nx.nn.SGD([parameter], lr=0.1, weight_decay=0.01, **settings)
+        for grad in grads:
+            parameter.grad = grad
+            optimizer.step()
+        return parameter.data
+
+    for settings in ({}, {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}, {"momentum": 0.9, "dampening": 0.5}):
+        whole = descend(**settings)
+        with monkeypatch.context() as patch:
+            patch.setattr(cpu_blocks, "BLOCK_BYTES", 64)
+            np.testing.assert_array_equal(descend(**settings), whole)
 
 
 def test_calls_from_several_threads_do_not_disturb_each_other():

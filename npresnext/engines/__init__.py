@@ -31,6 +31,17 @@ ENGINES: dict[str, tuple[str, ...] | None] = {"im2col": None, "cpu": ("numpy",),
 
 # (array library, operation other than convolution) -> the module that has it as fused kernels
 FUSED = {
+    ("numpy", "relu"): "cpu_elements",
+    ("numpy", "relu_"): "cpu_elements",
+    ("numpy", "relu_backward"): "cpu_elements",
+    ("numpy", "add"): "cpu_elements",
+    ("numpy", "add_"): "cpu_elements",
+    ("numpy", "batch_norm"): "cpu_batchnorm",
+    ("numpy", "batch_norm_backward"): "cpu_batchnorm",
+    ("numpy", "batch_norm_relu"): "cpu_batchnorm",
+    ("numpy", "batch_norm_relu_backward"): "cpu_batchnorm",
+    ("numpy", "max_pool2d"): "cpu_maxpool",
+    ("numpy", "max_pool2d_backward"): "cpu_maxpool",
     ("cupy", "batch_norm"): "cuda_batchnorm",
     ("cupy", "batch_norm_backward"): "cuda_batchnorm",
     ("cupy", "max_pool2d"): "cuda_maxpool",
@@ -98,8 +109,8 @@ def engine_for(xp: Any) -> Any:
     return importlib.import_module(f".{name}", __name__)
 
 
-def fused(xp: Any, operation: str, x: Array) -> Any:
-    """Return the engine's own function for an operation on arrays like `x`, or None: then array operations do it.
+def fused(xp: Any, operation: str, x: Array, *others: Array) -> Any:
+    """Return the engine's own function for an operation on arrays like these, or None: then array operations do it.
 
     None too where ``use_engine`` has chosen the lesson.
     """
@@ -107,6 +118,6 @@ def fused(xp: Any, operation: str, x: Array) -> Any:
     if module is None or _chosen.get() == "im2col":
         return None
     kernels = importlib.import_module(f".{module}", __name__)
-    if not kernels.takes(x):
+    if not all(kernels.takes(array) for array in (x, *others)):
         return None
     return memory_for(f"the result of {operation}", x.shape, x.dtype)(getattr(kernels, operation))

@@ -5,6 +5,7 @@ from ..geometry import conv2d_parameter_count
 from .activation import relu, relu_backward
 from .avgpool import avg_pool2d, avg_pool2d_backward, global_avg_pool2d, global_avg_pool2d_backward
 from .batchnorm import batch_norm, batch_norm_backward, running_statistics
+from .batchnorm_relu import batch_norm_relu, batch_norm_relu_backward
 from .columns import col2im, im2col
 from .conv import conv2d, conv2d_backward, conv2d_input_grad, conv2d_weight_grad
 from .linear import linear, linear_backward
@@ -19,6 +20,8 @@ __all__ = [
     "avg_pool2d_backward",
     "batch_norm",
     "batch_norm_backward",
+    "batch_norm_relu",
+    "batch_norm_relu_backward",
     "col2im",
     "conv2d",
     "conv2d_backward",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend import floating_module
-from ..engines.cpu_blocks import by_elements
+from ..engines import fused
 from ..errors import ShapeError
 from .masks import keep
+from .residual import checked_sides
 
 Array = Any
 
@@ -38,7 +39,19 @@ def relu(x: Array) -> Array:
     array([0., 0., 3.])
     """
     xp = floating_module(x=x)
-    return by_elements(xp.maximum, x, xp.zeros((), dtype=x.dtype))
+    kernel = fused(xp, "relu", x)
+    return xp.maximum(x, xp.zeros((), dtype=x.dtype)) if kernel is None else kernel(x)
+
+
+def relu_(x: Array, shortcut: Array | None = None) -> Array:
+    """Return ``max(x + shortcut, 0)``, where the memory of x may be used for it: for an x that nobody else will read.
+
+    (The underscore is PyTorch's for what works in place.) The gradient is that of :func:`relu`.
+    """
+    kernel = fused(checked_sides(x, shortcut), "relu_", x, *([] if shortcut is None else [shortcut]))
+    if kernel is not None:
+        return kernel(x, shortcut)
+    return relu(x if shortcut is None else x + shortcut)
 
 
 def relu_backward(grad_output: Array, output: Array) -> Array:
@@ -74,5 +87,7 @@ def relu_backward(grad_output: Array, output: Array) -> Array:
     xp = floating_module(grad_output=grad_output, output=output)
     if grad_output.shape != output.shape:
         raise ShapeError(f"grad_output has shape {tuple(grad_output.shape)} but output has {tuple(output.shape)}")
-    # NaN leaves the gate open
-    return by_elements(lambda grad, y: keep(xp, grad, ~(y <= 0)), grad_output, output)
+    kernel = fused(xp, "relu_backward", grad_output, output)
+    if kernel is not None:
+        return kernel(grad_output, output)
+    return keep(xp, grad_output, ~(output <= 0))                              # NaN leaves the gate open

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any
 
 from ..backend import array_module, floating_module, widen
 from ..engines import fused
-from ..engines.cpu_blocks import by_channels
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError
 
 Array = Any
@@ -65,17 +63,12 @@ def batch_norm(
     array([[-1., -1.],
            [ 1.,  1.]])
     """
-    xp = _checked(x, weight, bias, mean, var, eps)
-    N, C, P = x.shape[0], x.shape[1], math.prod(x.shape[2:])
-    if mean is None and N * P == 1:
-        raise InvalidValueError(
-            f"Expected more than 1 value per channel when training, but x has shape {tuple(x.shape)}"
-        )
+    xp = checked(x, weight, bias, mean, var, eps)
     kernel = fused(xp, "batch_norm", x)
     if kernel is not None:
         return kernel(x, weight, bias, mean, var, eps)
-    normalise = functools.partial(_normalise, xp, eps)
-    y, mean, var = by_channels(normalise, xp.reshape(x, (N, C, P)), weight, bias, mean, var)
+    rows = xp.reshape(x, (*x.shape[:2], math.prod(x.shape[2:])))              # (N, C, P)
+    y, mean, var = _normalise(xp, eps, rows, weight, bias, mean, var)
     return xp.reshape(y, x.shape), mean, var
 
 
@@ -124,7 +117,7 @@ def batch_norm_backward(
     (array([[-0.],
            [ 0.]]), array([2.]), array([12.]))
     """
-    xp = _checked(x, weight, None, mean, var, eps)
+    xp = checked(x, weight, None, mean, var, eps)
     floating_module(grad_output=grad_output, x=x)
     if grad_output.shape != x.shape:
         raise ShapeError(f"grad_output has shape {tuple(grad_output.shape)} but x has shape {tuple(x.shape)}")
@@ -133,8 +126,7 @@ def batch_norm_backward(
         return kernel(grad_output, x, mean, var, weight, eps, batch_statistics)
     N, C, P = x.shape[0], x.shape[1], math.prod(x.shape[2:])
     grad, rows = xp.reshape(grad_output, (N, C, P)), xp.reshape(x, (N, C, P))
-    gradients = functools.partial(_gradients, xp, eps, batch_statistics)
-    dx, dweight, dbias = by_channels(gradients, grad, rows, mean, var, weight)
+    dx, dweight, dbias = _gradients(xp, eps, batch_statistics, grad, rows, mean, var, weight)
     return xp.reshape(dx, x.shape), dweight, dbias
 
 
@@ -260,7 +252,7 @@ def _dot(xp: Any, a: Array, b: Array) -> Array:
     return xp.sum(rows, axis=0)                                               # (C,)
 
 
-def _checked(
+def checked(
     x: Array, weight: Array | None, bias: Array | None, mean: Array | None, var: Array | None, eps: float
 ) -> Any:
     """Return the library of all arrays after checking dtypes, shapes and eps."""
@@ -279,4 +271,8 @@ def _checked(
             raise InvalidTypeError(f"{name} has dtype {array.dtype} but x has dtype {x.dtype}: expected {wide}")
     if not eps > 0:
         raise InvalidValueError(f"eps must be above 0, but is {eps}")
+    if mean is None and math.prod(x.shape) == x.shape[1] > 0:
+        raise InvalidValueError(
+            f"Expected more than 1 value per channel when training, but x has shape {tuple(x.shape)}"
+        )
     return xp

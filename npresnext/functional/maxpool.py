@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 from ..backend import floating_module, widen
 from ..engines import fused
-from ..engines.cpu_blocks import by_channels
 from ..geometry import WindowGeometry
 from .masks import keep
 from .windows import batched, checked, like, output_shape, pool_window
@@ -58,8 +56,7 @@ def max_pool2d(
     kernel = fused(xp, "max_pool2d", images)
     if kernel is not None:
         return like(x.shape, kernel(images, window, output_shape(window)))
-    (y,) = by_channels(functools.partial(_maximum, xp, window), images)
-    return like(x.shape, y)
+    return like(x.shape, _maximum(xp, window, images))
 
 
 def max_pool2d_backward(
@@ -104,21 +101,19 @@ def max_pool2d_backward(
     kernel = fused(xp, "max_pool2d_backward", images)
     if kernel is not None:
         return like(x.shape, kernel(grad, images, output, window))
-    (dx,) = by_channels(functools.partial(_to_first_maximum, xp, window), grad, images, output)
-    return like(x.shape, dx)
+    return like(x.shape, _to_first_maximum(xp, window, grad, images, output))
 
 
-def _maximum(xp: Any, window: WindowGeometry, images: Array) -> tuple[Array]:
-    """Take the maxima of some channels (N, C, H, W)."""
-    N, _, oh, ow = output_shape(window)
-    y = xp.full((N, images.shape[1], oh, ow), -float("inf"), dtype=images.dtype)    # (N, C, oh, ow)
+def _maximum(xp: Any, window: WindowGeometry, images: Array) -> Array:
+    """Take the maxima of images (N, C, H, W)."""
+    y = xp.full(output_shape(window), -float("inf"), dtype=images.dtype)      # (N, C, oh, ow)
     for _, _, windows, pixels in window.taps():
         y[:, :, *windows] = xp.maximum(y[:, :, *windows], images[:, :, *pixels])
-    return (y,)
+    return y
 
 
-def _to_first_maximum(xp: Any, window: WindowGeometry, grad: Array, images: Array, output: Array) -> tuple[Array]:
-    """Send the gradients of some channels (N, C, oh, ow) to where their maxima came from."""
+def _to_first_maximum(xp: Any, window: WindowGeometry, grad: Array, images: Array, output: Array) -> Array:
+    """Send the gradients (N, C, oh, ow) to where the maxima came from."""
     grad = widen(xp, grad)
     dx = xp.zeros(images.shape, dtype=grad.dtype)                             # (N, C, H, W)
     searching = xp.ones(output.shape, dtype=xp.bool)                          # windows whose maximum is yet to come
@@ -127,4 +122,4 @@ def _to_first_maximum(xp: Any, window: WindowGeometry, grad: Array, images: Arra
         found = searching[here] & ~(images[:, :, *pixels] < output[here])
         searching[here] = searching[here] & ~found
         dx[:, :, *pixels] += keep(xp, grad[here], found)
-    return (xp.astype(dx, images.dtype, copy=False),)
+    return xp.astype(dx, images.dtype, copy=False)

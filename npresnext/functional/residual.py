@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend import floating_module
-from ..engines.cpu_blocks import by_elements
+from ..engines import fused
 from ..errors import ShapeError
 
 Array = Any
@@ -39,13 +39,17 @@ def add(x: Array, y: Array) -> Array:
     >>> add(np.array([1.0, 2.0]), np.array([10.0, 20.0]))
     array([11., 22.])
     """
-    xp = floating_module(x=x, y=y)
-    if x.shape != y.shape:
-        raise ShapeError(
-            f"x has shape {tuple(x.shape)} but y has shape {tuple(y.shape)}: both sides of a residual addition "
-            "must have the same shape (a shortcut between different shapes needs a projection)"
-        )
-    return by_elements(xp.add, x, y)
+    kernel = fused(checked_sides(x, y), "add", x, y)
+    return x + y if kernel is None else kernel(x, y)
+
+
+def add_(x: Array, y: Array) -> Array:
+    """Return ``x + y`` as :func:`add`, in the memory of x: for an x that nobody else will read."""
+    kernel = fused(checked_sides(x, y), "add_", x, y)
+    if kernel is not None:
+        return kernel(x, y)
+    x += y
+    return x
 
 
 def add_backward(grad_output: Array) -> tuple[Array, Array]:
@@ -76,3 +80,14 @@ def add_backward(grad_output: Array) -> tuple[Array, Array]:
     """
     floating_module(grad_output=grad_output)
     return grad_output, grad_output
+
+
+def checked_sides(x: Array, y: Array | None) -> Any:
+    """Return the library of both sides after checking their shapes; y may be None."""
+    xp = floating_module(x=x, y=y)
+    if y is not None and x.shape != y.shape:
+        raise ShapeError(
+            f"x has shape {tuple(x.shape)} but y has shape {tuple(y.shape)}: both sides of a residual addition "
+            "must have the same shape (a shortcut between different shapes needs a projection)"
+        )
+    return xp

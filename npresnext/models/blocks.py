@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import InvalidValueError
-from ..functional import add, add_backward
+from ..functional.residual import add_
 from ..geometry import as_int
 from ..nn import BatchNorm2d, Conv2d, Module, ReLU, Sequential
 from ..nn.init import generator
+from .unit import run_unit, run_unit_backward
 
 Array = Any
 
@@ -71,20 +72,16 @@ class BasicBlock(Module):
 
     def forward(self, x: Array) -> Array:
         """Run the branch, add the shortcut, rectify."""
-        y = self.relu1(self.bn1(self.conv1(x)))
-        y = self.bn2(self.conv2(y))
-        shortcut = x if self.downsample is None else self.downsample(x)
-        return self.relu2(add(y, shortcut))
+        y = run_unit(self.conv1, self.bn1, self.relu1, x)
+        return run_unit(self.conv2, self.bn2, self.relu2, y, lambda: _shortcut(self.downsample, x))
 
     def backward(self, grad_output: Array) -> Array:
         """Go back through the branch and the shortcut; the input collects both gradients."""
-        dy, dshortcut = add_backward(self.relu2.backward(grad_output))
+        dy, dshortcut = run_unit_backward(self.conv2, self.bn2, self.relu2, grad_output, needs_shortcut=True)
         if self.downsample is not None:
             dshortcut = self.downsample.backward(dshortcut)
-        dy = self.conv2.backward(self.bn2.backward(dy))
-        dx = self.conv1.backward(self.bn1.backward(self.relu1.backward(dy)))
-        dx += dshortcut
-        return dx
+        dx, _ = run_unit_backward(self.conv1, self.bn1, self.relu1, dy)
+        return add_(dx, dshortcut)
 
 
 class Bottleneck(Module):
@@ -152,22 +149,18 @@ class Bottleneck(Module):
 
     def forward(self, x: Array) -> Array:
         """Run the branch, add the shortcut, rectify."""
-        y = self.relu1(self.bn1(self.conv1(x)))
-        y = self.relu2(self.bn2(self.conv2(y)))
-        y = self.bn3(self.conv3(y))
-        shortcut = x if self.downsample is None else self.downsample(x)
-        return self.relu3(add(y, shortcut))
+        y = run_unit(self.conv1, self.bn1, self.relu1, x)
+        y = run_unit(self.conv2, self.bn2, self.relu2, y)
+        return run_unit(self.conv3, self.bn3, self.relu3, y, lambda: _shortcut(self.downsample, x))
 
     def backward(self, grad_output: Array) -> Array:
         """Go back through the branch and the shortcut; the input collects both gradients."""
-        dy, dshortcut = add_backward(self.relu3.backward(grad_output))
+        dy, dshortcut = run_unit_backward(self.conv3, self.bn3, self.relu3, grad_output, needs_shortcut=True)
         if self.downsample is not None:
             dshortcut = self.downsample.backward(dshortcut)
-        dy = self.conv3.backward(self.bn3.backward(dy))
-        dy = self.conv2.backward(self.bn2.backward(self.relu2.backward(dy)))
-        dx = self.conv1.backward(self.bn1.backward(self.relu1.backward(dy)))
-        dx += dshortcut
-        return dx
+        dy, _ = run_unit_backward(self.conv2, self.bn2, self.relu2, dy)
+        dx, _ = run_unit_backward(self.conv1, self.bn1, self.relu1, dy)
+        return add_(dx, dshortcut)
 
 
 def projection(inplanes: int, outplanes: int, stride: int, *, rng: Any = None, dtype: Any = "float32") -> Sequential:
@@ -175,3 +168,8 @@ def projection(inplanes: int, outplanes: int, stride: int, *, rng: Any = None, d
     return Sequential(
         Conv2d(inplanes, outplanes, 1, stride, bias=False, rng=rng, dtype=dtype), BatchNorm2d(outplanes, dtype=dtype)
     )
+
+
+def _shortcut(downsample: Module | None, x: Array) -> Array:
+    """Return what the shortcut brings: x itself, or its projection."""
+    return x if downsample is None else downsample(x)

@@ -11,6 +11,7 @@ from ..nn import BatchNorm2d, Conv2d, GlobalAvgPool2d, Linear, MaxPool2d, Module
 from ..nn.init import full, generator, kaiming_normal
 from .blocks import BasicBlock, Bottleneck, projection
 from .fuse import fuse
+from .unit import run_unit, run_unit_backward
 
 Array = Any
 STEMS = {"imagenet": {"kernel_size": 7, "stride": 2, "padding": 3}, "cifar": {"kernel_size": 3, "padding": 1}}
@@ -94,7 +95,7 @@ class ResNet(Module):
 
     def forward(self, x: Array) -> Array:
         """Map images (N, C, H, W) to logits (N, num_classes)."""
-        x = self.relu(self.bn1(self.conv1(x)))                                # (N, planes, oh, ow)
+        x = run_unit(self.conv1, self.bn1, self.relu, x)                      # (N, planes, oh, ow)
         if self.maxpool is not None:
             x = self.maxpool(x)
         for stage in self.stages:
@@ -110,7 +111,8 @@ class ResNet(Module):
             grad = stage.backward(grad)
         if self.maxpool is not None:
             grad = self.maxpool.backward(grad)
-        return self.conv1.backward(self.bn1.backward(self.relu.backward(grad)))
+        dx, _ = run_unit_backward(self.conv1, self.bn1, self.relu, grad)
+        return dx
 
     def fuse(self) -> Module:
         """Return a new network for inference, batch norm folded in: see :func:`npresnext.models.fuse.fuse`."""

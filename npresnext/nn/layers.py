@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from ..backend import array_module
@@ -161,11 +162,15 @@ class BatchNorm2d(Module):
 
     def forward(self, x: Array) -> Array:
         """Normalise x (N, C, H, W)."""
+        return self.forward_through(batch_norm, x)
+
+    def forward_through(self, function: Callable[..., tuple[Array, Array, Array]], x: Array, **more: Any) -> Array:
+        """Do what forward does by `function` in place of ``batch_norm``: one that takes `more` and goes on from it."""
         if len(x.shape) != 4:
             raise ShapeError(f"x has shape {tuple(x.shape)}: expected (N, C, H, W)")
         of_batch = self.training or self.running_mean is None
         given = {} if of_batch else {"mean": self.running_mean, "var": self.running_var}
-        y, mean, var = batch_norm(x, _data(self.weight), _data(self.bias), **given, eps=self.eps)
+        y, mean, var = function(x, _data(self.weight), _data(self.bias), **given, **more, eps=self.eps)
         if self.training and self.running_mean is not None:
             self._track(mean, var, x.shape[0] * x.shape[2] * x.shape[3])
         self.keep(x, mean, var, of_batch)
@@ -173,15 +178,22 @@ class BatchNorm2d(Module):
 
     def backward(self, grad_output: Array) -> Array:
         """Add to the gradients of weight and bias; return the gradient of the input."""
+        (dx,) = self.backward_through(batch_norm_backward, grad_output)
+        return dx
+
+    def backward_through(
+        self, function: Callable[..., tuple[Array, ...]], *gradients: Array, **more: Any
+    ) -> tuple[Array, ...]:
+        """Do what backward does by the backward of :meth:`forward_through`'s function; return all it found but ours."""
         x, mean, var, of_batch = self.kept()
-        dx, dweight, dbias = batch_norm_backward(
-            grad_output, x, mean, var, _data(self.weight), eps=self.eps, batch_statistics=of_batch
+        dx, dweight, dbias, *rest = function(
+            *gradients, x, mean, var, _data(self.weight), eps=self.eps, batch_statistics=of_batch, **more
         )
         if self.weight is not None:
             self.weight.add_grad(dweight)
         if self.bias is not None:
             self.bias.add_grad(dbias)
-        return dx
+        return dx, *rest
 
     def _track(self, mean: Array, var: Array, count: int) -> None:
         """Move the running statistics towards those of a batch of `count` values per channel."""

@@ -68,6 +68,11 @@ def calls_through(visitor: Callable[..., Array]) -> Iterator[None]:
         _visitor.reset(token)
 
 
+def is_watched() -> bool:
+    """Whether :func:`calls_through` sees every call here, so that none may be left out."""
+    return _visitor.get() is not None
+
+
 class Module:
     """Base of layers and networks: write ``forward`` and ``backward``, and assign the parts to attributes.
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..backend import array_module, to_numpy
+from ..engines.cpu_blocks import by_elements
 from ..errors import InvalidTypeError, InvalidValueError, StateDictError
 from .module import Module
 from .parameter import Parameter
@@ -87,7 +89,8 @@ class SGD:
         """Move every parameter one step down its gradient, in place."""
         for index, parameter in enumerate(self.params):
             if parameter.grad is not None:
-                parameter.data -= self.lr * self._direction(index, parameter.data, parameter.grad)
+                buffer, is_new = self._buffer(index, parameter.data)
+                by_elements(functools.partial(self._update, is_new), parameter.data, parameter.grad, buffer)
 
     def zero_grad(self) -> None:
         """Set every gradient to None."""
@@ -131,28 +134,32 @@ class SGD:
     def __repr__(self) -> str:
         return f"SGD({', '.join(f'{name}={getattr(self, name)}' for name in _SETTINGS)})"
 
-    def _direction(self, index: int, data: Array, grad: Array) -> Array:
-        """Advance the momentum buffer and return the direction of the step; the gradient itself stays raw."""
+    def _buffer(self, index: int, data: Array) -> tuple[Array | None, bool]:
+        """Return a parameter's momentum buffer, None if there is no momentum, and whether it is yet to be filled."""
+        if not self.momentum:
+            return None, False
+        buffer, is_new = self._buffers[index], False
+        if buffer is None:
+            buffer, is_new = array_module(data=data).empty_like(data), True
+        elif type(buffer) is not type(data) or buffer.dtype != data.dtype:
+            buffer = _copied_to(data, buffer)  # the parameter has moved: its momentum follows
+        self._buffers[index] = buffer
+        return buffer, is_new
+
+    def _update(self, is_new: bool, data: Array, grad: Array, buffer: Array | None) -> None:
+        """Advance buffer and parameter by the formula; the gradient itself stays raw."""
         direction = grad
         if self.weight_decay:
             direction = self.weight_decay * data
             direction += grad
-        if not self.momentum:
-            return direction
-        buffer = self._buffers[index]
-        if buffer is not None and (type(buffer) is not type(data) or buffer.dtype != data.dtype):
-            buffer = _copied_to(data, buffer)  # the parameter has moved: its momentum follows
-        if buffer is None:
-            buffer = direction * 1.0  # a copy
-        else:
-            buffer *= self.momentum
-            buffer += direction if self.dampening == 0 else (1 - self.dampening) * direction
-        self._buffers[index] = buffer
-        if not self.nesterov:
-            return buffer
-        ahead = self.momentum * buffer
-        ahead += direction
-        return ahead
+        if buffer is not None:
+            if is_new:
+                buffer[...] = direction
+            else:
+                buffer *= self.momentum
+                buffer += direction if self.dampening == 0 else (1 - self.dampening) * direction
+            direction = self.momentum * buffer + direction if self.nesterov else buffer
+        data -= self.lr * direction
 
 
 def _copied_to(data: Array, buffer: Array) -> Array:

@@ -1,0 +1,114 @@
+"""Batch norm, the addition of a shortcut, and the rectifier: what follows every convolution of a residual network.
+
+Nothing new is computed here. Together they are a pair of their own because of memory: an engine that takes a value
+through all three reads and writes it once, where three operations do so three times.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backend import floating_module
+from ..engines import fused
+from ..errors import ShapeError
+from .activation import relu_, relu_backward
+from .batchnorm import batch_norm, batch_norm_backward, checked
+from .residual import checked_sides
+
+Array = Any
+
+
+def batch_norm_relu(
+    x: Array, weight: Array | None = None, bias: Array | None = None, *, shortcut: Array | None = None,
+    mean: Array | None = None, var: Array | None = None, eps: float = 1e-5,
+) -> tuple[Array, Array, Array]:
+    """Normalise each channel, add the shortcut, and rectify: ``relu(batch_norm(x, …) + shortcut)``.
+
+    (He et al., "Deep residual learning", arXiv:1512.03385, figure 2 and section 3.4.)
+
+    Parameters
+    ----------
+    x : array (N, C, ...)
+    weight, bias, mean, var, eps
+        As for :func:`batch_norm`.
+    shortcut : array of the shape of x, optional
+
+    Returns
+    -------
+    y : array of the shape of x
+    mean, var : array (C,)
+        As :func:`batch_norm` returns them.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for :func:`batch_norm`, and where the shortcut has not the shape of x.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, shortcut = np.array([[1.0, 10.0], [3.0, 30.0]]), np.array([[0.0, 7.0], [0.0, 7.0]])
+    >>> y, mean, var = batch_norm_relu(x, shortcut=shortcut)
+    >>> y.round(3)
+    array([[0., 6.],
+           [1., 8.]])
+    """
+    checked_sides(x, shortcut)
+    xp = checked(x, weight, bias, mean, var, eps)
+    kernel = fused(xp, "batch_norm_relu", x)
+    if kernel is not None:
+        return kernel(x, weight, bias, shortcut, mean, var, eps)
+    y, mean, var = batch_norm(x, weight, bias, mean=mean, var=var, eps=eps)
+    return relu_(y, shortcut), mean, var
+
+
+def batch_norm_relu_backward(
+    grad_output: Array, output: Array, x: Array, mean: Array, var: Array, weight: Array | None = None, *,
+    eps: float = 1e-5, batch_statistics: bool = True, needs_shortcut: bool = True,
+) -> tuple[Array, Array, Array, Array | None]:
+    """Gradients of :func:`batch_norm_relu` with respect to input, weight, bias and shortcut.
+
+    With the gradient at the sum ``dsum = relu_backward(grad_output, output)``, the shortcut's is dsum itself, and the
+    others are ``batch_norm_backward(dsum, …)``.
+
+    Parameters
+    ----------
+    grad_output : array (N, C, ...)
+        Gradient of the loss with respect to y.
+    output : array of the same shape
+        What :func:`batch_norm_relu` returned as y.
+    x, mean, var, weight, eps, batch_statistics
+        As for :func:`batch_norm_backward`.
+    needs_shortcut : bool
+        Whether to return the gradient of the shortcut, or None in its place.
+
+    Returns
+    -------
+    (dx, dweight, dbias, dshortcut)
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for :func:`relu_backward` and :func:`batch_norm_backward`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.array([[1.0], [3.0]])
+    >>> y, mean, var = batch_norm_relu(x)
+    >>> dx, dweight, dbias, dshortcut = batch_norm_relu_backward(np.array([[5.0], [7.0]]), y, x, mean, var)
+    >>> dshortcut, dbias                                       # the first value was negative: its gate is closed
+    (array([[0.],
+           [7.]]), array([7.]))
+    """
+    xp = checked(x, weight, None, mean, var, eps)
+    floating_module(grad_output=grad_output, output=output, x=x)
+    for name, array in (("grad_output", grad_output), ("output", output)):
+        if array.shape != x.shape:
+            raise ShapeError(f"{name} has shape {tuple(array.shape)} but x has shape {tuple(x.shape)}")
+    kernel = fused(xp, "batch_norm_relu_backward", x)
+    if kernel is not None:
+        return kernel(grad_output, output, x, mean, var, weight, eps, batch_statistics, needs_shortcut)
+    dsum = relu_backward(grad_output, output)
+    options: dict[str, Any] = {"eps": eps, "batch_statistics": batch_statistics}
+    return *batch_norm_backward(dsum, x, mean, var, weight, **options), dsum if needs_shortcut else None
