@@ -1,4 +1,4 @@
-"""The CUDA kernels without a GPU: run on the CPU from the same source text, compiled for two GPUs by nvcc."""
+"""The CUDA kernels without a GPU: run on the CPU from the same source text, compiled for three GPUs by nvcc."""
 
 import re
 import shutil
@@ -140,18 +140,18 @@ def test_a_plan_and_its_struct_have_one_layout(file, struct):
 
 
 @pytest.mark.parametrize("file", INSTANCES)
-def test_nvcc_compiles_the_source_for_two_gpus_without_a_warning_and_keeps_the_sums_in_registers(tmp_path, file):
+def test_nvcc_compiles_the_source_for_three_gpus_without_a_warning_and_keeps_the_sums_in_registers(tmp_path, file):
     if shutil.which("nvcc") is None:
         pytest.skip("no nvcc here: the CUDA source cannot be compiled")
     names = [name for name in INSTANCES[file] if re.search("float(>|, 8)|double(>|, 4)", name)]
     table = f"void *kernels[] = {{{', '.join(f'(void *)&{name}' for name in names)}}};\n"
     (tmp_path / "kernels.cu").write_text(cuda_launch.source(file) + table)
-    targets = [f"-gencode=arch=compute_{number},code=sm_{number}" for number in (80, 90)]
+    targets = [f"-gencode=arch=compute_{number},code=sm_{number}" for number in (75, 80, 90)]    # 75: without cp.async
     command = ["nvcc", "-std=c++17", *targets, "-Werror", "all-warnings", "-Xptxas", "-v", "-c", "kernels.cu"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     spilled = [int(size) for size in re.findall(r"(\d+) bytes spill stores", done.stderr)]
-    assert len(spilled) == 2 * len(names) and max(spilled) <= 8, done.stderr
+    assert len(spilled) == 3 * len(names) and max(spilled) <= 8, done.stderr
 
 
 def test_a_plan_is_made_once_for_each_geometry():
@@ -169,5 +169,5 @@ def test_the_layers_of_resnext50_are_gathered_three_taps_at_a_time():
         used = geometry.batch * geometry.positions / (
             forward.blocks / 32 / forward.plan["tiles_out"] * forward.threads[0] * cuda_plan.PIXELS_PER_THREAD
         )
-        assert used > 0.75, f"{used:.0%} of the threads' pixels are real at {size}x{size}"
+        assert used > 0.87, f"{used:.0%} of the threads' pixels are real at {size}x{size}"
         assert cuda._plan(cuda_plan.input_grad_launch, geometry, "float32").template[1] == (3 if stride == 1 else 1)
