@@ -11,29 +11,25 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import InvalidValueError
-from .cases import as_dtype, significand_bits
+from ..extras import load_extra
 
 Array = np.ndarray
 
 
 class Precision(NamedTuple):
-    """A binary floating-point format: significand bits p (unit roundoff u = 2^-p) and its smallest normal number."""
+    """A binary floating-point format: bits of its significand, unit roundoff 2^-bits, smallest normal number."""
 
     bits: int
+    u: float
     tiny: float
-
-    @property
-    def u(self) -> float:
-        """The unit roundoff of rounding to nearest."""
-        return 2.0**-self.bits
 
 
 PRECISIONS = {
-    "float64": Precision(53, 2.0**-1022),
-    "float32": Precision(24, 2.0**-126),
-    "tf32": Precision(11, 2.0**-126),  # NVIDIA A100 whitepaper: 10 explicit bits, float32's exponents
-    "float16": Precision(11, 2.0**-14),
-    "bfloat16": Precision(8, 2.0**-126),
+    "float64": Precision(53, 2.0**-53, 2.0**-1022),
+    "float32": Precision(24, 2.0**-24, 2.0**-126),
+    "tf32": Precision(11, 2.0**-11, 2.0**-126),  # NVIDIA A100 whitepaper: 10 explicit bits, float32's exponents
+    "float16": Precision(11, 2.0**-11, 2.0**-14),
+    "bfloat16": Precision(8, 2.0**-8, 2.0**-126),
 }
 
 
@@ -50,20 +46,26 @@ class Arithmetic(NamedTuple):
         """Integers of up to this many bits survive operands, sums and results."""
         return min(PRECISIONS[name].bits for name in self)
 
-    @property
-    def u_input(self) -> float:
-        """The relative error that reading an operand brings."""
-        narrower = PRECISIONS[self.input].bits < PRECISIONS[self.dtype].bits
-        return PRECISIONS[self.input].u if narrower else 0.0
-
-    @property
-    def u_output(self) -> float:
-        """The relative error that writing a result brings."""
-        narrower = PRECISIONS[self.output].bits < PRECISIONS[self.accumulator].bits
-        return PRECISIONS[self.output].u if narrower else 0.0
-
     def __str__(self) -> str:
         return f"{self.input} inputs, {self.accumulator} accumulator, {self.output} output"
+
+
+def narrowing(wide: str, narrow: str) -> float:
+    """Return the relative error of rounding from one format to another: none if that is no narrower."""
+    return PRECISIONS[narrow].u if PRECISIONS[narrow].bits < PRECISIONS[wide].bits else 0.0
+
+
+def as_dtype(dtype: Any) -> np.dtype:
+    """Return a floating dtype by name, bfloat16 among them; or raise what hinders it."""
+    if str(dtype) == "bfloat16":
+        return np.dtype(load_extra("ml_dtypes", "bfloat16", "bfloat16").bfloat16)
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = np.dtype(object)
+    if found.name not in PRECISIONS:
+        raise InvalidValueError(f"dtype is {dtype!r}: expected float16, bfloat16, float32 or float64")
+    return found
 
 
 def as_arithmetic(dtype: Any, declared: Mapping[str, str] | None = None) -> Arithmetic:
@@ -74,16 +76,13 @@ def as_arithmetic(dtype: Any, declared: Mapping[str, str] | None = None) -> Arit
     >>> print(as_arithmetic("float32", {"input": "tf32"}))
     tf32 inputs, float32 accumulator, float32 output
     """
-    name = as_dtype(dtype).name
-    default = Arithmetic(name, "float32" if significand_bits(name) < 24 else name, name, name)
-    given = dict(declared or {})
-    unknown = sorted(set(given) - set(Arithmetic._fields[:3]))
-    if unknown:
+    name, given = as_dtype(dtype).name, dict(declared or {})
+    if unknown := sorted(set(given) - {"input", "accumulator", "output"}):
         raise InvalidValueError(f"arithmetic has unknown keys {unknown}: expected input, accumulator, output")
     for key, value in given.items():
         if value not in PRECISIONS:
             raise InvalidValueError(f'arithmetic["{key}"] is {value!r}: expected one of {", ".join(PRECISIONS)}')
-    return default._replace(**given)
+    return Arithmetic(name, "float64" if name == "float64" else "float32", name, name)._replace(**given)
 
 
 def rounded(values: Array, name: str) -> Array:

@@ -1,84 +1,41 @@
 """One convolution to try: its sizes, its arguments, and the data that go with it.
 
 ``build`` makes a case out of a few bounded integers and every choice of them is valid, so that nothing is ever
-filtered; Hypothesis feeds it in ``strategies``, a seeded generator in ``check_conv``. Small integers make small
-cases, which is what shrinking needs.
+filtered; Hypothesis feeds it in ``strategies``, a seeded generator in ``check_conv``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ..errors import InvalidValueError
-from ..extras import load_extra
 from ..reference import output_shape
+from .arithmetic import PRECISIONS, as_dtype
 
 Array = np.ndarray
+Operands = dict[str, Any]  # x, weight, bias (or None), grad_output
 Pair = tuple[int, int]
 Shape = tuple[int, int, int, int]
 
-LAYOUTS = ("contiguous", "transposed", "sliced", "reversed", "broadcast")
-
-# what a convolution may not offer; ``False`` leaves it out of every case
-SUPPORTS: dict[str, Any] = {
-    "groups": True,  # False: groups=1 only
-    "stride": True,
-    "dilation": True,
-    "padding": True,
-    "asymmetric_padding": True,  # top, bottom, left, right differ
-    "negative_padding": True,  # cropping
-    "wide_padding": True,  # windows that see padding alone
-    "empty_batch": True,
-    "zero_channels": True,  # C_in = 0
-    "bias": True,
-    "layouts": LAYOUTS,  # memory layouts of the operands; False: contiguous only
-    "invalid_calls": True,  # False: calls that break a rule are not made (a kernel without checks may crash)
-    "dtypes": None,  # names of dtypes; None: any
+# memory layout -> how an array a gets it; "broadcast" changes its values, the others do not
+LAYOUTS = {
+    "contiguous": "a",
+    "transposed": "np.moveaxis(np.moveaxis(a, 1, -1).copy(), -1, 1)",  # channels last
+    "sliced": "np.pad(a.repeat(2, -1), 1, constant_values=np.nan)[1:-1, 1:-1, 1:-1, 1:-1:2]",
+    "reversed": "a[..., ::-1, ::-1].copy()[..., ::-1, ::-1]",
+    "broadcast": "np.broadcast_to(a[:1, :, :, :1], a.shape)",
 }
 
 
-def as_supports(supports: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Complete a `supports` dictionary, and refuse keys and layouts that do not exist."""
-    chosen = {**SUPPORTS, **(supports or {})}
-    unknown = sorted(set(chosen) - set(SUPPORTS))
-    if unknown:
-        raise InvalidValueError(f"supports has unknown keys {', '.join(unknown)}: expected {', '.join(SUPPORTS)}")
-    layouts = chosen["layouts"]
-    names = LAYOUTS if layouts is True else tuple(layouts or ())
-    if not set(names) <= set(LAYOUTS):
-        raise InvalidValueError(f'supports["layouts"] is {layouts!r}: expected names out of {", ".join(LAYOUTS)}')
-    chosen["layouts"] = tuple(name for name in LAYOUTS if name in {"contiguous", *names})
-    return chosen
-
-
-def as_dtype(dtype: Any) -> np.dtype:
-    """Return a dtype by name, bfloat16 among them; or raise what hinders it."""
-    if isinstance(dtype, np.dtype) and dtype.kind == "f":
-        return dtype
-    if str(dtype) == "bfloat16":
-        return np.dtype(load_extra("ml_dtypes", "bfloat16", "bfloat16").bfloat16)
-    try:
-        found = np.dtype(dtype)
-    except TypeError:
-        found = np.dtype(object)
-    if found.kind != "f" and found.name != "bfloat16":
-        raise InvalidValueError(f"dtype is {dtype!r}: expected float16, bfloat16, float32 or float64")
-    return found
-
-
-def significand_bits(dtype: Any) -> int:
-    """Return p, the bits of a floating dtype's significand: every integer up to 2^p is exact in it.
-
-    >>> [significand_bits(name) for name in ("float16", "float32", "float64")]
-    [11, 24, 53]
-    """
-    dtype = as_dtype(dtype)
-    return {2: 11, 4: 24, 8: 53}.get(dtype.itemsize, 64) if dtype.kind == "f" else 8
+def in_layout(a: Array, layout: str) -> Array:
+    """Return an array of four axes in a memory layout."""
+    return eval(LAYOUTS[layout], {"np": np, "a": a})
 
 
 @dataclass(frozen=True)
@@ -103,7 +60,7 @@ class ConvCase:
     padding: tuple[Pair, Pair] = ((0, 0), (0, 0))
     dilation: Pair = (1, 1)
     has_bias: bool = False
-    layouts: tuple[str, str, str] = ("contiguous", "contiguous", "contiguous")  # of x, weight, grad_output
+    layouts: tuple[str, ...] = ("contiguous",) * 3  # of x, weight, grad_output
     span: int = 4  # integers are drawn from -span … span
     seed: int = 0
 
@@ -123,97 +80,116 @@ class ConvCase:
         return output_shape(self.x_shape, self.weight_shape, self.stride, self.padding, self.dilation)
 
     @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of the operands and of the results."""
+        x, weight, bias, y = self.x_shape, self.weight_shape, (self.out_channels,), self.output_shape
+        return {"x": x, "weight": weight, "bias": bias, "grad_output": y, "y": y, "dx": x, "dw": weight, "db": bias}
+
+    @property
     def kwargs(self) -> dict[str, Any]:
         """The window arguments: stride, padding, dilation, groups."""
         return {"stride": self.stride, "padding": self.padding, "dilation": self.dilation, "groups": self.groups}
 
     @property
+    def reach(self) -> tuple[int, ...]:
+        """How many rows and columns a window spans."""
+        return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation))
+
+    @property
     def inner(self) -> dict[str, int]:
         """How many products make one value of each result: the n of every error bound."""
-        taps = self.kernel[0] * self.kernel[1]
-        windows = self.batch * self.output_shape[2] * self.output_shape[3]
-        return {
-            "y": self.in_channels // self.groups * taps,
-            "dx": self.out_channels // self.groups * taps,
-            "dw": windows,
-            "db": windows,
-        }
+        (N, C_out, oh, ow), (_, Cg, kh, kw) = self.output_shape, self.weight_shape
+        return {"y": Cg * kh * kw, "dx": C_out // self.groups * kh * kw, "dw": N * oh * ow, "db": N * oh * ow}
 
-    def x(self, dtype: Any = "float64", *, real: bool = False, bits: int | None = None) -> Array:
-        """Images (N, C_in, H, W); see :meth:`_values`."""
-        return in_layout(self._values(0, self.x_shape, dtype, real, bits), self.layouts[0])
+    def x(self, dtype: Any = "float64", **how: Any) -> Array:
+        """Images (N, C_in, H, W); see :meth:`operands`."""
+        return self.operands(dtype, **how)["x"]
 
-    def weight(self, dtype: Any = "float64", *, real: bool = False, bits: int | None = None) -> Array:
-        """Weights (C_out, C_in/G, kh, kw); see :meth:`_values`."""
-        values = self._values(1, self.weight_shape, dtype, real, bits)
-        if not real:
-            most = self._most_terms(dtype, bits)
-            per_group = self.out_channels // self.groups
-            grouped = values.reshape(self.groups, per_group, *values.shape[1:])  # (G, C_out/G, C_in/G, kh, kw)
-            self._thin(grouped, (2, 3, 4), most)
-            self._thin(grouped, (1, 3, 4), most)
-        return in_layout(values, self.layouts[1])
+    def weight(self, dtype: Any = "float64", **how: Any) -> Array:
+        """Weights (C_out, C_in/G, kh, kw); see :meth:`operands`."""
+        return self.operands(dtype, **how)["weight"]
 
-    def bias(self, dtype: Any = "float64", *, real: bool = False, bits: int | None = None) -> Array | None:
-        """Biases (C_out,), or None where the case has none; see :meth:`_values`."""
-        return self._values(2, (self.out_channels,), dtype, real, bits) if self.has_bias else None
+    def bias(self, dtype: Any = "float64", **how: Any) -> Array | None:
+        """Biases (C_out,), or None where the case has none; see :meth:`operands`."""
+        return self.operands(dtype, **how)["bias"]
 
-    def grad_output(self, dtype: Any = "float64", *, real: bool = False, bits: int | None = None) -> Array:
-        """Upstream gradient (N, C_out, oh, ow), random like everything else; see :meth:`_values`."""
-        values = self._values(3, self.output_shape, dtype, real, bits)
-        if not real:
-            self._thin(values, (0, 2, 3), self._most_terms(dtype, bits))
-        return in_layout(values, self.layouts[2])
+    def grad_output(self, dtype: Any = "float64", **how: Any) -> Array:
+        """Upstream gradient (N, C_out, oh, ow), random like everything else; see :meth:`operands`."""
+        return self.operands(dtype, **how)["grad_output"]
 
-    def _values(self, role: int, shape: tuple[int, ...], dtype: Any, real: bool, bits: int | None) -> Array:
-        """Draw normal numbers of 2^-10 and more, or integers so small that every sum of this case is exact in `bits`.
+    def operands(self, dtype: Any = "float64", *, real: bool = False, bits: int | None = None) -> Operands:
+        """Return all four operands: integers whose every sum is exact, or fractions k·2^-p of magnitude 2^-10 to 1.
 
-        An inner product of n terms and a bias, all of them integers of at most s, has partial sums of at most
-        n·s² + s in every order of summation, and integers up to 2^bits are exact. So s is the largest with
-        n·s² + s <= 2^bits for the longest inner product of the case; where not even s = 1 will do, the arrays are
-        thinned to 2^bits − 1 nonzero terms. `bits` is the dtype's own significand unless said otherwise.
+        p is the significand of the dtype. An inner product of n terms and a bias, all of them integers of at most
+        s, has partial sums of at most n·s² + s in every order of summation, and integers up to 2^bits are exact.
+        So s is the largest up to `span` with n·s² + s <= 2^bits for the longest inner product of the case; where
+        not even s = 1 will do, weight and grad_output keep 2^bits − 1 nonzero terms. `bits` is p unless given.
         """
-        dtype = as_dtype(dtype)
-        rng = np.random.default_rng((self.seed, role))
-        if real:
-            normal = rng.standard_normal(shape)
-            return np.copysign(np.maximum(np.abs(normal), 2.0**-10), normal).astype(dtype)
-        limit = 2 ** (bits or significand_bits(dtype))
-        longest = max(1, *self.inner.values())
-        span = next((s for s in range(self.span, 1, -1) if longest * s * s + s <= limit), 1)
-        return rng.integers(-span, span, shape, endpoint=True).astype(dtype)
-
-    def _most_terms(self, dtype: Any, bits: int | None) -> int:
-        """How many products of ±1 leave room for a bias of ±1."""
-        return 2 ** (bits or significand_bits(dtype)) - 1
-
-    def _thin(self, values: Array, axes: tuple[int, ...], most: int) -> None:
-        """Leave at most `most` entries along `axes` nonzero, the same ones everywhere."""
-        shape = [values.shape[axis] if axis in axes else 1 for axis in range(values.ndim)]
-        terms = int(np.prod(shape))
-        if terms > most:
-            kept = np.random.default_rng((self.seed, 4)).permutation(terms) < most
-            values *= kept.reshape(shape).astype(values.dtype)
+        dtype, rng, arrays = as_dtype(dtype), np.random.default_rng(self.seed), {}
+        precision, longest = PRECISIONS[dtype.name].bits, max(self.inner.values())
+        least, most = 2 ** (precision - 10), 2 ** (bits or precision)
+        span = next((s for s in range(self.span, 1, -1) if longest * s * s + s <= most), 1)
+        for name in ("x", "weight", "bias", "grad_output"):
+            if real:
+                whole = rng.integers(1 - 2**precision + least, 2**precision - least, self.shapes[name])
+                arrays[name] = np.ldexp(np.where(whole > 0, whole + least, whole - least), -precision).astype(dtype)
+            else:
+                arrays[name] = rng.integers(-span, span, self.shapes[name], endpoint=True).astype(dtype)
+        if not real and longest >= most:
+            grouped = arrays["weight"].reshape(self.groups, -1, *self.weight_shape[1:])  # (G, C_out/G, C_in/G, kh, kw)
+            for array, axes in ((grouped, (2, 3, 4)), (grouped, (1, 3, 4)), (arrays["grad_output"], (0, 2, 3))):
+                terms = [size if axis in axes else 1 for axis, size in enumerate(array.shape)]
+                array *= (rng.permutation(math.prod(terms)) < most - 1).reshape(terms).astype(dtype)
+        for name, layout in zip(("x", "weight", "grad_output"), self.layouts):
+            arrays[name] = in_layout(arrays[name], layout)
+        return arrays if self.has_bias else {**arrays, "bias": None}
 
 
-def in_layout(values: Array, layout: str) -> Array:
-    """Return `values` in a memory layout; what lies between the elements of "sliced" is NaN.
+# what a convolution may not offer -> what a case becomes without it
+WITHOUT: dict[str, Callable[[ConvCase], dict[str, Any]]] = {
+    "groups": lambda case: {"groups": 1},
+    "stride": lambda case: {"stride": (1, 1)},
+    "dilation": lambda case: {"dilation": (1, 1)},
+    "padding": lambda case: {"padding": ((0, 0), (0, 0))},
+    "asymmetric_padding": lambda case: {"padding": tuple((first, first) for first, _ in case.padding)},
+    "negative_padding": lambda case: {"padding": tuple((max(a, 0), max(b, 0)) for a, b in case.padding)},
+    "wide_padding": lambda case: {  # windows that see padding alone
+        "padding": tuple((min(a, reach - 1), min(b, reach - 1)) for (a, b), reach in zip(case.padding, case.reach))
+    },
+    "empty_batch": lambda case: {"batch": max(case.batch, 1)},
+    "zero_channels": lambda case: {"in_channels": max(case.in_channels, case.groups)},
+    "bias": lambda case: {"has_bias": False},
+}
+SUPPORTS: dict[str, Any] = {
+    **dict.fromkeys(WITHOUT, True),
+    "layouts": tuple(LAYOUTS),  # memory layouts of the operands; False: contiguous only
+    "invalid_calls": True,  # False: calls that break a rule are not made (a kernel without checks may crash)
+    "dtypes": None,  # names of dtypes; None: any
+}
 
-    "broadcast" repeats the first entry of an axis with stride 0 and so changes the values, the others do not.
-    """
-    if layout == "transposed":  # channels last
-        return np.ascontiguousarray(np.moveaxis(values, 1, -1)).transpose(0, 3, 1, 2)  # (N, C, H, W)
-    if layout == "sliced":
-        around = np.full([2 * size + 1 for size in values.shape], np.nan, values.dtype)
-        view = around[tuple(slice(1, None, 2) for _ in values.shape)]  # the shape of values
-        view[...] = values
-        return view
-    if layout == "reversed":
-        return np.ascontiguousarray(values[..., ::-1, ::-1])[..., ::-1, ::-1]
-    if layout == "broadcast":
-        axis = next((axis for axis in (0, 3, 2, 1) if values.shape[axis] > 1), 0)
-        return np.broadcast_to(values[tuple(slice(1) if a == axis else slice(None) for a in range(4))], values.shape)
-    return values
+
+def as_supports(supports: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Complete a `supports` dictionary, and refuse keys and layouts that do not exist."""
+    chosen = {**SUPPORTS, **(supports or {})}
+    if unknown := sorted(set(chosen) - set(SUPPORTS)):
+        raise InvalidValueError(f"supports has unknown keys {', '.join(unknown)}: expected {', '.join(SUPPORTS)}")
+    names = LAYOUTS if chosen["layouts"] is True else tuple(chosen["layouts"] or ())
+    if not set(names) <= set(LAYOUTS):
+        raise InvalidValueError(f'supports["layouts"] is {names!r}: expected names out of {", ".join(LAYOUTS)}')
+    return {**chosen, "layouts": tuple(name for name in LAYOUTS if name in {"contiguous", *names})}
+
+
+def within(case: ConvCase, offers: Mapping[str, Any]) -> ConvCase:
+    """Return the case without what is not offered, its image so large that a window fits and a pixel is left."""
+    for key, without in WITHOUT.items():
+        if not offers[key]:
+            case = replace(case, **without(case))
+    height, width = (
+        max(size, reach - sum(sides), 1 - sum(min(side, 0) for side in sides))
+        for size, reach, sides in zip(case.size, case.reach, case.padding)
+    )
+    layouts = tuple(layout if layout in offers["layouts"] else "contiguous" for layout in case.layouts)
+    return replace(case, size=(height, width), layouts=layouts)
 
 
 def build(pick: Callable[[int, int], int], supports: Mapping[str, Any] | None = None) -> ConvCase:
@@ -222,67 +198,29 @@ def build(pick: Callable[[int, int], int], supports: Mapping[str, Any] | None = 
     A third to a half of all cases have 1 < G < C. Each image is as large as its windows need, and a few pixels
     larger, so that the floor of the output size matters.
     """
-    offers = as_supports(supports)
 
     def one_of(*choices: Any) -> Any:
         return choices[pick(0, len(choices) - 1)]
 
-    layouts = one_of(("contiguous",), offers["layouts"])
-    in_channels, out_channels, groups = _channels(one_of, offers)
-    kernel = one_of(1, 2, 3), one_of(1, 2, 3)
-    stride = (one_of(1, 2, 3), one_of(1, 2, 3)) if offers["stride"] else (1, 1)
-    dilation = (one_of(1, 2, 3), one_of(1, 2)) if offers["dilation"] else (1, 1)
-    reach = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation))
-    padding = _padding(pick, offers, reach)
-    size = tuple(
-        max(
-            (one_of(1, 2, 3, 4) - 1) * stride[axis] + pick(0, stride[axis] - 1) + reach[axis] - sum(padding[axis]),
-            1 - sum(min(side, 0) for side in padding[axis]),
-        )
-        for axis in (0, 1)
-    )
-    return ConvCase(
-        batch=one_of(1, 2, 3, 2, 2, 1, 2, 3, *([0] if offers["empty_batch"] else [])),
-        in_channels=in_channels,
-        out_channels=out_channels,
-        groups=groups,
-        size=(size[0], size[1]),
-        kernel=kernel,
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
-        has_bias=bool(offers["bias"] and one_of(False, True)),
+    layouts = one_of(("contiguous",), tuple(LAYOUTS))
+    channels = one_of("dense", "1 < G < C", "depthwise", "1 < G < C", "dense", "1 < G < C", "no input", "1 < G < C")
+    groups = 1 if channels == "dense" else one_of(2, 3, 4, 6, 8)
+    ins = {"1 < G < C": one_of(2, 3), "dense": one_of(1, 2, 3, 4), "depthwise": 1, "no input": 0}[channels]
+    case = ConvCase(
+        one_of(1, 2, 3, 2, 2, 1, 2, 3, 0), groups * ins, groups * one_of(1, 2, 3), groups,
+        kernel=(one_of(1, 2, 3), one_of(1, 2, 3)), stride=(one_of(1, 2, 3), one_of(1, 2, 3)),
+        dilation=(one_of(1, 2, 3), one_of(1, 2)), has_bias=one_of(False, True),
         layouts=(one_of(*layouts), one_of(*layouts), one_of(*layouts)),
-        span=one_of(1, 2, 4, 8),
-        seed=pick(0, 2**16 - 1),
+        span=one_of(1, 2, 4, 8), seed=pick(0, 2**16 - 1),
+    )  # fmt: skip
+    draw: Callable[[int], int] = one_of(
+        lambda reach: 0, lambda reach: pick(0, reach - 1), lambda reach: pick(0, reach - 1),
+        lambda reach: reach + pick(0, 1), lambda reach: -pick(0, 2),
+    )  # fmt: skip
+    (top, bottom), (left, right) = ((draw(reach), draw(reach)) for reach in case.reach)
+    case = replace(case, padding=one_of(((top, top), (left, left)), ((top, bottom), (left, right))))
+    height, width = (
+        pick(0, 3) * step + pick(0, step - 1) + reach - sum(sides)
+        for step, reach, sides in zip(case.stride, case.reach, case.padding)
     )
-
-
-def _channels(one_of: Callable[..., Any], offers: Mapping[str, Any]) -> tuple[int, int, int]:
-    """Choose C_in, C_out and G."""
-    kind = one_of("dense", "grouped", "depthwise", "grouped", "dense", "grouped", "one apiece", "grouped", "no input")
-    if kind == "no input" and offers["zero_channels"]:
-        groups = one_of(1, 2) if offers["groups"] else 1
-        return 0, groups * one_of(1, 2), groups
-    if kind == "dense" or not offers["groups"]:
-        return one_of(1, 2, 3, 4), one_of(1, 2, 3, 4), 1
-    groups = one_of(2, 3, 4, 6, 8)
-    if kind == "grouped":  # 1 < G < C
-        return groups * one_of(2, 3), groups * one_of(1, 2, 3), groups
-    return groups, groups * (one_of(1, 2) if kind == "depthwise" else 1), groups
-
-
-def _padding(pick: Callable[[int, int], int], offers: Mapping[str, Any], reach: Sequence[int]) -> tuple[Pair, Pair]:
-    """Choose ((top, bottom), (left, right)); "wide" padding holds whole windows, "negative" padding crops."""
-    kinds = ["symmetric", *(["asymmetric", "asymmetric"] if offers["asymmetric_padding"] else [])]
-    kinds += [kind for kind in ("wide", "negative") if offers[f"{kind}_padding"]]
-    kind = ["none", *kinds][pick(0, len(kinds) if offers["padding"] else 0)]
-    same = kind == "symmetric" or not offers["asymmetric_padding"]
-
-    def side(axis: int) -> int:
-        if kind == "wide":
-            return reach[axis] + pick(0, 1)
-        return -pick(0, 2) if kind == "negative" else pick(0, 0 if kind == "none" else reach[axis] - 1)
-
-    top, left = side(0), side(1)
-    return (top, top if same else side(0)), (left, left if same else side(1))
+    return within(replace(case, size=(height, width)), as_supports(supports))

@@ -15,16 +15,9 @@ METHODS = {"complex": (1e-100, 1e-12), "linear": (1.0, 1e-12), "central": (2.0**
 
 
 def check_grads(
-    f: Callable[..., Array],
-    inputs: Sequence[Array],
-    backward: Callable[..., Any],
-    *,
-    method: str = "central",
-    groups: int = 1,
-    channel_axes: Sequence[int] = (1, 0, 0),
-    tolerance: float | None = None,
-    rng: Any = 0,
-) -> int:
+    f: Callable[..., Array], inputs: Sequence[Array], backward: Callable[..., Any], *, method: str = "central",
+    groups: int = 1, channel_axes: Sequence[int] = (1, 0, 0), tolerance: float | None = None, rng: Any = 0,
+) -> int:  # fmt: skip
     """Compare ``backward(grad_output, *inputs)`` with derivatives of ``f(*inputs)``, element by element.
 
     Parameters
@@ -72,11 +65,9 @@ def check_grads(
     """
     if method not in METHODS:
         raise InvalidValueError(f"method is {method!r}: expected one of {', '.join(METHODS)}")
-    step, allowed = METHODS[method]
-    allowed = allowed if tolerance is None else tolerance
+    allowed = METHODS[method][1] if tolerance is None else tolerance
     values = [np.array(value, np.float64) for value in inputs]
-    y = f(*values)
-    grad_output = np.random.default_rng(rng).standard_normal(np.shape(y))
+    grad_output = np.random.default_rng(rng).standard_normal(np.shape(f(*values)))
     gradients = backward(grad_output, *values)
     gradients = gradients if isinstance(gradients, (tuple, list)) else (gradients,)
     if len(gradients) != len(values):
@@ -87,15 +78,13 @@ def check_grads(
             continue
         if np.shape(gradient) != value.shape:
             raise AssertionError(f"gradient {place} has shape {np.shape(gradient)}: expected {value.shape}")
-        slopes = _slopes(f, values, place, grad_output, method, step)
+        slopes = _slopes(lambda *operands: (f(*operands) * grad_output).sum(), values, place, method)
         error = np.abs(np.where(np.isnan(slopes), 0.0, gradient - slopes))
         compared += int(np.isfinite(slopes).sum())
         if not (error <= allowed * max(1.0, np.nanmax(np.abs(slopes), initial=0))).all():
             index = tuple(map(int, np.unravel_index(np.argmax(np.nan_to_num(error, nan=np.inf)), error.shape)))
-            where = ""
-            if groups > 1:
-                axis = channel_axes[place]
-                where = f" in group {index[axis] // (value.shape[axis] // groups)}"
+            axis = channel_axes[place] if groups > 1 else 0
+            where = f" in group {index[axis] // (value.shape[axis] // groups)}" if groups > 1 else ""
             raise AssertionError(
                 f"gradient {place} at {index}{where} is {gradient[index]!r}, but the derivative ({method}) is "
                 f"{slopes[index]!r}; {int((error > allowed).sum())} of {error.size} elements differ"
@@ -103,18 +92,15 @@ def check_grads(
     return compared
 
 
-def _slopes(
-    f: Callable[..., Array], values: list[Array], place: int, grad_output: Array, method: str, step: float
-) -> Array:
-    """Return d<grad_output, f>/d values[place], NaN where a kink is within a step."""
+def _slopes(f: Callable[..., Any], values: list[Array], place: int, method: str) -> Array:
+    """Return the derivative of the number f by values[place], NaN where a kink is within a step."""
+    step, here, slopes = METHODS[method][0], f(*values), np.empty(values[place].shape)
     operands: list[Array] = [value.astype(complex) for value in values] if method == "complex" else list(values)
-    here = float((f(*values) * grad_output).sum())
-    slopes = np.empty(values[place].shape)
 
     def at(index: tuple[int, ...], shift: complex) -> Any:
         moved = operands[place].copy()
         moved[index] += shift
-        return (f(*operands[:place], moved, *operands[place + 1 :]) * grad_output).sum()
+        return f(*operands[:place], moved, *operands[place + 1 :])
 
     for index in np.ndindex(slopes.shape):
         if method == "complex":

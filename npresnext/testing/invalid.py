@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from .cases import ConvCase
 
 
@@ -19,31 +21,34 @@ class InvalidConvCase:
     bias_shape: tuple[int, ...] | None
     kwargs: dict[str, Any]
 
+    def operands(self, dtype: Any) -> list[Any]:
+        """Return x, weight and bias, all of them ones."""
+        shapes = (self.x_shape, self.weight_shape, self.bias_shape)
+        return [None if shape is None else np.ones(shape, dtype) for shape in shapes]
 
-def _kernel_too_large(case: ConvCase) -> dict[str, Any]:
-    height = case.size[0] + sum(case.padding[0])
-    rows = (height - 1) // case.dilation[0] + 2  # dilation·(rows − 1) + 1 > height
-    return {"weight_shape": (*case.weight_shape[:2], rows, case.kernel[1])}
+
+def _channels(case: ConvCase, ins: int, outs: int) -> dict[str, Any]:
+    """Return what two groups would need, were they to divide the channels."""
+    return {"x_shape": (case.batch, ins, *case.size), "weight_shape": (outs, ins // 2, *case.kernel),
+            "bias_shape": None, "kwargs": {**case.kwargs, "groups": 2}}  # fmt: skip
 
 
-def _groups_not_dividing(case: ConvCase, in_channels: int, out_channels: int) -> dict[str, Any]:
-    return {
-        "x_shape": (case.batch, in_channels, *case.size),
-        "weight_shape": (out_channels, in_channels // 2, *case.kernel),
-        "bias_shape": None,
-        "kwargs": {**case.kwargs, "groups": 2},
-    }
+def _rows(case: ConvCase) -> int:
+    """Return the least number of kernel rows, at this dilation, that the padded image has no room for."""
+    return (case.size[0] + sum(case.padding[0]) - 1) // case.dilation[0] + 2
 
 
 # rule -> what to change in a valid case to break it, and it alone
 RULES: dict[str, Callable[[ConvCase], dict[str, Any]]] = {
-    "groups divides C_in": lambda case: _groups_not_dividing(case, 2 * case.in_channels + 1, 2),
-    "groups divides C_out": lambda case: _groups_not_dividing(case, 2, 2 * case.out_channels + 1),
+    "groups divides C_in": lambda case: _channels(case, 2 * case.in_channels + 1, 2),
+    "groups divides C_out": lambda case: _channels(case, 2, 2 * case.out_channels + 1),
     "groups is at least 1": lambda case: {"kwargs": {**case.kwargs, "groups": 0}},
     "the weight has C_in/groups input channels": lambda case: {
         "weight_shape": (case.out_channels, case.weight_shape[1] + 1, *case.kernel)
     },
-    "the kernel fits into the padded image": _kernel_too_large,
+    "the kernel fits into the padded image": lambda case: {
+        "weight_shape": (*case.weight_shape[:2], _rows(case), case.kernel[1])
+    },
     "the bias has C_out entries": lambda case: {"bias_shape": (case.out_channels + 1,)},
     "x has at most four axes": lambda case: {"x_shape": (*case.x_shape, 1)},
     "stride is at least 1": lambda case: {"kwargs": {**case.kwargs, "stride": (0, case.stride[1])}},
@@ -53,10 +58,6 @@ RULES: dict[str, Callable[[ConvCase], dict[str, Any]]] = {
 
 def break_rule(case: ConvCase, rule: str) -> InvalidConvCase:
     """Break one of `RULES` in a valid case with at least one input channel."""
-    call = {
-        "x_shape": case.x_shape,
-        "weight_shape": case.weight_shape,
-        "bias_shape": (case.out_channels,) if case.has_bias else None,
-        "kwargs": case.kwargs,
-    }
+    bias = (case.out_channels,) if case.has_bias else None
+    call = {"x_shape": case.x_shape, "weight_shape": case.weight_shape, "bias_shape": bias, "kwargs": case.kwargs}
     return InvalidConvCase(rule, **{**call, **RULES[rule](case)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import sys
@@ -12,7 +13,7 @@ from ..errors import InvalidValueError, NpresnextError
 from .arithmetic import as_arithmetic
 from .cases import ConvCase
 from .kit import check_conv
-from .report import Finding, Report
+from .report import Finding, Report, Row
 from .targets import load
 
 
@@ -32,20 +33,20 @@ def check_target(target: dict[str, Any], options: dict[str, Any], time_limit: fl
     worker = context.Process(target=_work, args=(there, target, options), daemon=True)
     worker.start()
     there.close()
-    deadline, case, tried = time.monotonic() + time_limit, None, 0
+    deadline, where, case = time.monotonic() + time_limit, "before the first case", ConvCase()
     try:
         while here.poll(max(0.0, deadline - time.monotonic())):
             try:
                 kind, content = here.recv()
             except EOFError:
                 worker.join()
-                return _cut_short(options, case, tried, f"the process died with exit code {worker.exitcode}")
+                return _cut_short(options, f"the process died with exit code {worker.exitcode}, {where}", case)
             if kind == "mistake":
                 raise InvalidValueError(content)
             if kind == "report":
                 return content
-            case, tried = content, tried + 1
-        return _cut_short(options, case, tried, f"no end after {time_limit:g} seconds")
+            where, case = f"during {content[0]}", content[1]
+        return _cut_short(options, f"no end after {time_limit:g} seconds, {where}", case)
     finally:
         worker.kill()
         worker.join()
@@ -65,7 +66,7 @@ def _work(connection: Any, target: dict[str, Any], options: dict[str, Any]) -> N
         found = load(**target)
         options["supports"] = {**found.supports, **options.get("supports", {})}
         report = check_conv(
-            found.forward, found.backward, **options, watch=lambda case: connection.send(("case", case))
+            found.forward, found.backward, **options, watch=lambda *what: connection.send(("case", what))
         )
     except NpresnextError as error:
         connection.send(("mistake", str(error)))
@@ -73,12 +74,9 @@ def _work(connection: Any, target: dict[str, Any], options: dict[str, Any]) -> N
         connection.send(("report", report))
 
 
-def _cut_short(options: dict[str, Any], case: ConvCase | None, tried: int, message: str) -> Report:
+def _cut_short(options: dict[str, Any], message: str, case: ConvCase) -> Report:
     """Return the report of a process that did not come to its end."""
-    where = "before the first case" if case is None else f"during case {tried}"
-    finding = Finding("returns", "contract", f"{message}, {where}", case or ConvCase(), 1, max(1, tried), max(1, tried))
-    return Report(
-        dtype=str(options["dtype"]), arithmetic=as_arithmetic(options["dtype"], options.get("arithmetic")),
-        algorithm=options.get("algorithm", "direct"), cases=max(1, tried), seed=options["seed"], rows={}, advice={},
-        statistics={}, failures=[finding], coverage={}, pairs=0,
-    )  # fmt: skip
+    declared = as_arithmetic(options["dtype"], options.get("arithmetic"))
+    row = Row(1, 1, math.inf, Finding("returns", "contract", math.inf, message, case, first=1))
+    rows = {("returns", "contract"): row}
+    return Report(options["dtype"], declared, options.get("algorithm", "direct"), options["seed"], [], 1, rows)

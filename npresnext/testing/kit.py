@@ -7,13 +7,11 @@ from typing import Any
 
 from ..errors import InvalidTypeError, InvalidValueError
 from ..geometry import as_int
-from .arithmetic import as_arithmetic
-from .cases import SUPPORTS, ConvCase, as_dtype, as_supports
-from .diagnosis import diagnose
-from .report import Finding, Report
-from .reproduction import reproduction
-from .runner import Failure, Row, Runner
-from .shrinking import fails, smallest
+from .arithmetic import as_arithmetic, as_dtype
+from .cases import SUPPORTS, as_supports
+from .explanation import explain
+from .report import Report
+from .runner import Runner, Watch
 from .subject import Subject
 
 ALGORITHMS = ("direct", "winograd", "fft")
@@ -30,7 +28,7 @@ def check_conv(
     arithmetic: Mapping[str, str] | None = None,
     algorithm: str = "direct",
     layout: str = "NCHW",
-    watch: Callable[[ConvCase], None] | None = None,
+    watch: Watch = lambda where, case: None,
 ) -> Report:
     """Judge a convolution, forward and backward, by the definition and by proven error bounds.
 
@@ -59,7 +57,7 @@ def check_conv(
         Channels last holds for every four-dimensional array: x and grad_output (N, H, W, C), weight
         (C_out, kh, kw, C_in/G).
     watch : callable, optional
-        Hears of each case before it is tried.
+        Hears of each case before it is tried: ``watch("case 1", case)``.
 
     Returns
     -------
@@ -89,31 +87,17 @@ def check_conv(
     if layout not in ("NCHW", "NHWC"):
         raise InvalidValueError(f'layout is {layout!r}: expected "NCHW" or "NHWC"')
     draws, seed = as_int(cases, "cases", 0), as_int(seed, "seed", 0)
-    offers, declared = as_supports(supports), as_arithmetic(dtype, arithmetic)
-    left_out = [
-        f"{key} (only {', '.join(offers[key])})" if key == "layouts" else key
-        for key, everything in SUPPORTS.items()
-        if offers[key] != everything and key != "dtypes"
-    ]
+    name, offers, declared = as_dtype(dtype).name, as_supports(supports), as_arithmetic(dtype, arithmetic)
+    if offers["dtypes"] is not None and name not in {as_dtype(offered).name for offered in offers["dtypes"]}:
+        return Report(name, declared, algorithm, seed, left_out=[f"dtype {name}"])
+    left_out = [key for key, everything in SUPPORTS.items() if key != "dtypes" and offers[key] != everything]
     runner = Runner(Subject(forward, backward, dtype, layout), declared, algorithm, offers)
-    if offers["dtypes"] is not None and as_dtype(dtype) not in map(as_dtype, offers["dtypes"]):
-        left_out = [f"dtype {as_dtype(dtype)}"]
-    else:
-        runner.run(draws, seed, watch)
-    return Report(
-        dtype=as_dtype(dtype).name,
-        arithmetic=declared,
-        algorithm=algorithm,
-        cases=runner.tried,
-        seed=seed,
-        rows=runner.rows,
-        advice=runner.advice,
-        statistics=runner.statistics,
-        failures=_findings(runner),
-        coverage=dict(runner.coverage),
-        pairs=len(runner.pairs),
-        left_out=left_out,
-    )
+    runner.run(draws, seed, watch)
+    report = Report(name, declared, algorithm, seed, left_out, runner.tried, dict(runner.rows), runner.advisories,
+                    runner.coverage, len(runner.pairs))  # fmt: skip
+    for finding in report.failures:
+        report.rows[finding.property, finding.verdict].first = explain(runner, finding)
+    return report
 
 
 def assert_conv(forward: Callable[..., Any] | None, backward: Callable[..., Any] | None = None, **options: Any) -> None:
@@ -125,50 +109,3 @@ def assert_conv(forward: Callable[..., Any] | None, backward: Callable[..., Any]
     report = check_conv(forward, backward, **options)
     if not report.passed:
         raise AssertionError(str(report))
-
-
-def _findings(runner: Runner) -> list[Finding]:
-    """Shrink every failure, and describe it."""
-    findings: list[Finding] = []
-    shrunk: list[Failure] = []
-    for key, row in runner.rows.items():
-        if row.first is None:
-            continue
-        failure = next((known for one in shrunk if (known := _as_well(runner, one, key))), None)
-        if failure is None:
-            failure = smallest(runner, row.first)
-            shrunk.append(failure)
-        findings.append(_describe(runner, key, row, row.first, failure))
-    return findings
-
-
-def _as_well(runner: Runner, known: Failure, key: tuple[str, str]) -> Failure | None:
-    """Return the failure of another check in a case that is small already, if it fails there."""
-    outcome = fails(runner, known.case, known.turn, key)
-    return known._replace(outcome=outcome) if outcome is not None else None
-
-
-def _describe(runner: Runner, key: tuple[str, str], row: Row, first: Failure, failure: Failure) -> Finding:
-    shown = reproduction(runner, failure)
-    seen = shown.outcome or failure.outcome
-    message = failure.outcome.message
-    if seen.result:
-        what = f"{seen.result}[{', '.join(map(str, seen.at))}] is {seen.got!r}: expected {seen.expected!r}"
-        message += f"{'; ' if message else ''}{what} within {seen.bound:.3g}"
-    diagnosis = diagnose(runner, first.case, seen.result) if seen.result else ""
-    return Finding(
-        property=key[0],
-        verdict=key[1],
-        message=message,
-        case=failure.case,
-        failed=row.failed,
-        tried=row.tried,
-        first=first.number,
-        result=seen.result,
-        index=seen.at,
-        got=seen.got if seen.result else None,
-        expected=seen.expected if seen.result else None,
-        bound=seen.bound if seen.result else None,
-        diagnosis=diagnosis,
-        reproduction=shown.text,
-    )

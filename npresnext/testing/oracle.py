@@ -2,112 +2,101 @@
 
     y[a] += weight[b] · x[c]      dx[c] += grad_output[a] · weight[b]      dweight[b] += grad_output[a] · x[c]
 
-One list serves every sum, among them the sums of magnitudes that error bounds are made of. Nothing of what is
-judged is imported here, only the counting of windows from ``reference``.
+The bias is one more weight, whose pixel is always 1. One list serves every sum, among them the sums of magnitudes
+that error bounds are made of. Nothing of what is judged is imported here, only the counting of windows.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
-from itertools import product
-from typing import Any, NamedTuple
+import math
+from functools import cached_property, lru_cache
 
 import numpy as np
 
-from ..reference import output_shape
-from .cases import ConvCase
+from .cases import ConvCase, Operands
 
 Array = np.ndarray
 
-LIMB = 18  # bits; products of two limbs and sums of up to 2^17 of them are exact in float64
+LIMB = 18  # bits; three products of two limbs, summed up to 2^15 times, are exact in float64
 
 
-class Truth(NamedTuple):
-    """Exact sums as an unevaluated sum of two float64 arrays, and what the error bounds need beside them."""
+class Truth:
+    """The exact y, dx, dw or db, as an unevaluated sum ``high + low`` of two float64 arrays.
 
-    high: Array
-    low: Array
-    magnitude: Array  # Σ |left|·|right| (+ |bias|)
-    squares: Array  # Σ (left·right)² (+ bias²)
-    terms: int  # the inner length n of the bound
+    The operands may be of any real floating dtype. ``left`` and ``right`` are the two whose products are summed,
+    ``terms`` is the inner length n of the error bounds.
+    """
+
+    def __init__(self, name: str, case: ConvCase, operands: Operands) -> None:
+        grad, x, weight = (operands[key].astype(np.float64).ravel() for key in ("grad_output", "x", "weight"))
+        bias = np.zeros(0) if operands["bias"] is None else operands["bias"].astype(np.float64)
+        a, b, c = products(case)
+        of_weight, of_bias = np.s_[: len(a) - grad.size], np.s_[len(a) - grad.size :]
+        x, weight_and_bias = np.append(x, 1.0), np.append(weight, bias)
+        into, (self.left, at_left), (self.right, at_right), part = {
+            "y": (a, (weight_and_bias, b), (x, c), np.s_[:] if bias.size else of_weight),
+            "dx": (c, (grad, a), (weight, b), of_weight),
+            "dw": (b, (grad, a), (x, c), of_weight),
+            "db": (b - weight.size, (grad, a), (x, c), of_bias),
+        }[name]
+        self.shape, self.terms = case.shapes[name], case.inner[name] + (name == "y" and bias.size > 0)
+        self._into, self._at_left, self._at_right = into[part], at_left[part], at_right[part]
+        lefts = [limb[self._at_left] for limb in _limbs(self.left)]
+        rights = [limb[self._at_right] for limb in _limbs(self.right)]
+        self.high = self.low = np.zeros(self.shape)
+        for order in range(len(lefts) + len(rights) - 1):  # products of limbs of equal weight, each sum of them exact
+            pairs = [(i, order - i) for i in range(len(lefts)) if 0 <= order - i < len(rights)]
+            self._add(self._sum(sum(lefts[i] * rights[j] for i, j in pairs)))
+        low, self.low = self.low, np.zeros(self.shape)
+        self._add(low)
 
     def error(self, got: Array) -> Array:
         """Return got − truth, whose own rounding is 2^-53 of the error itself."""
         return (got.astype(np.float64) - self.high) - self.low
 
+    @cached_property
+    def magnitude(self) -> Array:
+        """Σ |left·right|."""
+        return self._sum(np.abs(self.left[self._at_left] * self.right[self._at_right]))
+
+    @cached_property
+    def squares(self) -> Array:
+        """Σ (left·right)²."""
+        return self._sum((self.left[self._at_left] * self.right[self._at_right]) ** 2)
+
+    def _sum(self, terms: Array) -> Array:
+        return np.bincount(self._into, terms, math.prod(self.shape)).reshape(self.shape)
+
+    def _add(self, term: Array) -> None:
+        """Add to `high`, and to `low` what the rounding lost (Knuth, TAOCP 2, 4.2.2, theorem B)."""
+        total = self.high + term
+        back = total - self.high
+        self.high, self.low = total, self.low + ((self.high - (total - back)) + (term - back))
+
 
 @lru_cache(maxsize=16)
-def products(case_shape: tuple) -> tuple[Array, Array, Array]:
-    """Return the flat indices (a, b, c) of every product of the definition; `case_shape` is `shape_of(case)`."""
-    (N, C_in, H, W), (C_out, Cg, kh, kw), stride, padding, dilation, groups = case_shape
-    _, _, oh, ow = output_shape(*case_shape[:5])
-    p, i, row = _meetings(oh, kh, H, stride[0], padding[0][0], dilation[0])
-    q, j, column = _meetings(ow, kw, W, stride[1], padding[1][0], dilation[1])
+def products(case: ConvCase) -> tuple[Array, Array, Array]:
+    """Return the flat indices (a, b, c) of every product of the definition, and then of bias times 1."""
+    (N, C_in, H, W), (C_out, Cg, kh, kw), (_, _, oh, ow) = case.x_shape, case.weight_shape, case.output_shape
+    p, i, row = _meetings(case, 0)
+    q, j, column = _meetings(case, 1)
     n, o, c, v, h = np.ix_(*map(np.arange, (N, C_out, Cg, len(p), len(q))))
-    group = o // max(1, C_out // groups)
+    group = o // max(1, C_out // case.groups)
     a = ((n * C_out + o) * oh + p[v]) * ow + q[h]
     b = ((o * Cg + c) * kh + i[v]) * kw + j[h]
     x = ((n * C_in + group * Cg + c) * H + row[v]) * W + column[h]
     a, b, x = (index.ravel() for index in np.broadcast_arrays(a, b, x))
-    return a, b, x
+    every = np.arange(N * C_out * oh * ow)
+    bias = C_out * Cg * kh * kw + every // (oh * ow) % C_out
+    return np.append(a, every), np.append(b, bias), np.append(x, np.full_like(every, N * C_in * H * W))
 
 
-def shape_of(case: ConvCase) -> tuple:
-    """Everything that the list of products depends on."""
-    return case.x_shape, case.weight_shape, case.stride, case.padding, case.dilation, case.groups
-
-
-def truth(
-    name: str, case: ConvCase, grad: Array | None, x: Array | None, weight: Array | None, bias: Array | None
-) -> Truth:
-    """Return the exact y, dx, dw or db, for operands of any real floating dtype."""
-    a, b, c = products(shape_of(case))
-    n = case.inner[name]
-    if name == "dx":
-        return _sum(c, (grad, a), (weight, b), case.x_shape, n)
-    if name == "dw":
-        return _sum(b, (grad, a), (x, c), case.weight_shape, n)
-    if name == "db":
-        every = np.arange(np.prod(case.output_shape))
-        channel = every // (case.output_shape[2] * case.output_shape[3]) % case.out_channels
-        return _sum(channel, (grad, every), (np.ones(1), 0 * every), (case.out_channels,), n)
-    y = _sum(a, (weight, b), (x, c), case.output_shape, n)
-    return y if bias is None else _plus(y, bias.astype(np.float64).reshape(1, -1, 1, 1))
-
-
-def _meetings(
-    windows: int, kernel: int, size: int, stride: int, before: int, dilation: int
-) -> tuple[Array, Array, Array]:
+def _meetings(case: ConvCase, axis: int) -> tuple[Array, Array, Array]:
     """Along one axis: every (window, tap, pixel) with the pixel inside the image."""
-    window, tap = np.divmod(np.arange(windows * kernel), kernel)
-    pixel = window * stride - before + tap * dilation
-    inside = (0 <= pixel) & (pixel < size)
+    window, tap = np.divmod(np.arange(case.output_shape[2 + axis] * case.kernel[axis]), case.kernel[axis])
+    pixel = window * case.stride[axis] - case.padding[axis][0] + tap * case.dilation[axis]
+    inside = (0 <= pixel) & (pixel < case.size[axis])
     return window[inside], tap[inside], pixel[inside]
-
-
-def _sum(
-    into: Array, left: tuple[Any, Array], right: tuple[Any, Array], shape: tuple[int, ...], terms: int
-) -> Truth:
-    """Sum left·right exactly into an array of `shape`; an operand is (values, the flat index of every product)."""
-    size = int(np.prod(shape))
-    (left_values, at_left), (right_values, at_right) = left, right
-    lefts, rights = (_limbs(values.astype(np.float64).ravel()) for values in (left_values, right_values))
-    high, low = np.zeros(size), np.zeros(size)
-    for one, other in product(lefts, rights):
-        high, low = _two_sum(high, np.bincount(into, one[at_left] * other[at_right], size), low)
-    high, low = _two_sum(high, low, 0.0)
-    every = one[at_left] * other[at_right]
-    if len(lefts) + len(rights) > 2:
-        every = left_values.astype(np.float64).ravel()[at_left] * right_values.astype(np.float64).ravel()[at_right]
-    magnitude = np.bincount(into, np.abs(every), size)
-    squares = np.bincount(into, every * every, size)
-    return Truth(high.reshape(shape), low.reshape(shape), magnitude.reshape(shape), squares.reshape(shape), terms)
-
-
-def _plus(truth: Truth, bias: Array) -> Truth:
-    """Add one more term to every sum."""
-    high, low = _two_sum(*_two_sum(truth.high, bias, truth.low), 0.0)
-    return Truth(high, low, truth.magnitude + np.abs(bias), truth.squares + bias * bias, truth.terms + 1)
 
 
 def _limbs(values: Array) -> list[Array]:
@@ -118,10 +107,3 @@ def _limbs(values: Array) -> list[Array]:
         limbs.append(np.rint(values * (1 / unit)) * unit)
         values, unit = values - limbs[-1], unit * 2.0**-LIMB
     return limbs
-
-
-def _two_sum(high: Array, term: Array, low: Array | float) -> tuple[Array, Array]:
-    """Return high + term rounded, and `low` plus what the rounding lost (Knuth, TAOCP 2, 4.2.2, theorem B)."""
-    total = high + term
-    back = total - high
-    return total, low + ((high - (total - back)) + (term - back))

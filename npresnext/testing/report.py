@@ -2,127 +2,126 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from collections import Counter
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .arithmetic import Arithmetic
 from .cases import ConvCase
-from .runner import Row
-from .verdicts import Statistics
+from .subject import Trial
+
+ADVISORY = ("statistical", "advisory")  # verdicts that fail nobody
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Finding:
-    """A check that failed, in the smallest case found: where, what came, what was expected, and how to see it again."""
+    """What one check of one case came to; a failing one holds the smallest case, the value, and how to see it again."""
 
     property: str
     verdict: str
-    message: str
-    case: ConvCase
-    failed: int  # cases
-    tried: int
-    first: int  # number of the case that failed first
-    result: str = ""  # y, dx, dw or db
+    ratio: float  # of the error to its bound: above 1 the check fails
+    message: str = ""
+    case: ConvCase = ConvCase()
+    result: str = ""  # y, dx, dw or db, if this is about a value of it
     index: tuple[int, ...] = ()
     got: float | None = None
     expected: float | None = None
     bound: float | None = None
+    first: int = 0  # number of the case that failed first
+    turn: str = ""  # the property beyond comparison that the case was tried for
+    role: str = ""  # forward or backward, if this is about a call
     diagnosis: str = ""
     reproduction: str = ""
+    trials: tuple[Trial, ...] = ()  # what was compared
 
     def __str__(self) -> str:
-        case = self.case
-        lines = [
-            f"{self.property} ({self.verdict}): {self.failed} of {self.tried} cases, first in case {self.first}",
-            f"  {self.message}",
-            f"  x {case.x_shape}, weight {case.weight_shape}, {'with' if case.has_bias else 'no'} bias, "
-            + ", ".join(f"{name}={value}" for name, value in case.kwargs.items()),
-        ]
-        if set(case.layouts) != {"contiguous"}:
-            lines.append("  memory layouts of x, weight, grad_output: " + ", ".join(case.layouts))
-        lines += [f"  diagnosis: {self.diagnosis}"] if self.diagnosis else []
-        lines += ["", *(f"    {line}" for line in self.reproduction.splitlines())] if self.reproduction else []
-        return "\n".join(lines)
+        window = ", ".join(f"{name}={value}" for name, value in self.case.kwargs.items())
+        bias = "with" if self.case.has_bias else "no"
+        lines = [self.message, f"x {self.case.x_shape}, weight {self.case.weight_shape}, {bias} bias, {window}"]
+        if set(self.case.layouts) != {"contiguous"}:
+            lines.append(f"memory layouts of x, weight, grad_output: {', '.join(self.case.layouts)}")
+        lines += [f"diagnosis: {self.diagnosis}"] if self.diagnosis else []
+        lines += ["", *(f"  {line}" for line in self.reproduction.splitlines())] if self.reproduction else []
+        return "\n".join(f"  {line}".rstrip() for line in lines)
 
 
-@dataclass(frozen=True)
+@dataclass
+class Row:
+    """A line of the report: how often a check was made and failed, how near its bound it came, what it found first."""
+
+    tried: int = 0
+    failed: int = 0
+    worst: float = 0.0  # of the finite ratios
+    first: Finding | None = None
+
+    def add(self, finding: Finding) -> None:
+        """Count one more case."""
+        self.tried += 1
+        self.worst = max(self.worst, finding.ratio if math.isfinite(finding.ratio) else 0.0)
+        if finding.ratio > 1:
+            self.failed += 1
+            self.first = self.first or finding
+
+
+@dataclass
 class Report:
     """The outcome of ``check_conv``; ``print`` shows it, ``to_dict`` hands it to programs."""
 
     dtype: str
     arithmetic: Arithmetic
     algorithm: str
-    cases: int
     seed: int
-    rows: dict[tuple[str, str], Row]
-    advice: dict[str, Row]
-    statistics: dict[str, Statistics]
-    failures: list[Finding]
-    coverage: dict[str, int]
-    pairs: int
     left_out: list[str] = field(default_factory=list)
+    cases: int = 0
+    rows: dict[tuple[str, str], Row] = field(default_factory=dict)  # by property and verdict
+    advisories: list[str] = field(default_factory=list)  # what is worth knowing and fails nobody
+    coverage: Counter[str] = field(default_factory=Counter)
+    pairs: int = 0
+
+    @property
+    def failures(self) -> list[Finding]:
+        """What failed, each in its smallest case."""
+        return [row.first for (_, verdict), row in self.rows.items() if row.first and verdict not in ADVISORY]
 
     @property
     def passed(self) -> bool:
         """Whether every check held; what is advisory changes nothing."""
         return not self.failures
 
-    @property
-    def advisories(self) -> list[str]:
-        """What is worth knowing and fails nobody."""
-        notes = [f"not so in {row.failed} of {row.tried}: {name}" for name, row in self.advice.items() if row.failed]
-        for name, seen in self.statistics.items():
-            if seen.suspicious:
-                notes.append(
-                    f"errors of {name} are not like independent rounding: root mean square {seen.rms:.2f} (at most "
-                    f"1.25 expected), bias {seen.bias:+.1f} (within 6 expected), over {seen.outputs} values"
-                )
-        return notes
-
     def to_dict(self) -> dict[str, Any]:
         """Return plain dictionaries, lists, strings and numbers, ready for JSON."""
+        told = {key: value for key, value in vars(self).items() if key != "rows"}
         checks = [
-            {"property": key[0], "verdict": key[1], "tried": row.tried, "failed": row.failed,
-             "worst_ratio": row.worst if row.worst < float("inf") else None}
-            for key, row in self.rows.items()
-        ]  # fmt: skip
-        failures = [
-            {
-                **{name: value for name, value in vars(finding).items() if name != "case"},
-                "case": {**vars(finding.case), "output_shape": finding.case.output_shape},
-            }
-            for finding in self.failures
+            {"property": name, "verdict": verdict, "tried": row.tried, "failed": row.failed, "worst_ratio": row.worst}
+            for (name, verdict), row in self.rows.items()
         ]
-        return {
-            "passed": self.passed, "dtype": self.dtype, "arithmetic": self.arithmetic._asdict(),
-            "algorithm": self.algorithm, "cases": self.cases, "seed": self.seed, "checks": checks,
-            "statistics": {name: seen._asdict() for name, seen in self.statistics.items()},
-            "failures": failures, "advisories": self.advisories, "coverage": self.coverage, "pairs": self.pairs,
-            "left_out": self.left_out,
-        }  # fmt: skip
+        failures = [asdict(finding) for finding in self.failures]
+        for failure in failures:
+            del failure["ratio"], failure["trials"]
+        arithmetic = self.arithmetic._asdict()
+        return {"passed": self.passed, **told, "arithmetic": arithmetic, "checks": checks, "failures": failures}
 
     def __str__(self) -> str:
         if not self.cases:
             return f"Nothing was tried: {'; '.join(self.left_out)}"
-        verdict = "holds" if self.passed else f"{len(self.failures)} checks FAIL"
-        width = max((len(name) for name, _ in self.rows), default=8)
+        outcome = "holds" if self.passed else f"{len(self.failures)} checks FAIL"
+        width = max(len(name) for name, _ in self.rows)
         lines = [
-            f"Convolution in {self.dtype} ({self.arithmetic}; {self.algorithm}): {verdict} in {self.cases} cases, "
+            f"Convolution in {self.dtype} ({self.arithmetic}; {self.algorithm}): {outcome} in {self.cases} cases, "
             f"seed {self.seed}",
             "",
             f"{'property':<{width}}  {'verdict':<11}  cases  failed  worst/bound",
         ]
-        for (name, kind), row in self.rows.items():
-            worst = f"{row.worst:11.3g}" if kind in ("bounded", "normwise") else ""
-            lines.append(f"{name:<{width}}  {kind:<11}  {row.tried:>5}  {row.failed or '-':>6}  {worst}".rstrip())
-        for name, seen in self.statistics.items():
-            state = "suspicious" if seen.suspicious else "-" if seen.outputs else "too few"
-            what = f"{seen.outputs} values: rms {seen.rms:.2f}, bias {seen.bias:+.1f}"
-            lines.append(f"{name:<{width}}  statistical      1  {state:>6}  {what}")
+        for (name, verdict), row in self.rows.items():
+            worst = f"{row.worst:11.3g}" if verdict in ("bounded", "normwise", "statistical") else ""
+            lines.append(f"{name:<{width}}  {verdict:<11}  {row.tried:>5}  {row.failed or '-':>6}  {worst}".rstrip())
         lines += ["", f"coverage: {self.pairs} pairs of kinds met; cases with"]
         lines += [f"  {name}: {count}" for name, count in sorted(self.coverage.items())]
         lines += [f"left out: {what}" for what in self.left_out]
         lines += [f"advisory: {note}" for note in self.advisories]
         for finding in self.failures:
-            lines += ["", f"FAIL {finding}"]
+            row = self.rows[finding.property, finding.verdict]
+            lines += ["", f"FAIL {finding.property} ({finding.verdict}): {row.failed} of {row.tried} cases, "
+                      f"first in case {finding.first}", str(finding)]
         return "\n".join(lines)

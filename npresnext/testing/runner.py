@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, zip_longest
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -18,46 +17,15 @@ from .arithmetic import Arithmetic
 from .cases import ConvCase, build
 from .coverage import features, pairs, sweep
 from .invalid import RULES, break_rule
-from .properties import PROPERTIES, Trial
-from .subject import CONTRACT, Broken, Subject
+from .properties import PROPERTIES
+from .report import Finding, Row
+from .subject import CONTRACT, Broken, Subject, Trial
 
 Array = np.ndarray
-Key = tuple[str, str]  # property, verdict
+Watch = Callable[[str, ConvCase], None]
 
 # long inner products for y (576), dx (144) and dw (64), and thousands of values each, for the statistical verdict
 LARGE = ConvCase(1, 64, 16, 1, (10, 10), (3, 3), seed=1)
-
-
-class Outcome(NamedTuple):
-    """What one check of one case came to; a ratio to the bound above 1 is a failure."""
-
-    key: Key
-    ratio: float
-    message: str = ""
-    result: str = ""  # y, dx, dw or db, if the outcome is about one value of it
-    at: tuple[int, ...] = ()
-    got: float = math.nan
-    expected: float = math.nan
-    bound: float = math.nan
-
-
-class Failure(NamedTuple):
-    """A case in which a check failed."""
-
-    case: ConvCase
-    number: int  # of the case
-    turn: str  # the property whose turn it was
-    outcome: Outcome
-
-
-@dataclass
-class Row:
-    """A line of the report: how often a check was made and failed, how near the bound it came, its first failure."""
-
-    tried: int = 0
-    failed: int = 0
-    worst: float = 0.0
-    first: Failure | None = None
 
 
 class Runner:
@@ -65,11 +33,9 @@ class Runner:
 
     def __init__(self, subject: Subject, arithmetic: Arithmetic, algorithm: str, supports: Mapping[str, Any]) -> None:
         self.subject, self.arithmetic, self.algorithm, self.supports = subject, arithmetic, algorithm, supports
-        self.rows: dict[Key, Row] = {}
-        self.advice: dict[str, Row] = {}
-        self.statistics: dict[str, verdicts.Statistics] = {}
-        self.coverage: Counter[str] = Counter()
-        self.turns: Counter[str] = Counter()
+        self.rows: defaultdict[tuple[str, str], Row] = defaultdict(Row)  # by property and verdict
+        self.advisories: list[str] = []
+        self.coverage, self.turns = Counter[str](), Counter[str]()
         self.pairs: set[tuple[str, str]] = set()
         self.tried = 0
 
@@ -80,14 +46,14 @@ class Runner:
         in_turn = chain.from_iterable(zip_longest(drawn, sweep(self.supports)))
         return (case for case in in_turn if case is not None)
 
-    def run(self, draws: int, seed: int, watch: Callable[[ConvCase], None] | None = None) -> None:
-        """Try `draws` drawn cases, the fixed ones, and what is advisory; `watch` hears of each case beforehand."""
-        for case in self.cases(draws, seed):
-            if watch is not None:
-                watch(case)
+    def run(self, draws: int, seed: int, watch: Watch) -> None:
+        """Try `draws` drawn cases, the fixed ones, and what is advisory; `watch` hears of each beforehand."""
+        for case in chain(self.cases(draws, seed), [LARGE]):
+            watch(f"case {self.tried + 1}", case)
             self.try_case(case)
         self.try_large()
-        self.try_invalid()
+        if self.subject.functions["forward"] and self.supports["invalid_calls"]:
+            self.try_invalid(self.subject.functions["forward"], watch)
 
     def try_case(self, case: ConvCase) -> None:
         """Make the checks of one case and tally them."""
@@ -97,75 +63,80 @@ class Runner:
         able = [name for name, (_, shows) in PROPERTIES.items() if shows(case)]
         turn = min(able, key=self.turns.__getitem__)  # the one that has been tried least
         self.turns[turn] += 1
-        seen: dict[Key, Outcome] = {}
-        for outcome in self.examine(case, turn):
-            if outcome.key not in seen or outcome.ratio > seen[outcome.key].ratio:
-                seen[outcome.key] = outcome
-        for key, outcome in seen.items():
-            row = self.rows.setdefault(key, Row())
-            row.tried += 1
-            row.worst = max(row.worst, outcome.ratio)
-            if outcome.ratio > 1:
-                row.failed += 1
-                row.first = row.first or Failure(case, self.tried, turn, outcome)
+        worst: dict[tuple[str, str], Finding] = {}
+        for finding in self.examine(case, turn):
+            key = finding.property, finding.verdict
+            worst[key] = max(worst.get(key, finding), finding, key=lambda found: found.ratio)
+        for key, finding in worst.items():
+            finding.first, finding.turn = self.tried, turn
+            self.rows[key].add(finding)
 
-    def examine(self, case: ConvCase, turn: str) -> Iterator[Outcome]:
-        """Yield the outcome of every check of a case; `turn` is the property beyond comparison to try."""
+    def examine(self, case: ConvCase, turn: str) -> Iterator[Finding]:
+        """Yield what every check of a case comes to; `turn` is the property beyond comparison to try."""
         try:
-            yield from self._integers(case, turn)
-            yield from self._reals(case)
+            trial = Trial.draw(self.subject, case, self.arithmetic, real=False)
+            yield from chain(self.defined(trial), self._adjoint(trial), self._property(trial, turn))
+            yield from self.defined(Trial.draw(self.subject, case, self.arithmetic, real=True))
+            yield from (Finding(part, "contract", 0.0) for part in CONTRACT)
         except Broken as broken:
-            yield Outcome((broken.part, "contract"), math.inf, str(broken))
-        else:
-            yield from (Outcome((part, "contract"), 0.0) for part in CONTRACT)
+            found = Finding(broken.part, "contract", math.inf, str(broken), case)
+            found.role, found.trials = broken.role, (broken.trial,)
+            yield found
 
     def bound(self, trial: Trial, name: str) -> Array:
         """Return how far each value of a result may be off."""
         truth = trial.truth(name)
         if self.algorithm == "direct":
             return verdicts.bounded(truth, self.arithmetic) if trial.real else verdicts.exact(truth)
-        operands = {"y": (trial.weight, trial.x), "dx": (trial.grad, trial.weight), "dw": (trial.grad, trial.x)}
-        left, right = operands.get(name, (trial.grad, np.ones(1)))
-        padded = [size + sum(map(abs, sides)) for size, sides in zip(trial.case.size, trial.case.padding)]
-        return verdicts.normwise(truth, self.arithmetic, self.algorithm, left, right, padded[0] * padded[1])
+        down, across = (size + sum(map(abs, sides)) for size, sides in zip(trial.case.size, trial.case.padding))
+        return verdicts.normwise(truth, self.arithmetic, self.algorithm, down * across)
 
-    def _integers(self, case: ConvCase, turn: str) -> Iterator[Outcome]:
-        """Compare results of small integers with the definition, with each other, and with other calls."""
-        trial = Trial.draw(self.subject, case, self.arithmetic, real=False)
-        verdict = "exact" if self.algorithm == "direct" else "normwise"
-        bounds = {name: self.bound(trial, name) for name in trial.results}
+    def _compare(
+        self, name: str, result: str, trials: tuple[Trial, ...], got: Any, expected: Any, error: Any, bound: Any
+    ) -> Finding:
+        """Return the value that is furthest beyond its bound, or nearest to it."""
+        verdict = "normwise" if self.algorithm != "direct" else "bounded" if trials[0].real else "exact"
+        if not error.any():
+            return Finding(name, verdict, 0.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios = np.where(error == 0, 0.0, np.abs(error) / bound)
+        index = tuple(map(int, np.unravel_index(np.argmax(ratios), ratios.shape)))
+        ratio, *at = (float(np.broadcast_to(array, ratios.shape)[index]) for array in (ratios, got, expected, bound))
+        found = Finding(name, verdict, ratio, "", trials[0].case, result, index)
+        (found.got, found.expected, found.bound), found.trials = at, trials
+        return found
+
+    def defined(self, trial: Trial) -> Iterator[Finding]:
+        """Compare results with the definition."""
         for name, got in trial.results.items():
             truth = trial.truth(name)
-            yield compare((name, verdict), name, got, truth.high, truth.error(got), bounds[name])
-        if {"y", "dx", "dw"} <= set(trial.results):
-            yield from self._adjoint(trial, verdict, bounds)
-        for name, got, expected in PROPERTIES[turn][0](trial):
-            expected = expected.astype(np.float64)
-            slack = np.full(expected.shape, 4 * bounds[name].max(initial=0))
-            yield compare((turn, verdict), name, got, expected, got.astype(np.float64) - expected, slack)
+            yield self._compare(name, name, (trial,), got, truth.high, truth.error(got), self.bound(trial, name))
 
-    def _adjoint(self, trial: Trial, verdict: str, bounds: dict[str, Array]) -> Iterator[Outcome]:
+    def _property(self, trial: Trial, turn: str) -> Iterator[Finding]:
+        """Compare results with what a property makes of other results."""
+        others, together = PROPERTIES[turn][0](trial)
+        for name, other in together([other.results for other in others]).items():
+            expected, slack = other.astype(np.float64), 0.0
+            if self.algorithm != "direct":
+                slack = sum(self.bound(one, name).max(initial=0.0) for one in (trial, *others))
+            got = trial.results[name].astype(np.float64)
+            yield self._compare(turn, name, (trial, *others), got, expected, got - expected, slack)
+
+    def _adjoint(self, trial: Trial) -> Iterator[Finding]:
         """Check <grad_output, y − bias> = <x, dx> = <weight, dw>; sums of small integers are exact in float64."""
-        y = trial.results["y"].astype(np.float64)
-        y = y if trial.bias is None else y - trial.bias.astype(np.float64).reshape(1, -1, 1, 1)
-        sides = {"y": (trial.grad, y), "dx": (trial.x, trial.results["dx"]), "dw": (trial.weight, trial.results["dw"])}
-        sums, slack = {}, {}
-        for name, (operand, result) in sides.items():
-            operand = operand.astype(np.float64)
-            sums[name] = float((operand * result.astype(np.float64)).sum())
-            slack[name] = float((np.abs(operand) * bounds[name]).sum())
-        for name, operand_name in (("dx", "x"), ("dw", "weight")):
-            ratio = _ratio(abs(sums["y"] - sums[name]), slack["y"] + slack[name])
-            message = f"<grad_output, y − bias> = {sums['y']:g} but <{operand_name}, {name}> = {sums[name]:g}"
-            yield Outcome(("adjoint", verdict), ratio, message)
-
-    def _reals(self, case: ConvCase) -> Iterator[Outcome]:
-        """Compare results of real numbers with the definition, within the bound."""
-        trial = Trial.draw(self.subject, case, self.arithmetic, real=True)
-        verdict = "bounded" if self.algorithm == "direct" else "normwise"
-        for name, got in trial.results.items():
-            truth = trial.truth(name)
-            yield compare((name, verdict), name, got, truth.high, truth.error(got), self.bound(trial, name))
+        if not {"y", "dx", "dw"} <= set(trial.results):
+            return
+        sums, slack, bias = {}, {}, trial.operands["bias"]
+        for operand, name in (("grad_output", "y"), ("x", "dx"), ("weight", "dw")):
+            values, result = (array.astype(np.float64) for array in (trial.operands[operand], trial.results[name]))
+            if name == "y" and bias is not None:
+                result = result - bias.astype(np.float64).reshape(1, -1, 1, 1)
+            sums[operand] = np.sum(values * result)
+            slack[operand] = np.sum(np.abs(values) * self.bound(trial, name))
+        expected, of_y = sums.pop("grad_output"), slack.pop("grad_output")
+        for operand, got in sums.items():
+            bound = of_y + slack[operand]
+            yield self._compare("adjoint", f"<{operand}, its gradient>", (trial,), got, expected, got - expected, bound)
 
     @cached_property
     def large(self) -> Trial:
@@ -173,49 +144,32 @@ class Runner:
         return Trial.draw(self.subject, LARGE, self.arithmetic, real=True)
 
     def try_large(self) -> None:
-        """Try one large case: as any other, and for what its errors as a whole and a second call tell."""
-        self.try_case(LARGE)
-        trial = self.large
+        """Ask of one large case what its errors as a whole and a second call tell."""
         try:
-            results = trial.results
-            repeated = self.subject.results(LARGE, trial.grad, trial.x, trial.weight, trial.bias)
+            results, repeated = self.large.results, self.large.again().results
         except Broken:
             return
-        row = self.advice.setdefault("the same bits twice", Row())
         for name, got in results.items():
-            row.tried += 1
-            row.failed += not np.array_equal(got, repeated[name])
+            same = np.array_equal(got, repeated[name])
+            self._advise("the same bits twice", "advisory", 0.0 if same else math.inf, f"a second call changes {name}")
             if self.algorithm == "direct":
-                truth = trial.truth(name)
-                self.statistics[name] = verdicts.statistical(truth, truth.error(got), self.arithmetic)
+                truth = self.large.truth(name)
+                rms, bias = verdicts.statistical(truth, truth.error(got), self.arithmetic)
+                note = f"errors of {name} are not like rounding: rms {rms:.2f} (1.25 expected), bias {bias:+.1f} (6)"
+                self._advise(name, "statistical", max(rms / 1.25, abs(bias) / 6), note)
 
-    def try_invalid(self) -> None:
-        """Hand over calls that break one rule each, but for steps of 0, which make loops endless."""
-        if not self.subject.functions["forward"] or not self.supports["invalid_calls"]:
-            return
+    def try_invalid(self, forward: Callable[..., Any], watch: Watch) -> None:
+        """Make calls that break one rule each."""
         case = ConvCase(1, 2, 2, 1, (4, 4), (2, 2), has_bias=bool(self.supports["bias"]))
         for rule in RULES:
-            call = break_rule(case, rule)
-            if rule.startswith(("stride", "dilation")) or ("bias" in rule and not case.has_bias):
-                continue
-            shapes = (call.x_shape, call.weight_shape, call.bias_shape)
-            operands = [None if shape is None else np.ones(shape, self.subject.dtype) for shape in shapes]
-            row = self.advice.setdefault(f"refuses a call unless {rule}", Row())
-            row.tried += 1
-            row.failed += not self.subject.refuses(operands, call.kwargs)
+            call, ratio = break_rule(case, rule), math.inf
+            watch(f"the call that breaks the rule: {rule}", case)
+            try:
+                forward(*map(self.subject.as_given, call.operands(self.subject.dtype)), **call.kwargs)
+            except (Exception, SystemExit):
+                ratio = 0.0
+            self._advise("refuses wrong calls", "advisory", ratio, f"no error from a call that breaks the rule: {rule}")
 
-
-def compare(key: Key, result: str, got: Array, expected: Array, error: Array, bound: Array) -> Outcome:
-    """Return the outcome at the value that is furthest beyond its bound, or nearest to it."""
-    if not error.any():
-        return Outcome(key, 0.0)
-    error = np.abs(error)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = np.where(error == 0, 0.0, error / bound)
-    index = tuple(int(i) for i in np.unravel_index(np.argmax(ratios), ratios.shape))
-    at = [float(array[index]) for array in (ratios, got, expected, bound)]
-    return Outcome(key, at[0], "", result, index, *at[1:])
-
-
-def _ratio(error: float, bound: float) -> float:
-    return 0.0 if error == 0 else error / bound if bound else math.inf
+    def _advise(self, name: str, verdict: str, ratio: float, note: str) -> None:
+        self.rows[name, verdict].add(Finding(name, verdict, ratio))
+        self.advisories += [note] if ratio > 1 else []

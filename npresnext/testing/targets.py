@@ -1,4 +1,8 @@
-"""Convolutions by name: frameworks, and functions of a module, as the callables that ``check_conv`` takes."""
+"""Convolutions by name: frameworks, and functions of a module, as the callables that ``check_conv`` takes.
+
+A framework's call is written down as lines of Python on NumPy arrays, with the window filled in. The kit runs these
+lines and a reproduction shows them: what one reads is what was tried.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,68 @@ from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from ..errors import InvalidValueError
 from ..extras import load_extra
 from .cases import LAYOUTS
+from .subject import SIGNATURES
 
-Array = np.ndarray
 CONVENTIONS = ("npresnext", "torch", "onnx")
+
+
+class Framework(NamedTuple):
+    """How to write a call: what is imported, lines that make y, lines that make dx, dw, db, and what is not offered."""
+
+    imports: str
+    forward: str
+    backward: str
+    supports: dict[str, Any]
+
+
+# conv(x, weight, bias, stride, padding, dilation, groups) on tensors; autograd does the backward. Tensors have no
+# negative strides in memory; windows of padding alone may crash the backward of PyTorch 2.13 (docs/verify.md)
+TORCH = Framework("import torch", """
+x, weight, bias = (None if a is None else {tensor} for a in (x, weight, bias))
+y = {conv}({padded}, weight, bias, {stride}, {margin}, {dilation}, {groups}){array}
+""", """
+grad_output, x, weight, bias = ({tensor}.requires_grad_() for a in (grad_output, x, weight, {zeros}))
+y = {conv}({padded}, weight, bias, {stride}, {margin}, {dilation}, {groups})
+dx, dw, db = (g{array} for g in torch.autograd.grad(y, (x, weight, bias), grad_output))
+""", {"layouts": [layout for layout in LAYOUTS if layout != "reversed"], "wide_padding": False})  # fmt: skip
+
+# conv(x, weight, bias, *, strides, pads, dilations, group); pads are all beginnings, then all ends
+ONNX = Framework("", """
+y = {conv}(x, weight, bias, strides={strides}, pads={pads}, dilations={dilations}, group={groups})
+""", "", {"negative_padding": False})  # fmt: skip
+
+ONNXRUNTIME = Framework("import onnx.parser, onnxruntime", """
+node = 'y = Conv <strides = {strides}, pads = {pads}, dilations = {dilations}, group = {groups}> ({given})'
+graph = 'conv ({inputs}) => ({kind}[N, O, P, Q] y) {{ ' + node + ' }}'
+model = onnx.parser.parse_model('<ir_version: 8, opset_import: ["" : 17]> ' + graph).SerializeToString()
+session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+y = session.run(None, {{name: a for name, a in dict(x=x, weight=weight, bias=bias).items() if a is not None}})[0]
+""", "", {"negative_padding": False})  # fmt: skip
+
+JAX = Framework("import jax; jax.config.update('jax_enable_x64', True)", """
+y = jax.lax.conv_general_dilated(x, weight, {stride}, {padding}, rhs_dilation={dilation},
+                                 feature_group_count={groups}, precision="highest")
+y = np.asarray(y if bias is None else y + bias.reshape(1, -1, 1, 1))
+""", """
+conv = lambda x, weight, bias: bias.reshape(1, -1, 1, 1) + jax.lax.conv_general_dilated(
+    x, weight, {stride}, {padding}, rhs_dilation={dilation}, feature_group_count={groups}, precision="highest")
+dx, dw, db = map(np.asarray, jax.vjp(conv, x, weight, {zeros})[1](grad_output))
+""", {})  # fmt: skip
+
+NPRESNEXT = Framework("import npresnext as nx", """
+with {scope}:
+    x, weight, bias = (None if a is None else nx.asarray(a, a.dtype) for a in (x, weight, bias))
+    y = nx.to_numpy(nx.conv2d(x, weight, bias, {window}))
+""", """
+with {scope}:
+    grad_output, x, weight = (nx.asarray(a, a.dtype) for a in (grad_output, x, weight))
+    dx, dw, db = map(nx.to_numpy, nx.conv2d_backward(grad_output, x, weight, {window}))
+""", {})  # fmt: skip
+
+FRAMEWORKS = {"torch": TORCH, "onnxruntime": ONNXRUNTIME, "jax": JAX, "npresnext": NPRESNEXT}
 
 
 class Target(NamedTuple):
@@ -27,15 +85,56 @@ class Target(NamedTuple):
     supports: dict[str, Any]
 
 
+class Recipe:
+    """A callable that runs the lines of a framework."""
+
+    def __init__(self, role: str, framework: Framework, **words: str) -> None:
+        self.role, self.imports, self.words, self.namespace = role, framework.imports, words, dict[str, Any]()
+        self.template = getattr(framework, role).strip()
+        exec(f"import numpy as np\n{self.imports}", self.namespace)
+
+    def __call__(self, *operands: Any, **window: Any) -> Any:
+        """Return what the lines make of the operands."""
+        takes, gives = SIGNATURES[self.role]
+        names = dict(zip(takes, operands))
+        lines = _compiled(self.lines(names, **window))
+        names |= self.namespace
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            exec(lines, names)
+        return names["y"] if self.role == "forward" else [names[name] for name in gives]
+
+    def lines(self, operands: dict[str, Any], **window: Any) -> str:
+        """Return the lines for these operands and this window."""
+        dtype, ((top, bottom), (left, right)) = operands["x"].dtype.name, window["padding"]
+        odd = top != bottom or left != right or min(top, left) < 0  # torch's conv2d has no word for it, its pad has
+        kind = {"float32": "float", "float64": "double"}.get(dtype, dtype)  # in ONNX's words
+        axes = {"x": "N, C, H, W", "weight": "O, I, K, L", "bias": "O"}
+        given = {name: axes[name] for name in axes if operands.get(name) is not None}
+        tensor, array = "torch.from_numpy(a)", ".numpy(force=True)"
+        if dtype == "bfloat16":  # which torch knows, but not as NumPy's
+            tensor = "torch.from_numpy(a.view('u2')).view(torch.bfloat16)"
+            array = ".view(torch.uint16).numpy(force=True).view('bfloat16')"
+        return self.template.format(
+            **window, **self.words, zeros=f"np.zeros({len(operands['weight'])}, x.dtype)",
+            window=", ".join(f"{name}={value}" for name, value in window.items()),
+            tensor=tensor + self.words["to"], array=array, kind=kind,
+            padded=f"torch.nn.functional.pad(x, ({left}, {right}, {top}, {bottom}))" if odd else "x",
+            margin=(0, 0) if odd else (top, left),
+            strides=[*window["stride"]], pads=[top, left, bottom, right], dilations=[*window["dilation"]],
+            inputs=", ".join(f"{kind}[{axes}] {name}" for name, axes in given.items()), given=", ".join(given),
+        )  # fmt: skip
+
+
+@lru_cache(maxsize=4096)
+def _compiled(lines: str) -> Any:
+    return compile(lines, "<the call under test>", "exec")
+
+
 def load(
-    name: str,
-    *,
-    backward: str | None = None,
-    convention: str = "npresnext",
-    device: str = "cpu",
-    backend: str = "numpy",
-    engine: str | None = None,
-) -> Target:
+    name: str, *, backward: str | None = None, convention: str = "npresnext", device: str = "cpu",
+    backend: str = "numpy", engine: str | None = None,
+) -> Target:  # fmt: skip
     """Return a target by name: torch, onnxruntime, jax, npresnext, or ``package.module:function``.
 
     Raises
@@ -45,35 +144,33 @@ def load(
     """
     if convention not in CONVENTIONS:
         raise InvalidValueError(f"convention is {convention!r}: expected one of {', '.join(CONVENTIONS)}")
-    if name == "torch":
-        target = _torch(load_extra("torch", "torch", "the target torch").nn.functional.conv2d, device)
-    elif name == "onnxruntime":
-        target = _onnx(_onnxruntime)
-    elif name == "jax":
-        target = _jax()
-    elif name == "npresnext":
-        target = _npresnext(backend, engine)
-    elif convention == "torch":
-        target = _torch(_function(name), device)
-    elif convention == "onnx":
-        target = _onnx(_function(name))
+    framework, conv = FRAMEWORKS.get(name, TORCH if convention == "torch" else ONNX), "torch.nn.functional.conv2d"
+    if name in FRAMEWORKS:
+        module = load_extra(name, "onnx" if name == "onnxruntime" else name, f"the target {name}")
+        if name == "onnxruntime":
+            module.set_default_logger_severity(4)  # what it refuses is a finding, not news
     else:
-        return Target(_function(name), _function(backward) if backward else None, {})
-    options = {"convention": convention, "device": device, "backend": backend, "engine": engine}
-    call = f"targets.load({', '.join([repr(name), *(f'{key}={value!r}' for key, value in options.items())])})"
-    for role in ("forward", "backward"):
-        if getattr(target, role):  # a reproduction has to find the adapter again
-            getattr(target, role).origin = f"from npresnext.testing import targets; {role} = {call}.{role}"
-    return target
+        function, conv = _function(name), name.replace(":", ".")
+        if convention == "npresnext":
+            return Target(function, _function(backward) if backward else None, {})
+        framework = framework._replace(imports=f"{framework.imports}\nimport {name.partition(':')[0]}".strip())
+    if name == "npresnext":
+        from .. import use_backend, use_engine
+
+        with use_backend(backend), use_engine(engine) if engine else nullcontext():
+            pass  # raises now what every call would raise
+    scope = f"nx.use_backend({backend!r})" + (f", nx.use_engine({engine!r})" if engine else "")
+    words = {"conv": conv, "to": "" if device == "cpu" else f".to({device!r})", "scope": scope}
+    runs = Recipe("backward", framework, **words) if framework.backward else None
+    return Target(Recipe("forward", framework, **words), runs, framework.supports)
 
 
 def _function(name: str) -> Callable[..., Any]:
     """Import ``package.module:function``."""
     module, colon, path = name.partition(":")
     if not colon:
-        raise InvalidValueError(
-            f"target is {name!r}: expected torch, onnxruntime, jax, npresnext or package.module:function"
-        )
+        expected = f"{', '.join(FRAMEWORKS)} or package.module:function"
+        raise InvalidValueError(f"target is {name!r}: expected {expected}")
     try:
         found: Any = importlib.import_module(module)
         for attribute in path.split("."):
@@ -83,126 +180,3 @@ def _function(name: str) -> Callable[..., Any]:
     if not callable(found):
         raise InvalidValueError(f"{name} is of type {type(found).__name__}: expected a function")
     return found
-
-
-def _torch(conv: Callable[..., Any], device: str) -> Target:
-    """Wrap ``conv(x, weight, bias, stride, padding, dilation, groups)`` on tensors; autograd does the backward.
-
-    Padding that torch.nn.functional.conv2d has no word for, asymmetric or negative, is done by its ``pad``.
-    """
-    torch = load_extra("torch", "torch", "the convention torch")
-
-    def tensor(array: Array | None) -> Any:
-        if array is None:
-            return None
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            if array.dtype.name == "bfloat16":
-                return torch.from_numpy(array.view(np.uint16)).view(torch.bfloat16).to(device)
-            return torch.from_numpy(array).to(device)
-
-    def array(tensor: Any) -> Array:
-        tensor = tensor.detach().cpu()
-        if tensor.dtype is torch.bfloat16:
-            return tensor.view(torch.uint16).numpy().view(np.dtype("bfloat16"))
-        return tensor.numpy()
-
-    def apply(x: Any, weight: Any, bias: Any, *, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
-        (top, bottom), (left, right) = padding
-        if top != bottom or left != right or min(top, left) < 0:
-            x, top, left = torch.nn.functional.pad(x, (left, right, top, bottom)), 0, 0
-        return conv(x, weight, bias, stride, (top, left), dilation, groups)
-
-    def forward(x: Array, weight: Array, bias: Array | None, **window: Any) -> Array:
-        with torch.no_grad():
-            return array(apply(tensor(x), tensor(weight), tensor(bias), **window))
-
-    def backward(grad_output: Array, x: Array, weight: Array, **window: Any) -> tuple[Array, ...]:
-        bias = torch.zeros(weight.shape[0], dtype=tensor(weight).dtype, device=device)
-        leaves = [leaf.requires_grad_() for leaf in (tensor(x), tensor(weight), bias)]
-        y = apply(*leaves, **window)
-        return tuple(map(array, torch.autograd.grad(y, leaves, tensor(grad_output))))
-
-    return Target(forward, backward, {"layouts": [name for name in LAYOUTS if name != "reversed"]})
-
-
-def _onnx(conv: Callable[..., Any]) -> Target:
-    """Wrap ``conv(x, weight, bias, *, strides, pads, dilations, group)``; pads are all beginnings, then all ends."""
-
-    def forward(x: Array, weight: Array, bias: Array | None, **window: Any) -> Array:
-        (top, bottom), (left, right) = window["padding"]
-        return conv(
-            x, weight, bias, strides=window["stride"], pads=(top, left, bottom, right),
-            dilations=window["dilation"], group=window["groups"],
-        )  # fmt: skip
-
-    return Target(forward, None, {"negative_padding": False})
-
-
-def _onnxruntime(x: Array, weight: Array, bias: Array | None, **attributes: Any) -> Array:
-    """Run a model of one Conv node on the CPU."""
-    session = _session(x.dtype.name, bias is not None, tuple(sorted(attributes.items())))
-    operands = {"x": x, "weight": weight, "bias": bias}
-    return session.run(None, {name: value for name, value in operands.items() if value is not None})[0]
-
-
-@lru_cache(maxsize=1024)
-def _session(dtype: str, has_bias: bool, attributes: tuple) -> Any:
-    helper = load_extra("onnx", "onnx", "the target onnxruntime").helper
-    runtime = load_extra("onnxruntime", "onnx", "the target onnxruntime")
-    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-    shapes = {"x": [None] * 4, "weight": [None] * 4, **({"bias": [None]} if has_bias else {})}
-    inputs = [helper.make_tensor_value_info(name, kind, shape) for name, shape in shapes.items()]
-    output = helper.make_tensor_value_info("y", kind, [None] * 4)
-    node = helper.make_node("Conv", list(shapes), ["y"], **dict(attributes))
-    graph = helper.make_graph([node], "conv", inputs, [output])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = 1, 4
-    return runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-
-
-def _jax() -> Target:
-    jax = load_extra("jax", "jax", "the target jax")
-    jax.config.update("jax_enable_x64", True)
-
-    def conv(x: Any, weight: Any, *, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
-        return jax.lax.conv_general_dilated(
-            x, weight, stride, padding, rhs_dilation=dilation, feature_group_count=groups, precision="highest"
-        )
-
-    def forward(x: Array, weight: Array, bias: Array | None, **window: Any) -> Array:
-        y = conv(x, weight, **window)
-        return np.asarray(y if bias is None else y + bias.reshape(1, -1, 1, 1))
-
-    def backward(grad_output: Array, x: Array, weight: Array, **window: Any) -> tuple[Array, ...]:
-        def biased(x: Any, weight: Any, bias: Any) -> Any:
-            return conv(x, weight, **window) + bias.reshape(1, -1, 1, 1)
-
-        _, pull_back = jax.vjp(biased, x, weight, np.zeros(weight.shape[0], weight.dtype))
-        return tuple(map(np.asarray, pull_back(grad_output)))
-
-    return Target(forward, backward, {})
-
-
-def _npresnext(backend: str, engine: str | None) -> Target:
-    """Wrap our own convolution, on arrays of a backend, with an engine or the one that it picks itself."""
-    from .. import asarray, conv2d, conv2d_backward, to_numpy, use_backend, use_engine
-
-    def carried(operand: Array | None) -> Any:
-        return operand if operand is None or backend == "numpy" else asarray(operand, operand.dtype)
-
-    def call(function: Callable[..., Any], *operands: Array | None, **window: Any) -> Any:
-        with use_backend(backend), use_engine(engine) if engine else nullcontext():
-            return function(*map(carried, operands), **window)
-
-    with use_backend(backend), use_engine(engine) if engine else nullcontext():  # raises now what a call would raise
-        pass
-
-    def forward(x: Array, weight: Array, bias: Array | None, **window: Any) -> Array:
-        return to_numpy(call(conv2d, x, weight, bias, **window))
-
-    def backward(grad_output: Array, x: Array, weight: Array, **window: Any) -> tuple[Array, ...]:
-        return tuple(map(to_numpy, call(conv2d_backward, grad_output, x, weight, **window)))
-
-    return Target(forward, backward, {})

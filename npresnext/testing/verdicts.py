@@ -8,17 +8,13 @@ Source: N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., S
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
-from .arithmetic import PRECISIONS, Arithmetic
+from .arithmetic import PRECISIONS, Arithmetic, narrowing
 from .oracle import Truth
 
 Array = np.ndarray
-
-VERDICTS = ("exact", "bounded", "normwise", "statistical")
-ENOUGH = 1000  # outputs that the statistical verdict wants to see
 
 
 def gamma(n: int, u: float) -> float:
@@ -52,14 +48,15 @@ def bounded(truth: Truth, arithmetic: Arithmetic) -> Array:
     the tensor cores add.
     """
     acc, out = PRECISIONS[arithmetic.accumulator], PRECISIONS[arithmetic.output]
-    growth = (1 + arithmetic.u_input) ** 2 * (1 + gamma(truth.terms, acc.u)) - 1
+    u_in, u_out = narrowing(arithmetic.dtype, arithmetic.input), narrowing(arithmetic.accumulator, arithmetic.output)
+    growth = (1 + u_in) ** 2 * (1 + gamma(truth.terms, acc.u)) - 1
     flushed = 2 * truth.terms * acc.tiny * (1 + growth)
     summed = growth * truth.magnitude * (1 + 4 * truth.terms * 2.0**-53) + flushed
-    narrowed = arithmetic.u_output * (np.abs(truth.high) + summed) + (out.tiny if arithmetic.u_output else 0.0)
+    narrowed = u_out * (np.abs(truth.high) + summed) + (out.tiny if u_out else 0.0)
     return (summed + narrowed) * (1 + 2.0**-48)
 
 
-def normwise(truth: Truth, arithmetic: Arithmetic, algorithm: str, left: Array, right: Array, pixels: int) -> Array:
+def normwise(truth: Truth, arithmetic: Arithmetic, algorithm: str, pixels: int) -> Array:
     """Return one bound for all values of a result, for algorithms that mix values of different sizes.
 
     winograd: tiles up to F(4x4, 3x3) on the points 0, ±1, ±2, ∞. Componentwise, |error| <= γ_m(u) ·
@@ -74,32 +71,18 @@ def normwise(truth: Truth, arithmetic: Arithmetic, algorithm: str, left: Array, 
     and a factor of 2 covers the higher orders. M is at most 16 times the pixels of the padded image.
     """
     u = PRECISIONS[arithmetic.accumulator].u
-    left, right = left.astype(np.float64).ravel(), right.astype(np.float64).ravel()
     if algorithm == "winograd":
-        largest = float(np.abs(left).max(initial=0) * np.abs(right).max(initial=0))
+        largest = float(np.abs(truth.left).max(initial=0) * np.abs(truth.right).max(initial=0))
         bound = 64**2 * gamma(truth.terms + 40, u) * truth.terms * largest
     else:
         points = 16 * max(2, pixels)
         eta = u + gamma(4, u) * (math.sqrt(2) + u)
         relative = 2 * math.sqrt(points) * (3 * math.log2(points) * eta + math.sqrt(5) * gamma(truth.terms + 2, u))
-        bound = relative * float(np.linalg.norm(left) * np.linalg.norm(right))
+        bound = relative * float(np.linalg.norm(truth.left) * np.linalg.norm(truth.right))
     return bounded(truth, arithmetic) + bound * (1 + PRECISIONS[arithmetic.output].u)
 
 
-class Statistics(NamedTuple):
-    """What the statistical verdict saw."""
-
-    outputs: int
-    rms: float  # of the errors over the model's standard deviation
-    bias: float  # sum of those errors, counted away from zero, over √count
-
-    @property
-    def suspicious(self) -> bool:
-        """Whether the errors are larger or more one-sided than independent rounding errors are."""
-        return self.outputs >= ENOUGH and (self.rms > 1.25 or abs(self.bias) > 6)
-
-
-def statistical(truth: Truth, error: Array, arithmetic: Arithmetic) -> Statistics:
+def statistical(truth: Truth, error: Array, arithmetic: Arithmetic) -> tuple[float, float]:
     """Compare errors with what independent rounding errors would make: advisory, never proof.
 
     A worst-case bound grows like n, rounding errors like √n, so at large n a bound lets real faults through:
@@ -112,12 +95,13 @@ def statistical(truth: Truth, error: Array, arithmetic: Arithmetic) -> Statistic
         variance <= u²/3 · Q · (1 + (n + 1)/2) + u_in²/3 · 2·Q + u_out²/3 · y²
 
     so errors over their standard deviations have a root mean square of at most 1, and the sum of T of them, each
-    counted positive when it leads away from zero, is within 6·√T. Suspicious is 1.25, or 6, at 1,000 values or more.
+    counted positive when it leads away from zero, is within 6·√T. Returned are both, the sum over √T; suspicious is
+    more than 1.25, or 6, and below 1,000 values (0, 0) is returned.
     """
-    u = PRECISIONS[arithmetic.accumulator].u
-    variance = truth.squares * (u**2 * (1 + (truth.terms + 1) / 2) + 2 * arithmetic.u_input**2)
-    deviation = np.sqrt((variance + (arithmetic.u_output * truth.high) ** 2) / 3)
-    scaled = (error * np.sign(truth.high))[deviation > 0] / deviation[deviation > 0]
-    if not scaled.size:
-        return Statistics(0, 0.0, 0.0)
-    return Statistics(scaled.size, float(np.sqrt(np.mean(scaled**2))), float(scaled.sum() / math.sqrt(scaled.size)))
+    u, u_out = PRECISIONS[arithmetic.accumulator].u, narrowing(arithmetic.accumulator, arithmetic.output)
+    u_in = narrowing(arithmetic.dtype, arithmetic.input)
+    variance = truth.squares * (u**2 * (1 + (truth.terms + 1) / 2) + 2 * u_in**2) + (u_out * truth.high) ** 2
+    scaled = (error * np.sign(truth.high))[variance > 0] / np.sqrt(variance[variance > 0] / 3)
+    if scaled.size < 1000:
+        return 0.0, 0.0
+    return float(np.sqrt(np.mean(scaled**2))), float(scaled.sum() / math.sqrt(scaled.size))
