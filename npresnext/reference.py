@@ -51,9 +51,9 @@ def count_windows(size: int, kernel: int, stride: int, padding: Pair, dilation: 
     >>> count_windows(5, kernel=3, stride=2, padding=(1, 1), dilation=1)
     3
     """
-    windows, start = 0, -padding[0]
-    while start + dilation * (kernel - 1) < size + padding[1]:
-        windows, start = windows + 1, start + stride
+    windows = 0
+    for _first in range(-padding[0], size + padding[1] - dilation * (kernel - 1), stride):
+        windows += 1
     return windows
 
 
