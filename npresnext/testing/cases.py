@@ -209,7 +209,7 @@ def build(pick: Callable[[int, int], int], supports: Mapping[str, Any] | None = 
     case = ConvCase(
         one_of(1, 2, 3, 2, 2, 1, 2, 3, 0), groups * ins, groups * one_of(1, 2, 3), groups,
         kernel=(one_of(1, 2, 3), one_of(1, 2, 3)), stride=(one_of(1, 2, 3), one_of(1, 2, 3)),
-        dilation=(one_of(1, 2, 3), one_of(1, 2)), has_bias=one_of(False, True),
+        dilation=one_of((1, 1), (one_of(1, 2, 3), one_of(1, 2))), has_bias=one_of(False, True),
         layouts=(one_of(*layouts), one_of(*layouts), one_of(*layouts)),
         span=one_of(1, 2, 4, 8), seed=pick(0, 2**16 - 1),
     )  # fmt: skip
