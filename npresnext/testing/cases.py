@@ -203,19 +203,20 @@ def build(pick: Callable[[int, int], int], supports: Mapping[str, Any] | None = 
         return choices[pick(0, len(choices) - 1)]
 
     layouts = one_of(("contiguous",), tuple(LAYOUTS))
-    channels = one_of("dense", "1 < G < C", "depthwise", "1 < G < C", "dense", "1 < G < C", "no input", "1 < G < C")
+    kinds = ("1 < G < C", "depthwise", "1 < G < C", "dense", "1 < G < C", "depthwise")
+    channels = one_of("dense", *kinds, *kinds, "no input")
     groups = 1 if channels == "dense" else one_of(2, 3, 4, 6, 8)
     ins = {"1 < G < C": one_of(2, 3), "dense": one_of(1, 2, 3, 4), "depthwise": 1, "no input": 0}[channels]
     case = ConvCase(
         one_of(1, 2, 3, 2, 2, 1, 2, 3, 0), groups * ins, groups * one_of(1, 2, 3), groups,
-        kernel=(one_of(1, 2, 3), one_of(1, 2, 3)), stride=(one_of(1, 2, 3), one_of(1, 2, 3)),
-        dilation=one_of((1, 1), (one_of(1, 2, 3), one_of(1, 2))), has_bias=one_of(False, True),
+        kernel=(one_of(1, 2, 3), one_of(1, 2, 3)), stride=one_of((1, 1), (one_of(1, 2, 3), one_of(1, 2, 3))),
+        dilation=one_of((1, 1), (one_of(1, 2, 3), one_of(1, 2, 3))), has_bias=one_of(False, True),
         layouts=(one_of(*layouts), one_of(*layouts), one_of(*layouts)),
         span=one_of(1, 2, 4, 8), seed=pick(0, 2**16 - 1),
     )  # fmt: skip
     draw: Callable[[int], int] = one_of(
-        lambda reach: 0, lambda reach: pick(0, reach - 1), lambda reach: pick(0, reach - 1),
-        lambda reach: reach + pick(0, 1), lambda reach: -pick(0, 2),
+        lambda reach: 0, lambda reach: pick(0, reach - 1), lambda reach: -pick(0, 2), lambda reach: pick(0, reach - 1),
+        lambda reach: reach + pick(0, 1), lambda reach: -pick(1, 2),
     )  # fmt: skip
     (top, bottom), (left, right) = ((draw(reach), draw(reach)) for reach in case.reach)
     case = replace(case, padding=one_of(((top, top), (left, left)), ((top, bottom), (left, right))))

@@ -47,12 +47,12 @@ def every_group(first: int = 1, last: int = 32) -> Iterator[ConvCase]:
 
 
 def sweep(supports: Mapping[str, Any] | None = None, tries: int = 600) -> list[ConvCase]:
-    """Return the fixed cases that `supports` allows: no images, no channels, every pair of kinds, every G."""
+    """Return the fixed cases that `supports` allows: no images, no channels, every G, every pair of kinds."""
     offers, rng, seen = as_supports(supports), random.Random(0), set[tuple[str, str]]()
     nothing = ConvCase(2, 4, 4, 1, (4, 5), (3, 2), has_bias=True)
-    fixed = [replace(nothing, batch=0), replace(nothing, in_channels=0)]
+    fixed = [replace(nothing, batch=0), replace(nothing, in_channels=0), *every_group()]
     for case in (build(rng.randint, offers) for _ in range(tries)):
         if case.batch and case.in_channels and not pairs(case) <= seen:
             seen |= pairs(case)
             fixed.append(case)
-    return list(dict.fromkeys(within(case, offers) for case in (*fixed, *every_group())))
+    return list(dict.fromkeys(within(case, offers) for case in fixed))
