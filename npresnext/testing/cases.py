@@ -202,26 +202,27 @@ def build(pick: Callable[[int, int], int], supports: Mapping[str, Any] | None = 
     def one_of(*choices: Any) -> Any:
         return choices[pick(0, len(choices) - 1)]
 
+    def side(reach: int) -> int:
+        if padding == "wide":
+            return reach + pick(0, 1)
+        return -pick(0, 2) if padding == "negative" else pick(0, 0 if padding == "none" else reach - 1)
+
     layouts = one_of(("contiguous",), tuple(LAYOUTS))
-    kinds = ("1 < G < C", "depthwise", "1 < G < C", "dense", "1 < G < C", "depthwise")
-    channels = one_of("dense", *kinds, *kinds, "no input")
-    groups = 1 if channels == "dense" else one_of(2, 3, 4, 6, 8)
-    ins = {"1 < G < C": one_of(2, 3), "dense": one_of(1, 2, 3, 4), "depthwise": 1, "no input": 0}[channels]
+    kind = one_of("dense", "grouped", "depthwise", "grouped", "dense", "grouped", "depthwise", "grouped", "no input")
+    groups = 1 if kind == "dense" else one_of(2, 3, 4, 6, 8)
+    ins = {"dense": one_of(1, 2, 3, 4), "grouped": one_of(2, 3), "depthwise": 1, "no input": 0}[kind]
     case = ConvCase(
         one_of(1, 2, 3, 2, 2, 1, 2, 3, 0), groups * ins, groups * one_of(1, 2, 3), groups,
-        kernel=(one_of(1, 2, 3), one_of(1, 2, 3)), stride=one_of((1, 1), (one_of(1, 2, 3), one_of(1, 2, 3))),
-        dilation=one_of((1, 1), (one_of(1, 2, 3), one_of(1, 2, 3))), has_bias=one_of(False, True),
+        kernel=(one_of(1, 2, 3), one_of(1, 2, 3)), stride=(one_of(1, 2, 3), one_of(1, 2, 3)),
+        dilation=(one_of(1, 2, 3), one_of(1, 2)), has_bias=one_of(False, True),
         layouts=(one_of(*layouts), one_of(*layouts), one_of(*layouts)),
         span=one_of(1, 2, 4, 8), seed=pick(0, 2**16 - 1),
     )  # fmt: skip
-    draw: Callable[[int], int] = one_of(
-        lambda reach: 0, lambda reach: pick(0, reach - 1), lambda reach: -pick(0, 2), lambda reach: pick(0, reach - 1),
-        lambda reach: reach + pick(0, 1), lambda reach: -pick(1, 2),
-    )  # fmt: skip
-    (top, bottom), (left, right) = ((draw(reach), draw(reach)) for reach in case.reach)
-    case = replace(case, padding=one_of(((top, top), (left, left)), ((top, bottom), (left, right))))
+    padding = one_of("none", "symmetric", "asymmetric", "asymmetric", "wide", "negative")
+    (top, bottom), (left, right) = ((side(reach), side(reach)) for reach in case.reach)
+    sides = ((top, top), (left, left)) if padding == "symmetric" else ((top, bottom), (left, right))
     height, width = (
-        pick(0, 3) * step + pick(0, step - 1) + reach - sum(sides)
-        for step, reach, sides in zip(case.stride, case.reach, case.padding)
+        pick(0, 3) * step + pick(0, step - 1) + reach - before - after
+        for step, reach, (before, after) in zip(case.stride, case.reach, sides)
     )
-    return within(replace(case, size=(height, width)), as_supports(supports))
+    return within(replace(case, padding=sides, size=(height, width)), as_supports(supports))
