@@ -28,7 +28,7 @@ LAYOUTS = {
     "contiguous": "a",
     "transposed": "np.moveaxis(np.moveaxis(a, 1, -1).copy(), -1, 1)",  # channels last
     "sliced": "np.pad(a.repeat(2, -1), 1, constant_values=np.nan)[1:-1, 1:-1, 1:-1, 1:-1:2]",
-    "reversed": "a[..., ::-1, ::-1].copy()[..., ::-1, ::-1]",
+    "reversed": "np.ascontiguousarray(a[..., ::-1, ::-1])[..., ::-1, ::-1]",
     "broadcast": "np.broadcast_to(a[:1, :, :, :1], a.shape)",
 }
 
@@ -218,7 +218,7 @@ def build(pick: Callable[[int, int], int], supports: Mapping[str, Any] | None = 
         layouts=(one_of(*layouts), one_of(*layouts), one_of(*layouts)),
         span=one_of(1, 2, 4, 8), seed=pick(0, 2**16 - 1),
     )  # fmt: skip
-    padding = one_of("none", "symmetric", "asymmetric", "asymmetric", "wide", "negative")
+    padding = one_of("none", "symmetric", "asymmetric", "negative", "asymmetric", "wide", "negative")
     (top, bottom), (left, right) = ((side(reach), side(reach)) for reach in case.reach)
     sides = ((top, top), (left, left)) if padding == "symmetric" else ((top, bottom), (left, right))
     height, width = (
