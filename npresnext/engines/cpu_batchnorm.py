@@ -67,7 +67,6 @@ def _forward(
     used_mean, used_var = (np.empty(x.shape[1], x.dtype) if given is None else given for given in (mean, var))
     source, target = _rows(x), _rows(y)                                       # (N, C, P)
     other = None if shortcut is None else _rows(shortcut)
-    zeros = np.zeros(source.shape[-1], x.dtype)    # np.maximum has no fast loop for a single number
 
     def piece(block: slice) -> None:
         values = source[:, block]                                             # (N, c, P)
@@ -83,14 +82,14 @@ def _forward(
         if bias is not None:
             shift += bias[block]
         result = target[:, block]
-        np.multiply(values, _column(scale), out=work)
+        np.multiply(values, _maps(scale, values), out=work)
         if other is not None:
             work += other[:, block]
         if rectify:
-            work += _column(shift)
-            np.maximum(work, zeros, out=result)
+            work += _maps(shift, values)
+            np.maximum(work, _maps(np.zeros_like(shift), values), out=result)
         else:
-            np.add(work, _column(shift), out=result)
+            np.add(work, _maps(shift, values), out=result)
 
     in_blocks(piece, x, x.shape[1])
     return y, used_mean, used_var
@@ -109,10 +108,10 @@ def _backward(
 
     def piece(block: slice) -> None:
         values, grad = source[:, block], upstream[:, block]                   # (N, c, P)
-        work, gated, mask = room(x.dtype, values.shape, values.shape, values.shape)
+        work, gated = room(x.dtype, values.shape, values.shape)
         if outputs is not None:
             gated = gated if branch is None else branch[:, block]
-            gate(grad, outputs[:, block], mask.view(bool)[:, :, : mask.shape[-1]], gated)
+            gate(grad, outputs[:, block], work, gated)
             grad = gated
         values, offset = _centred(values, mean[block], var[block], batch_statistics, work)
         inverse = 1 / np.sqrt(var[block] + eps)                               # (c,)
@@ -122,11 +121,11 @@ def _backward(
         dweight[block] = (_dot(grad, values) - offset * dbias[block]) * inverse
         if batch_statistics:
             slope = -inverse * dweight[block] / count                         # (c,)
-            np.multiply(values, _column(slope), out=work)
+            np.multiply(values, _maps(slope, values), out=work)
             work += grad
-            work -= _column(mean_grad + offset * slope)                       # grad − means of grad and of x̂·grad
+            work -= _maps(mean_grad + offset * slope, values)                  # grad − means of grad and of x̂·grad
             grad = work
-        np.multiply(grad, _column(scale), out=target[:, block])
+        np.multiply(grad, _maps(scale, values), out=target[:, block])
 
     in_blocks(piece, x, x.shape[1])
     return dx, dweight, dbias
@@ -137,7 +136,7 @@ def _statistics(values: Array, work: Array) -> tuple[Array, Array, Array, Array]
     mean, var = _moments(values)
     if _is_near_zero(mean, var):
         return values, mean, mean, var
-    values = np.subtract(values, _column(mean), out=work)
+    values = np.subtract(values, _maps(mean, values), out=work)
     offset, var = _moments(values)                                            # (c,): how far rounding moved the mean
     return values, offset, mean + offset, var
 
@@ -146,7 +145,7 @@ def _centred(values: Array, mean: Array, var: Array, of_batch: bool, work: Array
     """Return values (N, c, P), in `work` less `mean` if far from zero, and the mean of what is returned."""
     if _is_near_zero(mean, var):
         return values, mean
-    values = np.subtract(values, _column(mean), out=work)
+    values = np.subtract(values, _maps(mean, values), out=work)
     return values, _mean(values) if of_batch else np.zeros_like(mean)
 
 
@@ -173,9 +172,11 @@ def _dot(a: Array, b: Array) -> Array:
     return np.vecdot(a, b).sum(axis=0)                                        # (c,)
 
 
-def _column(vector: Array) -> Array:
-    """View (c,) as (c, 1), to go over (N, c, P)."""
-    return vector[:, None]
+def _maps(vector: Array, values: Array) -> Array:
+    """Repeat (c,) as maps (c, P), to go over values (N, c, P): NumPy's loops take a column far more slowly."""
+    maps = np.empty(values.shape[1:], vector.dtype)
+    maps[...] = vector[:, None]
+    return maps
 
 
 def _rows(array: Array) -> Array:

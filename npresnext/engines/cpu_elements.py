@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from .cpu_blocks import in_blocks, room
 
 Array = np.ndarray[Any, Any]
 
-ROW = 128    # values from which on a loop over a row pays
+ROW = 8192    # zeros to compare with: np.maximum is slow with a single number, and with shorter rows
 
 
 def takes(x: Any) -> bool:
@@ -35,8 +34,8 @@ def relu_backward(grad_output: Array, output: Array) -> Array:
     grad, y, target = (array.reshape(-1) for array in (grad_output, output, dx))
 
     def piece(block: slice) -> None:
-        (closed,) = room(np.dtype(bool), y[block].shape)
-        gate(grad[block], y[block], closed, target[block])
+        (work,) = room(y.dtype, y[block].shape)
+        gate(grad[block], y[block], work, target[block])
 
     in_blocks(piece, dx, dx.size)
     return dx
@@ -52,28 +51,30 @@ def add_(x: Array, y: Array) -> Array:
     return _add(x, x, y)
 
 
-def gate(grad: Array, output: Array, closed: Array, target: Array) -> None:
-    """Write into `target` the values of `grad` where `output` is above 0 or NaN, and 0 elsewhere."""
-    np.less_equal(output, 0, out=closed)
-    np.logical_not(closed, out=closed)
-    integer = f"u{grad.itemsize}"    # 0 or 1 times the bits: exact, even for infinity and NaN
-    np.multiply(grad.view(integer), closed, out=target.view(integer))
+def gate(grad: Array, output: Array, work: Array, target: Array) -> None:
+    """Write into `target` the values of `grad` where `output` is above 0 or NaN, and 0 elsewhere; uses up `work`."""
+    integer = f"u{grad.itemsize}"
+    is_open = work.view(integer)
+    closed = output <= 0
+    is_open[...] = np.logical_not(closed, out=closed)
+    np.multiply(grad.view(integer), is_open, out=target.view(integer))    # 0 or 1 times the bits: exact, even for NaN
 
 
 def _rectify(target: Array, x: Array, shortcut: Array | None) -> Array:
     """Write max(x + shortcut, 0) into `target`."""
-    length = _row_length(x.shape)
-    rows, results = (array.reshape(-1, length) for array in (x, target))
-    others = None if shortcut is None else shortcut.reshape(-1, length)
-    zeros = np.zeros(length, x.dtype)    # np.maximum has no fast loop for a single number
+    values, result = x.reshape(-1), target.reshape(-1)
+    other = None if shortcut is None else shortcut.reshape(-1)
+    zeros = np.zeros(ROW, x.dtype)
 
     def piece(block: slice) -> None:
-        values = rows[block]
-        if others is not None:
-            values = np.add(values, others[block], out=results[block])
-        np.maximum(values, zeros, out=results[block])
+        part, out = values[block], result[block]
+        if other is not None:
+            part = np.add(part, other[block], out=out)
+        whole = len(out) - len(out) % ROW
+        np.maximum(part[:whole].reshape(-1, ROW), zeros, out=out[:whole].reshape(-1, ROW))
+        np.maximum(part[whole:], zeros[: len(out) - whole], out=out[whole:])
 
-    in_blocks(piece, x, len(rows))
+    in_blocks(piece, x, x.size)
     return target
 
 
@@ -86,9 +87,3 @@ def _add(target: Array, x: Array, y: Array) -> Array:
 
     in_blocks(piece, x, x.size)
     return target
-
-
-def _row_length(shape: tuple[int, ...]) -> int:
-    """How many values, a whole number of trailing axes, to take as a row."""
-    lengths = [math.prod(shape[axis:]) for axis in range(len(shape), -1, -1)]
-    return next((length for length in lengths if length >= ROW), max(lengths[-1], 1))
