@@ -69,8 +69,8 @@ def one_thread(torch):
     torch.set_num_threads(threads)
 
 
-def false_alarms(name, dtype, draws):
-    """Try so many drawn cases of each seed, and return the checks that fail."""
+def false_alarms(name, dtype, draws, part=slice(None)):
+    """Try so many drawn cases of each seed and the fixed ones, or a part of them; return the checks that fail."""
     if dtype == "bfloat16":
         pytest.importorskip("ml_dtypes")
     # the definition takes every dtype as it comes: float16 is summed in float16
@@ -81,21 +81,22 @@ def false_alarms(name, dtype, draws):
             as_supports(target.supports),
         )  # fmt: skip
         for seed in SEEDS:
-            for case in list(runner.cases(draws, seed))[: 2 * draws : 2]:  # drawn ones and fixed ones take turns
+            for case in list(runner.cases(draws, seed))[part]:
                 runner.try_case(case)
-    assert runner.tried == draws * len(SEEDS)
+    assert runner.tried >= draws * len(SEEDS)
     return {key for key, row in runner.rows.items() if row.failed}
 
 
 @pytest.mark.parametrize(("name", "dtype"), CASES)
 def test_no_false_alarm_in_20_seeds(name, dtype):
-    assert false_alarms(name, dtype, 1 if name in SLOW else 4) == set()
+    draws = 1 if name in SLOW else 4
+    assert false_alarms(name, dtype, draws, slice(0, 2 * draws, 2)) == set()  # drawn ones and fixed ones take turns
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "dtype"), CASES)
 def test_no_false_alarm_in_20_seeds_at_full_size(name, dtype):
-    assert false_alarms(name, dtype, 50 if name in SLOW else 200) == set()
+    assert false_alarms(name, dtype, 20 if name in SLOW else 200) == set()
 
 
 @pytest.fixture
