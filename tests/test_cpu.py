@@ -158,7 +158,8 @@ LAYOUTS = {
 def test_every_layout_equals_its_contiguous_copy(layout, kernel):
     geometry = ConvGeometry.of_conv((3, 18, 6, 5), (27, 2, *kernel), padding=kernel[0] // 2, groups=9)
     dense = ConvGeometry.of_conv((3, 18, 6, 5), (27, 18, *kernel), stride=1, padding=kernel[0] // 2)
-    for each in (geometry, dense):
+    strided = ConvGeometry.of_conv((3, 18, 6, 5), (27, 2, *kernel), stride=2, padding=kernel[0] // 2, groups=9)
+    for each in (geometry, dense, strided):
         x, weight, bias, grad = operands(each, 0)
         expected = everything(im2col, x, weight, bias, grad, each)
         change = LAYOUTS[layout]

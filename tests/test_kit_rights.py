@@ -34,7 +34,7 @@ CASES = [
 
 
 @contextlib.contextmanager
-def right(name):
+def right(name, dtype):
     """Provide the callables of a right convolution, and what they do not offer."""
     if name == "definition":
         yield targets.Target(reference.conv2d, definition_backward, {})
@@ -46,7 +46,10 @@ def right(name):
     elif name == "torch":
         with one_thread(pytest.importorskip("torch")):
             target = targets.load("torch")
-            yield target._replace(supports={**target.supports, "zero_channels": False})  # see the expected findings
+            supports = {**target.supports, "zero_channels": False}  # see the expected findings
+            if dtype == "bfloat16":  # oneDNN's weight gradient of channels-last operands leaves 2^-54 where 0 is due
+                supports["layouts"] = ["contiguous", "sliced", "broadcast"]
+            yield target._replace(supports=supports)
     elif name == "onnxruntime":
         pytest.importorskip("onnxruntime")
         yield targets.load("onnxruntime")
@@ -75,7 +78,7 @@ def false_alarms(name, dtype, draws, part=slice(None)):
         pytest.importorskip("ml_dtypes")
     # the definition takes every dtype as it comes: float16 is summed in float16
     arithmetic = {"accumulator": dtype} if name == "definition" else None
-    with right(name) as target:
+    with right(name, dtype) as target:
         runner = Runner(
             Subject(target.forward, target.backward, dtype), as_arithmetic(dtype, arithmetic), "direct",
             as_supports(target.supports),
