@@ -99,16 +99,17 @@ template <typename... P> static void call(void (*kernel)(P...), void **args) {
 static sigjmp_buf outside;
 static void leave(int) { siglongjmp(outside, 1); }
 
-// Runs all blocks, one after the other. Returns 0, or what went wrong: 1 threads that wait for ended ones, 2 writes
+// Runs all blocks from the `first` on, one after the other. Returns 0, or what went wrong: 1 threads that wait for ended ones, 2 writes
 // beyond the shared memory that was asked for, 3 more shared memory or threads than a block may have.
-static int run_blocks(unsigned blocks, unsigned x, unsigned y, int bytes, int backwards, void **args) {
+static int run_blocks(
+    unsigned first, unsigned blocks, unsigned x, unsigned y, int bytes, int backwards, void **args) {
     const unsigned threads = x * y;
     if (bytes > SHARED || threads > 1024) return 3;
     if (fibers.size() < threads) fibers.resize(threads);
     gridDim = {blocks, 1, 1};
     blockDim = {x, y, 1};
     arguments = args;
-    for (unsigned block = 0; block < blocks; ++block) {
+    for (unsigned block = first; block < blocks; ++block) {
         blockIdx = {block, 0, 0};
         std::memset(shared, 0xff, sizeof shared);         // NaN: what is read before it is written shows
         for (unsigned t = 0; t < threads; ++t) {
@@ -139,7 +140,7 @@ static int run_blocks(unsigned blocks, unsigned x, unsigned y, int bytes, int ba
 }
 
 // The same with accesses outside the arrays caught: 5.
-static int run(unsigned blocks, unsigned x, unsigned y, int bytes, int backwards, void **args) {
+static int run(unsigned first, unsigned blocks, unsigned x, unsigned y, int bytes, int backwards, void **args) {
     static std::vector<char> stack(64 * 1024);            // of the handler
     stack_t own = {stack.data(), 0, stack.size()}, former_stack;
     struct sigaction caught = {}, former;
@@ -147,7 +148,7 @@ static int run(unsigned blocks, unsigned x, unsigned y, int bytes, int backwards
     caught.sa_flags = SA_ONSTACK;
     sigaltstack(&own, &former_stack);
     sigaction(SIGSEGV, &caught, &former);
-    const int status = sigsetjmp(outside, 1) ? 5 : run_blocks(blocks, x, y, bytes, backwards, args);
+    const int status = sigsetjmp(outside, 1) ? 5 : run_blocks(first, blocks, x, y, bytes, backwards, args);
     sigaction(SIGSEGV, &former, nullptr);
     sigaltstack(&former_stack, nullptr);
     return status;

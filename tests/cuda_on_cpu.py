@@ -60,10 +60,10 @@ def library(file):
 {cuda_launch.source(file)}
 extern "C" int struct_bytes() {{ return sizeof({STRUCTS[file]}); }}
 extern "C" int start(
-    const char *name, unsigned blocks, unsigned x, unsigned y, int bytes, int backwards, void **args) {{
+    const char *name, unsigned first, unsigned blocks, unsigned x, unsigned y, int bytes, int backwards, void **args) {{
     entry = nullptr;
 {cases}
-    return entry ? run(blocks, x, y, bytes, backwards, args) : 4;
+    return entry ? run(first, blocks, x, y, bytes, backwards, args) : 4;
 }}
 """)
     subprocess.run(
@@ -104,15 +104,15 @@ def guard(array):
     return copy
 
 
-def start(file, name, blocks, threads, args, shared, backwards):
-    """Call the compiled kernel with pointers to its arguments, as cuLaunchKernel does."""
+def start(file, name, blocks, threads, args, shared, backwards, first=0):
+    """Call the compiled kernel with pointers to its arguments, as cuLaunchKernel does, from block `first` on."""
     values = []
     for value in args:
         if value is None or isinstance(value, np.ndarray) and value.ndim:     # an array goes by its address
             value = np.asarray(0 if value is None else value.ctypes.data, np.uint64)
         values.append(np.asarray(value))                                      # a scalar or a struct by value
     pointers = (ctypes.c_void_p * len(values))(*(value.ctypes.data for value in values))
-    return library(file).start(name.encode(), blocks, *threads, shared, backwards, pointers)
+    return library(file).start(name.encode(), first, blocks, *threads, shared, backwards, pointers)
 
 
 def product(a, b, out, *, transpose_a=False, transpose_b=False):

@@ -1,5 +1,6 @@
 """The CUDA kernels without a GPU: run on the CPU from the same source text, compiled for three GPUs by nvcc."""
 
+import mmap
 import re
 import shutil
 import subprocess
@@ -7,14 +8,14 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from cuda_on_cpu import INSTANCES, STRUCTS, emulated, library
+from cuda_on_cpu import INSTANCES, STRUCTS, emulated, library, start
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import npresnext as nx
 from npresnext import reference
 from npresnext.engines import cuda, cuda_batchnorm, cuda_columns, cuda_launch, cuda_maxpool, cuda_plan
-from npresnext.geometry import ConvGeometry
+from npresnext.geometry import ConvGeometry, WindowGeometry
 from npresnext.testing import check_conv
 from npresnext.testing.strategies import conv_cases
 
@@ -115,6 +116,77 @@ def test_columns_are_made_for_some_images_at_a_time():
     grad, window = rng.integers(-4, 5, (5, 6, 4, 4)).astype(np.float32), dict(padding=((1, 1), (1, 1)))
     with mock.patch.object(cuda_columns, "WORKSPACE", 2 * 70 * 9 * 16 * 4):              # two images
         equals_the_definition(*operands, grad, **window, stride=(1, 1), dilation=(1, 1), groups=1)
+
+
+# Beyond 2^31 elements: only the last block runs, on arrays of which only the pages that it touches exist.
+
+
+def sparse(shape, dtype=np.float16):
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    reserve = getattr(mmap, "MAP_NORESERVE", 0)
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | reserve)
+    return np.frombuffer(memory, dtype).reshape(shape)
+
+
+def run_block(block, file, name, blocks, threads, args, shared=0):
+    assert 0 <= block < blocks and start(file, name, block + 1, threads, args, shared, backwards=0, first=block) == 0
+
+
+HUGE = (1, 3, 27_000, 27_000)
+
+
+def test_a_convolution_finds_the_last_of_more_than_2_to_the_31_pixels():
+    geometry = ConvGeometry.of_conv(HUGE, (3, 1, 3, 3), padding=1, groups=3)
+    x, y = sparse(HUGE), sparse(geometry.output_shape)
+    assert x.size > 2**31
+    rng = np.random.default_rng(0)
+    x[0, 2, -8:, -8:] = rng.integers(-4, 5, (8, 8))
+    weight = rng.integers(-4, 5, geometry.weight_shape).astype(np.float16)
+    corner = reference.conv2d(x[:, 2:, -8:, -8:].astype(float), weight[2:].astype(float), None, stride=(1, 1),
+                              padding=((0, 1), (0, 1)), dilation=(1, 1), groups=1)
+    plan = cuda_plan.forward_launch(geometry, 4)
+    name = cuda_launch.expression("gather", "float16", *plan.template)
+    args = x, weight, None, y, plan.plan
+    run_block(plan.blocks - 1, "cuda_gather.cu", name, plan.blocks, plan.threads, args, plan.shared_bytes)
+    rows = HUGE[2] - (int(plan.plan["tiles_down"]) - 1) * int(plan.plan["tile_rows"])
+    columns = HUGE[3] - (int(plan.plan["tiles_across"]) - 1) * int(plan.plan["tile_columns"])
+    part = slice(-min(rows, 6), None), slice(-min(columns, 6), None)          # what lies in the last block
+    assert (y[0, 2][part] == corner[0, 0][part]).all() and corner[0, 0][part].any()
+
+    grad = sparse(geometry.output_shape)
+    grad[0, 2, -1, -1] = 2
+    plan = cuda_plan.weight_grad_launch(geometry, 4)
+    splits, tiles = int(plan.plan["splits"]), int(plan.plan["tiles_down"]) * int(plan.plan["tiles_across"])
+    block = plan.blocks - splits + (tiles - 1) % splits   # of the last group, the one that takes the last tile
+    partial = np.zeros((splits, 3, 9), np.float32)
+    name, args = cuda_launch.expression("weight_grad", "float16", *plan.template), (grad, x, partial, plan.plan)
+    run_block(block, "cuda_weight_grad.cu", name, plan.blocks, plan.threads, args, plan.shared_bytes)
+    expected = np.zeros((3, 3))
+    expected[:2, :2] = 2 * x[0, 2, -2:, -2:].astype(float)
+    assert (partial[:, 2].sum(axis=0).reshape(3, 3) == expected).all() and not partial[:, :2].any()
+
+
+def test_pooling_and_batch_norm_find_the_last_of_more_than_2_to_the_31_values():
+    calls = []
+    x, y = sparse(HUGE), sparse(HUGE)
+    x[0, 2, -1, -1] = 3
+    window = WindowGeometry.of(HUGE, (1, 1), stride=1, padding=0, dilation=1)
+    with mock.patch.object(cuda_maxpool, "launch", lambda *call: calls.append(call)):
+        cuda_maxpool._start("max_pool", y, window, HUGE, x, y)
+        cuda_maxpool._start("max_pool_gradient", x, window, HUGE, x, y, y, x)
+    for call in calls:
+        run_block(call[2] - 1, *call)
+    assert y[0, 2, -1, -1] == 3
+
+    shape = 18_000_000, 2, 8, 8
+    x, y, (plan, blocks) = sparse(shape), sparse(shape), cuda_batchnorm._slices(shape)
+    x[-1, 1, 7, 7] = 3
+    one, zero = np.ones(2, np.float32), np.zeros(2, np.float32)
+    with mock.patch.object(cuda_batchnorm, "launch", lambda *call: calls.append(call)):
+        args = x, zero, None, one, None, None, y, np.float64(3.0), plan       # x/√(1 + 3)
+        cuda_batchnorm._start("normalise", x.dtype, blocks, *args)
+    run_block(blocks - 1, *calls[-1])
+    assert x.size > 2**31 and y[-1, 1, 7, 7] == 1.5
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
