@@ -168,6 +168,17 @@ def test_every_layout_equals_its_contiguous_copy(layout, kernel):
             np.testing.assert_array_equal(array, correct)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_other_byte_order_equals_the_machines_own(stride):
+    """Also where views have been kept for a convolution of the same shapes."""
+    geometry = ConvGeometry.of_conv((3, 18, 6, 5), (27, 2, 3, 3), stride=stride, padding=1, groups=9)
+    arrays = operands(geometry, 0)
+    own = everything(cpu, *arrays, geometry)
+    other = everything(cpu, *(array.astype(array.dtype.newbyteorder()) for array in arrays), geometry)
+    for array, expected in zip(other, own, strict=True):
+        np.testing.assert_array_equal(array, expected)
+
+
 def test_broadcast_operands():
     geometry = ConvGeometry.of_conv((3, 16, 6, 5), (16, 2, 3, 3), padding=1, groups=8)
     x, weight, bias, grad = operands(geometry, 0)

@@ -70,7 +70,7 @@ def _slice(taps: tuple[int, ...]) -> slice:
 def workbench(work: Work, tile: Tile, source: Array) -> Workbench:
     """Return this thread's bench for tiles like this one, with the tile of the `source` (N, G, c, H, W) on it."""
     plane = source.shape[-2:]
-    bench = views((work, tile.kind, plane, source.dtype.char), lambda: Workbench(work, tile, plane, source.dtype))
+    bench = views((work, tile.kind, plane, source.dtype), lambda: Workbench(work, tile, plane, source.dtype))
     bench.load(tile, source)
     return bench
 
