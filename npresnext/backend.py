@@ -206,7 +206,7 @@ def with_memory_errors(function: Callable[..., Any]) -> Callable[..., Any]:
 def _refused(message: str, error: MemoryError) -> AllocationError:
     """Return the error for a refusal of memory, after letting go of what the call had got so far."""
     traceback.clear_frames(error.__traceback__)
-    if type(error).__module__.partition(".")[0] == "cupy":
+    if sys.modules.get("cupy"):
         sys.modules["cupy"].get_default_memory_pool().free_all_blocks()
     return AllocationError(message)
 

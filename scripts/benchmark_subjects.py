@@ -14,13 +14,10 @@ import time
 
 import numpy as np
 
-WARM_UP = 3    # steps of a network until the memory it needs has come from the system: the second still asks for more
 
-
-def seconds(function, repeats, warm_up=1):
-    """Median time of a call, after some to warm up."""
-    for _ in range(warm_up):
-        function()
+def seconds(function, repeats):
+    """Median time of a call, after one to warm up."""
+    function()
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -121,11 +118,11 @@ def numpy_network(name, batch, size, dtype, repeats):
         model.backward(loss.backward())
         optimizer.step()
 
-    times = {"training step": seconds(step, repeats, WARM_UP)}
+    times = {"training step": seconds(step, repeats)}
     peak = peak_memory()
     fused = model.fuse()
     with nx.no_grad():
-        times["inference"] = seconds(lambda: fused(x), repeats, WARM_UP)
+        times["inference"] = seconds(lambda: fused(x), repeats)
     return {**times, "peak memory of training": peak}
 
 
@@ -148,11 +145,11 @@ def torch_network(name, batch, size, dtype, repeats, channels_last):
         value.backward()
         optimizer.step()
 
-    times = {"training step": seconds(step, repeats, WARM_UP)}
+    times = {"training step": seconds(step, repeats)}
     peak = peak_memory()
     model.eval()
     with torch.inference_mode():
-        times["inference"] = seconds(lambda: model(x), repeats, WARM_UP)
+        times["inference"] = seconds(lambda: model(x), repeats)
     return {**times, "peak memory of training": peak}
 
 

@@ -51,15 +51,17 @@ def operands(geometry, seed, dtype="float32"):
 
 
 def everything(engine, x, weight, bias, grad, geometry):
-    """All that an engine computes; both ways to the gradients."""
+    """All that an engine computes; both ways to the gradients, and with `grad` as a shortcut before a rectifier."""
     results = [
         engine.forward(x, weight, bias, geometry),
         engine.input_grad(grad, weight, geometry),
         engine.weight_grad(grad, x, geometry),
     ]
     if engine is cpu:
-        return results + list(engine.gradients(grad, x, weight, geometry))
-    return results + results[1:]
+        joined = (engine.forward_relu(x, weight, b, geometry, shortcut) for b, shortcut in ((bias, grad), (None, None)))
+        return [*results, *engine.gradients(grad, x, weight, geometry), *joined]
+    joined = results[0] + grad, results[0] - bias[:, None, None]
+    return [*results, *results[1:], *(np.maximum(y, 0) for y in joined)]
 
 
 def assert_equals_lesson(geometry, seed=0, dtype="float32"):

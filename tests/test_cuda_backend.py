@@ -25,8 +25,6 @@ from npresnext.errors import (
 class OutOfMemoryError(MemoryError):
     """As CuPy's: a MemoryError."""
 
-    __module__ = "cupy.cuda.memory"
-
 
 @pytest.fixture
 def cupy(monkeypatch):

@@ -43,6 +43,7 @@ import numpy as np
 
 from ..geometry import ConvGeometry
 from . import im2col as lesson
+from .cpu_ending import Ending
 from .cpu_plan import forward_plan, input_plan
 from .cpu_sweep import channels_at_once, convolve, weigh
 from .cpu_tiles import PIECES
@@ -57,11 +58,31 @@ def forward(x: Array, weight: Array, bias: Array | None, geometry: ConvGeometry)
     """Convolve: y from shifted copies of x."""
     if _for_lesson(x, geometry):
         return lesson.forward(x, weight, bias, geometry)
+    return _forward(x, weight, bias, geometry, None, False)
+
+
+def forward_relu(x: Array, weight: Array, bias: Array | None, geometry: ConvGeometry, shortcut: Array | None) -> Array:
+    """Convolve, add the shortcut (an array like y) if there is one, and rectify, tile by tile in the cache."""
+    if _for_lesson(x, geometry):
+        y = lesson.forward(x, weight, bias, geometry)
+        if shortcut is not None:
+            y += shortcut
+        return np.maximum(y, 0, out=y)
+    return _forward(x, weight, bias, geometry, shortcut, True)
+
+
+def _forward(
+    x: Array, weight: Array, bias: Array | None, geometry: ConvGeometry, shortcut: Array | None, rectify: bool
+) -> Array:
+    """Write y tile by tile."""
     y = np.empty(geometry.output_shape, x.dtype)
     G = geometry.groups
     if bias is not None:
         bias = bias.reshape(G, -1, 1, 1)                                        # (G, C_out/G, 1, 1)
-    convolve(_split(x, G), _split_weight(weight, G), bias, _split(y, G), forward_plan(geometry), geometry.macs)
+    if shortcut is not None:
+        shortcut = _split(shortcut, G)
+    ending = Ending(bias, shortcut, rectify)
+    convolve(_split(x, G), _split_weight(weight, G), _split(y, G), forward_plan(geometry), geometry.macs, ending)
     return y
 
 
@@ -72,7 +93,7 @@ def input_grad(grad_output: Array, weight: Array, geometry: ConvGeometry) -> Arr
     dx = _blank(geometry, grad_output.dtype)
     G = geometry.groups
     weight = _split_weight(weight, G).swapaxes(1, 2)                            # (G, C_in/G, C_out/G, kh, kw)
-    convolve(_split(grad_output, G), weight, None, _split(dx, G), input_plan(geometry), geometry.macs)
+    convolve(_split(grad_output, G), weight, _split(dx, G), input_plan(geometry), geometry.macs)
     return dx
 
 

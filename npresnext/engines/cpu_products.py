@@ -11,6 +11,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from .cpu_copies import carry_out, copy_rows, images_first, moves
+from .cpu_ending import Ending
 from .cpu_plan import Pass, Run
 from .cpu_threads import run
 from .cpu_tiles import PIECES, Tile, Work, chunks, planar
@@ -115,12 +116,12 @@ class Workbench:
         carry_out(self.moves, source[tile.images, tile.groups])
         leave(self)
 
-    def write_results(self, target: Array, slabs: list[Array], bias: Array | None) -> None:
-        """Multiply, add the matmuls of each row phase up, and write this tile of the `target` (N, G, out, H, W)."""
+    def write_results(self, target: Array, slabs: list[Array], ending: Ending) -> None:
+        """Multiply, add up, end, and write this tile of the `target` (N, G, out, H, W)."""
         for share in self.shares:
             if share.rows < 1:
                 continue
-            part = self._part_of(target, share)                                # (n, g, out, rows, columns)
+            part = target[self._place(share)]                                  # (n, g, out, rows, columns)
             shape = (share.matmuls, self.batch, self.groups, self.work.results, share.rows * self.pitch)
             in_place = share.matmuls == 1 and self._is_matrix(part)
             terms = part.reshape(shape) if in_place else self._room(0, shape)
@@ -136,8 +137,7 @@ class Workbench:
                 np.add(images[0], images[-1], out=part)
             elif not in_place:
                 copy_rows(part, images[0])
-            if bias is not None:
-                part += bias
+            ending.finish(part, self._place(share))
 
     def add_weight_gradient(self, total: Array, partner: Array) -> None:
         """Multiply the copies with the `partner` (N, G, out, H, W) and add to `total` (matmuls, G, …)."""
@@ -186,13 +186,13 @@ class Workbench:
         step = run.step * self.pitch * first.itemsize
         return as_strided(first, (len(run.kernel_rows), *first.shape), (step, *first.strides))
 
-    def _part_of(self, array: Array, share: Share) -> Array:
-        """View the pixels (n, g, c, rows, columns) of this tile and row phase in an image array (N, G, c, H, W)."""
-        return array[self.tile.images, self.tile.groups, :, *share.pixels]
+    def _place(self, share: Share) -> tuple[slice, ...]:
+        """Where this tile and row phase stand in an image array (N, G, c, H, W)."""
+        return (self.tile.images, self.tile.groups, slice(None), *share.pixels)
 
     def _partner(self, partner: Array, share: Share) -> Array:
         """Return this tile of the partner as matrices (n, g, out, P), or (n, g, P, out) if transposed."""
-        part = self._part_of(partner, share)                                   # (n, g, out, rows, columns)
+        part = partner[self._place(share)]                                     # (n, g, out, rows, columns)
         shape = (self.batch, self.groups, self.work.partners, share.rows * self.pitch)
         if self.work.transposed:
             matrices = self._room(1, (*shape[:2], shape[3], shape[2]))         # (n, g, P, out)

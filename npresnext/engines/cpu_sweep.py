@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .cpu_ending import Ending
 from .cpu_plan import Pass
 from .cpu_products import slabs, workbench, write_gradient
 from .cpu_threads import run
@@ -20,11 +21,12 @@ from .cpu_workspace import get_workspace_limit
 
 Array = np.ndarray[Any, Any]
 
+NOTHING = Ending()
 SINGLE = 2_000_000    # multiply-adds below which a second thread does not help
 
 
 def convolve(
-    source: Array, weight: Array, bias: Array | None, target: Array, plan: tuple[Pass, ...], macs: int
+    source: Array, weight: Array, target: Array, plan: tuple[Pass, ...], macs: int, ending: Ending = NOTHING
 ) -> None:
     """Write into `target` (N, G, out, ·, ·) what `weight` (G, out, in, kh, kw) makes of `source` (N, G, in, ·, ·)."""
     rearranged = weight.nbytes if weight.shape[3:] != (1, 1) else 0
@@ -32,11 +34,11 @@ def convolve(
     for outputs in chunks(weight.shape[1], -(-weight.shape[1] // rounds)):
         for layout in plan:
             weights = slabs(weight[:, outputs], layout)
-            _convolve(layout, source, weights, None if bias is None else bias[:, outputs], target[:, :, outputs], macs)
+            _convolve(layout, source, weights, target[:, :, outputs], macs, ending.of(outputs))
 
 
 def _convolve(
-    layout: Pass, source: Array, weights: list[Array], bias: Array | None, target: Array, macs: int
+    layout: Pass, source: Array, weights: list[Array], target: Array, macs: int, ending: Ending
 ) -> None:
     """Share the tiles of one pass out; where they are too few, share its channels out as well."""
     work = Work.of(layout, source, target, None)
@@ -47,8 +49,7 @@ def _convolve(
         tile, outputs = part
         chosen = target[:, :, outputs]
         bench = workbench(Work.of(layout, source, chosen, None), tile, source)
-        part_bias = None if bias is None else bias[tile.groups, outputs]
-        bench.write_results(chosen, [each[:, :, tile.groups, outputs] for each in weights], part_bias)
+        bench.write_results(chosen, [each[:, :, tile.groups, outputs] for each in weights], ending.of(outputs))
 
     pieces = [(tile, part) for tile in whole for part in chunks(work.results, -(-work.results // parts))]
     run(piece, pieces, small=macs < SINGLE)
@@ -76,7 +77,7 @@ def weigh(
             for tile in tiles(work, groups.start, groups.stop, True, get_workspace_limit()):
                 bench = workbench(work, tile, copied)
                 if target is not None:
-                    bench.write_results(target, weights, None)
+                    bench.write_results(target, weights, NOTHING)
                 bench.add_weight_gradient(total, multiplied)
             write_gradient(dweight[groups, outputs, channels], work, total)
 

@@ -9,6 +9,7 @@ from ..backend import floating_module, memory_for, widen
 from ..engines import engine_for
 from ..errors import ShapeError
 from ..geometry import ConvGeometry
+from .activation import relu_
 from .windows import batched, like
 
 Array = Any
@@ -64,14 +65,25 @@ def conv2d(
     (8, 128, 56, 56)
     """
     xp = floating_module(allow_complex=True, x=x, weight=weight, bias=bias)
-    images = batched(x)
-    geometry = ConvGeometry.of_conv(
-        images.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
-    )
-    if bias is not None and tuple(bias.shape) != (geometry.out_channels,):
-        raise ShapeError(f"bias has shape {tuple(bias.shape)}: expected (C_out,) = ({geometry.out_channels},)")
+    images, geometry = _checked(x, weight, bias, stride, padding, dilation, groups)
     with memory_for("the output", geometry.output_shape, x.dtype):
         return like(x.shape, engine_for(xp).forward(images, weight, bias, geometry))
+
+
+def conv2d_relu(
+    x: Array, weight: Array, bias: Array | None = None, *, shortcut: Array | None = None,
+    stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
+) -> Array:
+    """Return ``relu(conv2d(x, …) + shortcut)`` for images (N, C_in, H, W); an engine may do it all in the cache."""
+    xp = floating_module(x=x, weight=weight, bias=bias, shortcut=shortcut)
+    images, geometry = _checked(x, weight, bias, stride, padding, dilation, groups)
+    engine = engine_for(xp)
+    with memory_for("the output", geometry.output_shape, x.dtype):
+        if not hasattr(engine, "forward_relu"):
+            return relu_(engine.forward(images, weight, bias, geometry), shortcut)
+        if shortcut is not None and tuple(shortcut.shape) != geometry.output_shape:
+            raise ShapeError(f"shortcut has shape {tuple(shortcut.shape)} but the output {geometry.output_shape}")
+        return engine.forward_relu(images, weight, bias, geometry, shortcut)
 
 
 def conv2d_backward(
@@ -201,6 +213,19 @@ def conv2d_weight_grad(
     grad = _checked_grad(grad_output, len(x.shape), geometry)
     with memory_for("the gradient", geometry.weight_shape, x.dtype):
         return engine_for(xp).weight_grad(grad, images, geometry)
+
+
+def _checked(
+    x: Array, weight: Array, bias: Array | None, stride: Any, padding: Any, dilation: Any, groups: int
+) -> tuple[Array, ConvGeometry]:
+    """Return x with a batch axis, and the geometry, after checking all shapes."""
+    images = batched(x)
+    geometry = ConvGeometry.of_conv(
+        images.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
+    if bias is not None and tuple(bias.shape) != (geometry.out_channels,):
+        raise ShapeError(f"bias has shape {tuple(bias.shape)}: expected (C_out,) = ({geometry.out_channels},)")
+    return images, geometry
 
 
 def _checked_grad(grad_output: Array, axes: int, geometry: ConvGeometry) -> Array:

@@ -2,7 +2,7 @@
 
 The three layers do here what they do when each is called by itself, and keep what they keep then. But what lies
 between them is read by nobody else, so it need not stand in memory: norm, addition and rectifier are carried out in
-one go, and where the norm is folded away the rectifier overwrites what the convolution has just made.
+one go, and where the norm is folded away the convolution itself adds and rectifies.
 
 Where somebody watches the calls (:func:`~npresnext.nn.module.calls_through`), or a layer is of a class of the user's
 own or has a forward or backward of its own, nothing is joined: layer after layer is called.
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, TypeGuard, TypeVar
 
 from ..functional import add, batch_norm_relu, batch_norm_relu_backward
-from ..functional.activation import relu_
+from ..functional.conv import conv2d_relu
 from ..nn import BatchNorm2d, Conv2d, Module, ReLU
 from ..nn.module import is_watched
 from .fuse import Identity
@@ -27,18 +27,16 @@ def run_unit(
     conv: Module, norm: Module, relu: Module, x: Array, shortcut: Callable[[], Array | None] = lambda: None
 ) -> Array:
     """Return ``relu(norm(conv(x)) + shortcut())``; without the sum where the shortcut is None."""
-    y = conv(x)
-    if not is_watched() and _is_plain(relu, ReLU):
-        if _is_plain(norm, BatchNorm2d):
-            y = norm.forward_through(batch_norm_relu, y, shortcut=shortcut())
-            relu.keep(y)
-            return y
-        if _is_plain(norm, Identity) and _is_plain(conv, Conv2d):    # so that nobody else holds y
-            y = relu_(y, shortcut())
-            relu.keep(y)
-            return y
-    y, other = norm(y), shortcut()
-    return relu(y if other is None else add(y, other))
+    joined = not is_watched() and _is_plain(relu, ReLU)
+    if joined and _is_plain(norm, BatchNorm2d):
+        y = norm.forward_through(batch_norm_relu, conv(x), shortcut=shortcut())
+    elif joined and _is_plain(norm, Identity) and _is_plain(conv, Conv2d):
+        y = conv.forward_through(conv2d_relu, x, shortcut=shortcut())
+    else:
+        y, other = norm(conv(x)), shortcut()
+        return relu(y if other is None else add(y, other))
+    relu.keep(y)
+    return y
 
 
 def run_unit_backward(

@@ -86,7 +86,11 @@ class Conv2d(Module):
 
     def forward(self, x: Array) -> Array:
         """Convolve x (N, C_in, H, W) or (C_in, H, W)."""
-        y = conv2d(x, self.weight.data, _data(self.bias), **self._window)
+        return self.forward_through(conv2d, x)
+
+    def forward_through(self, function: Callable[..., Array], x: Array, **more: Any) -> Array:
+        """Do what forward does by `function` in place of ``conv2d``: one that takes `more` and goes on from it."""
+        y = function(x, self.weight.data, _data(self.bias), **self._window, **more)
         self.keep(x)
         return y
 
