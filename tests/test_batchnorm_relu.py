@@ -88,6 +88,25 @@ def test_any_memory_layout_gives_what_its_contiguous_copy_gives(layout):
         np.testing.assert_allclose(array, correct, rtol=1e-5, atol=1e-5)
 
 
+def test_arrays_of_the_other_byte_order_give_the_same():
+    swapped = [array.astype(array.dtype.newbyteorder()) for array in draw(0, *[(3, 4, 5, 6)] * 3)]
+    x, shortcut, grad = swapped
+    y, mean, var = F.batch_norm_relu(x, shortcut=shortcut)
+    found = y, *F.batch_norm_relu_backward(grad, y, x, mean, var)
+    x, shortcut, grad = draw(0, *[(3, 4, 5, 6)] * 3)
+    y, mean, var = F.batch_norm_relu(x, shortcut=shortcut)
+    for array, expected in zip(found, (y, *F.batch_norm_relu_backward(grad, y, x, mean, var)), strict=True):
+        np.testing.assert_allclose(array, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_values_whose_squares_overflow_are_centred():
+    """A constant channel of 1e20: in float32 its squares are infinite, and its variance is 0 all the same."""
+    x = np.float32(1e20) + np.zeros((4, 2, 3, 3), np.float32)
+    y, mean, var = F.batch_norm_relu(x)
+    np.testing.assert_array_equal(mean, x[0, :, 0, 0])
+    assert not var.any() and not y.any()
+
+
 def test_operands_are_left_alone():
     operands = draw(0, (3, 4, 5, 6), (4,), (4,), (3, 4, 5, 6), (3, 4, 5, 6))
     copies = [array.copy() for array in operands]

@@ -157,9 +157,9 @@ def _is_near_zero(mean: Array, var: Array) -> bool:
 
 def _moments(values: Array) -> tuple[Array, Array]:
     """Mean and variance of each channel of (N, c, P), accurate near zero."""
-    mean, square = _mean(values), _dot(values, values) / (values.shape[0] * values.shape[2])
+    mean = _mean(values)                                                      # (c,)
     with np.errstate(over="ignore", invalid="ignore"):
-        return mean, square - mean * mean                                     # (c,), (c,)
+        return mean, _dot(values, values) / (values.shape[0] * values.shape[2]) - mean * mean
 
 
 def _mean(values: Array) -> Array:
