@@ -123,6 +123,7 @@ SHORT_MAPS = {
     "asymmetric, dilated, grouped": ConvGeometry.of_conv(
         (3, 192, 6, 7), (256, 96, 3, 2), padding=((0, 2), (3, 1)), dilation=(2, 3), groups=2
     ),
+    "one image": ConvGeometry.of_conv((1, 160, 7, 7), (160, 160, 3, 3), padding=1),
     "1x1": ConvGeometry.of_conv((6, 160, 7, 7), (160, 160, 1, 1)),
 }
 
