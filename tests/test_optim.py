@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from npresnext import nn
-from npresnext.errors import InvalidTypeError, InvalidValueError, StateDictError
+from npresnext.errors import AllocationError, InvalidTypeError, InvalidValueError, StateDictError
 
 SETTINGS = [
     {"lr": 0.1},
@@ -160,3 +160,20 @@ def test_a_gradient_that_stays_is_not_taken_for_the_momentum():
     optimizer.step()                                              # b = 1
     optimizer.step()                                              # b = 0.5·1 + 1
     assert p.data[0] == -2.5 and grad[0] == 1
+
+
+def test_memory_refused_in_a_step_is_an_error_of_ours_and_the_next_step_works(monkeypatch):
+    parameter = nn.Parameter(np.ones(3))
+    parameter.grad = np.full(3, 0.5)
+    optimizer = nn.SGD([parameter], lr=1.0, momentum=0.9)
+    empty_like = np.empty_like
+
+    def refuse(array):
+        monkeypatch.setattr(np, "empty_like", empty_like)
+        raise MemoryError("Unable to allocate 24 bytes")
+
+    monkeypatch.setattr(np, "empty_like", refuse)
+    with pytest.raises(AllocationError, match="step needs more memory than there is: Unable to allocate 24 bytes"):
+        optimizer.step()
+    optimizer.step()
+    np.testing.assert_array_equal(parameter.data, [0.5, 0.5, 0.5])

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..backend import array_module, to_numpy
+from ..backend import array_module, to_numpy, with_memory_errors
 from ..engines.cpu_blocks import by_elements
 from ..errors import InvalidTypeError, InvalidValueError, StateDictError
 from .module import Module
@@ -85,6 +85,7 @@ class SGD:
         self.weight_decay, self.nesterov = weight_decay, nesterov
         self._buffers: list[Array | None] = [None] * len(self.params)
 
+    @with_memory_errors
     def step(self) -> None:
         """Move every parameter one step down its gradient, in place."""
         for index, parameter in enumerate(self.params):
