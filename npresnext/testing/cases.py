@@ -35,7 +35,7 @@ LAYOUTS = {
 
 def in_layout(a: Array, layout: str) -> Array:
     """Return an array of four axes in a memory layout."""
-    return eval(LAYOUTS[layout], {"np": np, "a": a})
+    return a if layout == "contiguous" else eval(LAYOUTS[layout], {"np": np, "a": a})
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class ConvCase:
         """(N, C_out, oh, ow), counted window by window."""
         return output_shape(self.x_shape, self.weight_shape, self.stride, self.padding, self.dilation)
 
-    @property
+    @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shapes of the operands and of the results."""
         x, weight, bias, y = self.x_shape, self.weight_shape, (self.out_channels,), self.output_shape
@@ -95,7 +95,7 @@ class ConvCase:
         """How many rows and columns a window spans."""
         return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation))
 
-    @property
+    @cached_property
     def inner(self) -> dict[str, int]:
         """How many products make one value of each result: the n of every error bound."""
         (N, C_out, oh, ow), (_, Cg, kh, kw) = self.output_shape, self.weight_shape
