@@ -436,3 +436,8 @@ backward("weight gradients of the images added in float16", "dw", "bounded", dty
 backward("bias gradient summed in float16 (numpy#20305)", "db", "bounded", dtype="float16")(
     lambda g, grad, x, w, k: (*g[:2], np.add.reduce(np.moveaxis(grad, 1, 0).reshape(len(w), -1).T, 0))
 )
+
+
+@backward("input gradient with the groups in reverse order", "groups are local")
+def _(gradients, grad, x, weight, window):
+    return np.concatenate(np.split(gradients[0], window["groups"], 1)[::-1], 1), *gradients[1:]

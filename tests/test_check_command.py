@@ -80,6 +80,16 @@ def test_the_onnx_convention(check):
     assert done.returncode == 0 and "left out: negative_padding" in done.stdout
 
 
+@pytest.mark.slow
+@pytest.mark.oracle
+def test_jax_holds(check):
+    """Each new shape is compiled, which takes most of a second."""
+    pytest.importorskip("jax")
+    few = ("groups", "stride", "dilation", "padding", "layouts", "empty_batch", "zero_channels")
+    done = check("jax", "--cases", "2", "--without", *few)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

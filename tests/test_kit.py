@@ -1,17 +1,18 @@
 """check_conv: what it says of right and wrong convolutions, and that nothing a callable does breaks it."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import npresnext as nx
 from npresnext import reference
-from npresnext.testing import assert_conv, check_conv
+from npresnext.testing import assert_conv, check_conv, explanation, targets
 from npresnext.testing.arithmetic import as_arithmetic
-from npresnext.testing.cases import SUPPORTS, as_supports
-from npresnext.testing.runner import Runner
-from npresnext.testing.subject import Subject
+from npresnext.testing.cases import SUPPORTS, ConvCase
+from npresnext.testing.invalid import RULES
+from npresnext.testing.subject import Subject, Trial
 
 FEW = {"cases": 20}
 
@@ -26,18 +27,6 @@ def test_every_engine_is_right_in_every_dtype(engine, dtype):
         pytest.importorskip("ml_dtypes")
     with nx.use_engine(engine):
         assert_conv(nx.conv2d, nx.conv2d_backward, dtype=dtype, **FEW)
-
-
-def test_the_definition_itself_is_right():
-    def backward(grad, x, weight, **window):
-        dx = reference.conv2d_input_grad(grad, x.shape, weight, **window)
-        return dx, reference.conv2d_weight_grad(grad, x, weight.shape, **window), reference.conv2d_bias_grad(grad)
-
-    subject = Subject(reference.conv2d, backward, "float64")
-    runner = Runner(subject, as_arithmetic("float64"), "direct", as_supports(None))
-    for case in list(runner.cases(20, 0))[:40]:
-        runner.try_case(case)
-    assert runner.tried == 40 and not any(row.failed for row in runner.rows.values())
 
 
 def test_a_backward_alone_is_judged_too():
@@ -166,3 +155,73 @@ def test_nothing_to_check_and_what_is_not_callable_raise():
         check_conv(None)
     with pytest.raises(TypeError, match="backward must be callable, but is of type int"):
         check_conv(nx.conv2d, 3)
+
+
+def test_steps_of_zero_and_every_other_broken_rule_are_tried():
+    seen = []
+
+    def forward(x, weight, bias, **window):
+        seen.append(window)
+        return nx.conv2d(x, weight, bias, **window)
+
+    report = check_conv(forward, cases=1)
+    assert any(0 in window["stride"] for window in seen) and any(0 in window["dilation"] for window in seen)
+    assert report.rows["refuses wrong calls", "advisory"].tried == len(RULES) and not report.advisories
+    seen.clear()
+    check_conv(forward, cases=1, supports={"invalid_calls": False})
+    assert not any(0 in window["stride"] + window["dilation"] for window in seen)
+
+
+def test_what_refuses_nothing_is_advised_and_passes():
+    def forgiving(x, weight, bias, **window):
+        try:
+            return nx.conv2d(x, weight, bias, **window)
+        except ValueError:
+            return x
+
+    report = check_conv(forgiving, cases=1)
+    assert report.passed and len(report.advisories) == len(RULES)
+    assert "no error from a call that breaks the rule: stride is at least 1" in str(report)
+
+
+def test_the_definition_raises_for_a_stride_of_zero():
+    with pytest.raises(ValueError, match="must not be zero"):
+        reference.conv2d(np.ones((1, 1, 3, 3)), np.ones((1, 1, 1, 1)), stride=(0, 1))
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["torch", "onnxruntime", "npresnext"])
+def test_the_lines_that_reproduce_a_framework_run_without_the_kit(name, dtype):
+    """They are executed with what is right, and with what is wrong, in each layout."""
+    pytest.importorskip(name)
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes")
+    if (name, dtype) == ("onnxruntime", "bfloat16"):
+        pytest.skip("onnxruntime has no bfloat16 convolution on CPUs")
+    target = targets.load(name)
+    subject = Subject(target.forward, target.backward, dtype)
+    case = ConvCase(1, 2, 2, 2, (1, 2), padding=((1, 0), (0, 0)), has_bias=True)
+    for layouts in [("contiguous",) * 3, ("transposed",) * 3]:
+        trial = Trial.draw(subject, replace(case, layouts=layouts), as_arithmetic(dtype), real=False)
+        for result in trial.results:
+            expected = float(trial.truth(result).high.ravel()[0])
+            value = f"{result}.ravel()[0]"
+            role = "forward" if result == "y" else "backward"
+            lines = explanation.written_down(trial, role, [f"assert float({value}) == {expected}, {value}"])
+            assert "npresnext.testing" not in lines and "import npresnext" not in lines or name == "npresnext"
+            assert len(lines.splitlines()) <= (11 if layouts == case.layouts else 14)
+            exec(lines, {})
+            with pytest.raises(AssertionError):
+                exec(lines.replace(f"== {expected}", f"== {expected + 1}"), {})
+
+
+@pytest.mark.oracle
+def test_a_failure_of_torch_reproduces_in_lines_of_torch():
+    pytest.importorskip("torch")
+    target = targets.load("torch")
+    (finding,) = check_conv(target.forward, target.backward, cases=2, supports=target.supports).failures
+    assert "import torch\n" in finding.reproduction and "npresnext" not in finding.reproduction
+    assert len(finding.reproduction.splitlines()) <= 10
+    with pytest.raises(AssertionError):
+        exec(finding.reproduction, {})

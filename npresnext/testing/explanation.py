@@ -29,7 +29,7 @@ def explain(runner: Runner, failure: Finding) -> Finding:
     small = smallest(runner, failure)
     if small.verdict == "contract":
         checks = _contract(small)
-        return replace(small, reproduction=_lines(small.trials[0], small.role, checks), trials=())
+        return replace(small, reproduction=written_down(small.trials[0], small.role, checks), trials=())
     worst = max((found for trial in small.trials for found in runner.defined(trial)), key=lambda found: found.ratio)
     shown = worst if worst.ratio > 0 else small
     place = f"[{', '.join(map(str, shown.trials[0].subject.place_given(shown.index)))}]" if shown.index else ""
@@ -39,7 +39,7 @@ def explain(runner: Runner, failure: Finding) -> Finding:
         small, result=shown.result, index=shown.index, got=shown.got, expected=shown.expected, bound=shown.bound,
         message=f"{value} is {shown.got!r}: expected {shown.expected!r} within {shown.bound:.3g}",
         diagnosis=diagnose(runner, failure.case, shown.result), trials=(),
-        reproduction=_lines(shown.trials[0], "forward" if shown.result == "y" else "backward", [check]),
+        reproduction=written_down(shown.trials[0], "forward" if shown.result == "y" else "backward", [check]),
     )  # fmt: skip
 
 
@@ -129,7 +129,7 @@ def _explains(arithmetic: Arithmetic, operands: str, trial: Trial, name: str) ->
     return bool((np.abs(truth.error(trial.results[name])) <= bounded(truth, arithmetic)).all())
 
 
-def _lines(trial: Trial, role: str, checks: list[str]) -> str:
+def written_down(trial: Trial, role: str, checks: list[str]) -> str:
     """Write one call down, with its operands as literals."""
     (takes, gives), window = SIGNATURES[role], trial.case.kwargs
     function: Any = trial.subject.functions[role]

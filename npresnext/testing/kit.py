@@ -90,7 +90,8 @@ def check_conv(
     name, offers, declared = as_dtype(dtype).name, as_supports(supports), as_arithmetic(dtype, arithmetic)
     if offers["dtypes"] is not None and name not in {as_dtype(offered).name for offered in offers["dtypes"]}:
         return Report(name, declared, algorithm, seed, left_out=[f"dtype {name}"])
-    left_out = [key for key, everything in SUPPORTS.items() if key != "dtypes" and offers[key] != everything]
+    lacks = [key for key, everything in SUPPORTS.items() if key != "dtypes" and offers[key] != everything]
+    left_out = [f"layouts (only {', '.join(offers[key])})" if key == "layouts" else key for key in lacks]
     runner = Runner(Subject(forward, backward, dtype, layout), declared, algorithm, offers)
     runner.run(draws, seed, watch)
     report = Report(name, declared, algorithm, seed, left_out, runner.tried, dict(runner.rows), runner.advisories,

@@ -52,41 +52,41 @@ def block_diagonal(trial: Trial) -> Plan:
     return [dense], lambda results: each(blocks, results[0])
 
 
-def linear(operand: str, *results: str) -> Callable[[Trial], Plan]:
+def linear(operand: str, *names: str) -> Callable[[Trial], Plan]:
     """Deal the entries of one operand to two trials at random: their results add up."""
 
     def deal(trial: Trial) -> Plan:
         half = np.random.default_rng(trial.case.seed).random(trial.operands[operand].shape) < 0.5
-        return _dealt(trial, {operand: half, "bias": True}, results)
+        one, other = _dealt(trial, {operand: half, "bias": True})
+        return [one, other], lambda results: {n: results[0][n] + results[1][n] for n in names if n in results[0]}
 
     return deal
 
 
 def local(trial: Trial) -> Plan:
-    """Deal whole groups to two trials: in the groups of the other each computes zeros, and so their results add up."""
+    """Deal whole groups to two trials, zeros in place of the others: each computes what is its own."""
     chosen = np.random.default_rng(trial.case.seed).permutation(trial.case.groups) % 2 == 0
 
-    def half(name: str, array: Array) -> Array:
+    def mine(name: str, array: Array) -> Array:
         mask = np.empty(array.shape, bool)
-        for group, mine in zip(np.split(mask, len(chosen), GROUP_AXIS[name]), chosen):
-            group[...] = mine
+        for group, kept in zip(np.split(mask, len(chosen), GROUP_AXIS[name]), chosen):
+            group[...] = kept
         return mask
 
-    return _dealt(trial, each(half, trial.operands), ("y", "dx", "dw", "db"))
+    def own(results: list[Arrays]) -> Arrays:
+        return each(lambda name, array: np.where(mine(name, array), array, results[1][name]), results[0])
+
+    return _dealt(trial, each(mine, trial.operands)), own
 
 
-def _dealt(trial: Trial, halves: Mapping[str, Any], names: tuple[str, ...]) -> Plan:
-    """Give one trial what `halves` marks, the other the rest, zeros elsewhere; the named results add up."""
+def _dealt(trial: Trial, halves: Mapping[str, Any]) -> list[Trial]:
+    """Give one trial the entries that `halves` marks, the other the rest, and both every operand not named there."""
 
-    def keeping(kept: bool) -> Arrays:
-        zero = trial.subject.dtype.type(0)
-        return each(lambda name, array: np.where(halves[name] == kept, array, zero) if name in halves else array,
-                    trial.operands)
+    def share(kept: bool) -> Trial:
+        zero, named = trial.subject.dtype.type(0), {name: trial.operands[name] for name in halves}
+        return trial.again(each(lambda name, array: np.where(halves[name] == kept, array, zero), named))
 
-    def add(results: list[Arrays]) -> Arrays:
-        return {name: results[0][name] + results[1][name] for name in names if name in results[0]}
-
-    return [trial.again(keeping(True)), trial.again(keeping(False))], add
+    return [share(True), share(False)]
 
 
 def permuted(trial: Trial) -> Plan:
