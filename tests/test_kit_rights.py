@@ -149,4 +149,6 @@ def test_torch_leaves_bfloat16_weight_gradients_of_taps_over_padding_unwritten(t
     case = ConvCase(3, 16, 24, 1, (3, 2), (1, 3), (1, 3), ((0, 0), (1, 1)))  # the first tap never meets the image
     runner = Runner(Subject(None, backward, "bfloat16"), as_arithmetic("bfloat16"), "direct", as_supports(None))
     runner.try_case(case)
-    assert {key for key, row in runner.rows.items() if row.failed} == {("finite", "contract")}
+    failed = {key: row.first for key, row in runner.rows.items() if row.failed}
+    assert ("finite", "contract") in failed, "the trial of small integers, or that of real numbers after it"
+    assert {finding.result for key, finding in failed.items() if key[1] != "contract"} <= {"dw"}

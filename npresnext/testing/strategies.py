@@ -73,16 +73,6 @@ class BlockCase:
     x_shape: Shape
     seed: int
 
-    @property
-    def expansion(self) -> int:
-        """Output channels for each of `planes`."""
-        return 4 if self.block == "Bottleneck" else 1
-
-    @property
-    def needs_downsample(self) -> bool:
-        """Whether the shortcut must change the shape."""
-        return self.stride != 1 or self.in_channels != self.planes * self.expansion
-
 
 def block_cases() -> SearchStrategy[BlockCase]:
     """Draw the configuration of a residual block, its width a whole number of channels in every group.
