@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from ..backend import array_module
 from ..geometry import ConvGeometry
 from . import cuda_matmul
@@ -62,7 +64,7 @@ def weight_grad(grad_output: Array, x: Array, geometry: ConvGeometry, sums: Any)
 
 def _parts(geometry: ConvGeometry, dtype: Any) -> Iterator[tuple[slice, ConvGeometry]]:
     """Cut the batch into runs of images whose columns fit the workspace."""
-    one = geometry.columns_shape[1] * geometry.positions * getattr(dtype, "itemsize", 4)
+    one = geometry.columns_shape[1] * geometry.positions * np.dtype(dtype).itemsize
     count = max(1, WORKSPACE // one)
     for start in range(0, geometry.batch, count):
         stop = min(start + count, geometry.batch)
