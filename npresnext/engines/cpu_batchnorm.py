@@ -87,7 +87,7 @@ def _forward(
             work += other[:, block]
         if rectify:
             work += _maps(shift, values)
-            np.maximum(work, _maps(np.zeros_like(shift), values), out=result)
+            np.clip(work, 0, np.inf, out=result)
         else:
             np.add(work, _maps(shift, values), out=result)
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .cpu_elements import rectify
+
 Array = np.ndarray[Any, Any]
 
 
@@ -31,4 +33,4 @@ class Ending:
         if self.shortcut is not None:
             part += self.shortcut[place]
         if self.rectify:
-            np.maximum(part, 0, out=part)
+            rectify(part, part)
