@@ -34,6 +34,13 @@ def onnx_style(x, weight, bias, *, strides, pads, dilations, group):
     padding = ((top, bottom), (left, right))
     return nx.conv2d(x, weight, bias, stride=strides, padding=padding, dilation=dilations, groups=group)
 
+def torch_style(x, weight, bias, stride, padding, dilation, groups):
+    import torch
+    return torch.nn.functional.conv2d(x, weight, bias, stride, padding, dilation, groups)
+
+def rolled(x, weight, bias, stride, padding, dilation, groups):
+    return torch_style(x, weight, bias, stride, padding, dilation, groups).roll(1, 1)
+
 number = 3
 """
 
@@ -75,6 +82,16 @@ def test_a_death_is_a_finding(check):
     assert done.returncode == 1 and "the process died with exit code 7, during case 1" in done.stdout
 
 
+@pytest.mark.oracle
+def test_the_torch_convention_hands_over_tensors_and_asks_autograd(check):
+    pytest.importorskip("torch")
+    options = "--convention", "torch", "--device", "cpu", "--cases", "5", "--without", "zero_channels"
+    done = check("kernel:torch_style", *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = check("kernel:rolled", *options)
+    assert done.returncode == 1 and "FAIL dx (exact)" in done.stdout, done.stdout + done.stderr
+
+
 def test_the_onnx_convention(check):
     done = check("kernel:onnx_style", "--convention", "onnx", "--cases", "5", "--without", "zero_channels")
     assert done.returncode == 0 and "left out: negative_padding" in done.stdout
@@ -98,6 +115,7 @@ def test_jax_holds(check):
         (["broken:conv"], "broken:conv cannot be imported: ZeroDivisionError"),
         (["kernel:number"], "kernel:number is of type int: expected a function"),
         (["keras"], "expected torch, onnxruntime, jax, npresnext or package.module:function"),
+        (["torch", "--backward", "kernel:backward"], "only a function in the convention npresnext takes one"),
         (["kernel:forward", "--convention", "tf"], "convention is 'tf': expected one of npresnext, torch, onnx"),
         (["kernel:forward", "--dtype", "int8"], "dtype is 'int8'"),
         (["kernel:forward", "--without", "speed"], "supports has unknown keys speed"),

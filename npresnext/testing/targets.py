@@ -140,10 +140,12 @@ def load(
     Raises
     ------
     ValueError
-        It cannot be imported, or the convention is unknown.
+        It cannot be imported, the convention is unknown, or has no `backward` of its own.
     """
     if convention not in CONVENTIONS:
         raise InvalidValueError(f"convention is {convention!r}: expected one of {', '.join(CONVENTIONS)}")
+    if backward is not None and (name in FRAMEWORKS or convention != "npresnext"):
+        raise InvalidValueError(f"backward is {backward!r}, but only a function in the convention npresnext takes one")
     framework, conv = FRAMEWORKS.get(name, TORCH if convention == "torch" else ONNX), "torch.nn.functional.conv2d"
     if name in FRAMEWORKS:
         module = load_extra(name, "onnx" if name == "onnxruntime" else name, f"the target {name}")
