@@ -26,8 +26,9 @@ the kh matmuls takes a whole map at once. Everything else follows from it:
     1x1             needs no copies: the image itself is read
 
 Tiles (cpu_tiles.py) keep copies in the cache and memory bounded, threads (cpu_threads.py) take disjoint tiles, and
-the workspace (cpu_workspace.py) is kept from call to call. cpu_plan.py says which pixels a tap reads, cpu_copies.py
-lays copies out, cpu_products.py multiplies, cpu_sweep.py goes over all tiles.
+the workspace (cpu_workspace.py) is kept from call to call, with the views into it. cpu_plan.py says which pixels a
+tap reads, cpu_copies.py lays copies out, cpu_products.py multiplies, cpu_ending.py adds what follows, cpu_sweep.py
+goes over all tiles.
 
     what falls to the lesson                       because
     fewer than SMALL multiply-adds                 there the plain way is faster
