@@ -195,7 +195,7 @@ def plot(rounds, path):
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     figure, axes = pyplot.subplots(1, 4, figsize=(14, 3.2), layout="constrained")
     for axis, curve in zip(axes, rounds[0]):
@@ -203,6 +203,10 @@ def plot(rounds, path):
         for times, name in ((forward, "forward"), (backward, "backward")):
             axis.loglog(values, times, "o-", label=name)
         axis.set(xlabel=curve, ylabel="ms")
+        axis.set_xticks(values, labels=values)
+        axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+        axis.minorticks_off()
         axis.legend()
     with atomic_path(path, overwrite=True) as temporary:
         figure.savefig(temporary, format="png", dpi=100)
