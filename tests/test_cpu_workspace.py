@@ -34,6 +34,9 @@ print(tracemalloc.get_traced_memory()[1] - x.nbytes - weight.nbytes - y.nbytes -
 CASES = {
     "grouped, large batch": {"x": (32, 64, 40, 40), "weight": (64, 4, 3, 3), "padding": 1, "groups": 16, "stride": 1},
     "grouped, large image": {"x": (1, 16, 500, 500), "weight": (16, 4, 3, 3), "padding": 1, "groups": 4, "stride": 1},
+    "many groups, large image": {
+        "x": (1, 128, 300, 300), "weight": (128, 4, 3, 3), "padding": 1, "groups": 32, "stride": 1
+    },
     "dense": {"x": (4, 128, 64, 64), "weight": (128, 128, 3, 3), "padding": 1, "groups": 1, "stride": 1},
     "stem": {"x": (4, 3, 300, 300), "weight": (32, 3, 7, 7), "padding": 3, "groups": 1, "stride": 2},
     "pointwise": {"x": (2, 64, 128, 128), "weight": (128, 64, 1, 1), "padding": 0, "groups": 1, "stride": 2},

@@ -16,7 +16,7 @@ from .cpu_ending import Ending
 from .cpu_plan import Pass
 from .cpu_products import slabs, workbench, write_gradient
 from .cpu_threads import run
-from .cpu_tiles import PIECES, Tile, Work, chunks, tiles
+from .cpu_tiles import PIECES, Tile, Work, chunks, groups_at_once, tiles
 from .cpu_workspace import get_workspace_limit
 
 Array = np.ndarray[Any, Any]
@@ -63,9 +63,8 @@ def weigh(
 
     Given `weight` and `target`, the same copies give the results as :func:`convolve` writes them.
     """
-    copies = max((layout.copies for layout in plan), default=1)
     most = channels_at_once(dweight) if target is None else source.shape[2]    # results need all channels of the copies
-    parts = _parts(source.shape[1], source.shape[2], partner.shape[2], copies, most)
+    parts = _parts([Work.of(layout, source, target, partner) for layout in plan], most)
 
     def piece(part: tuple[slice, slice, slice]) -> None:
         groups, channels, outputs = part
@@ -90,15 +89,19 @@ def channels_at_once(weight: Array) -> int:
     return max(1, get_workspace_limit() // (4 * a_channel))
 
 
-def _parts(groups: int, inputs: int, outputs: int, copies: int, most: int) -> list[tuple[slice, slice, slice]]:
+def _parts(works: list[Work], most: int) -> list[tuple[slice, slice, slice]]:
     """Share a weight gradient out: groups; where these are few, inputs; where those are few as well, outputs."""
-    input_parts = output_parts = 1
+    if not works:    # no tap meets the image
+        return []
+    groups, inputs, outputs = works[0].groups, works[0].channels, works[0].partners
+    size, input_parts, output_parts = min(groups_at_once(work, get_workspace_limit()) for work in works), 1, 1
     if groups < PIECES:
-        parts = min(PIECES, max(2, inputs * copies // 256))
+        parts = min(PIECES, max(2, max(work.depth for work in works) // 256))
         input_parts, output_parts = (parts, 1) if inputs >= 2 * parts else (1, 2)
-    shares = (
-        chunks(groups, -(-groups // PIECES)),
+        size = 1
+    cuts = (
+        chunks(groups, size),
         chunks(inputs, min(most, -(-inputs // input_parts))),
         chunks(outputs, -(-outputs // output_parts)),
     )
-    return [(some, ins, outs) for some, ins, outs in itertools.product(*shares)]
+    return [(some, ins, outs) for some, ins, outs in itertools.product(*cuts)]

@@ -22,7 +22,7 @@ from .cpu_workspace import too_small
 Array = np.ndarray[Any, Any]
 
 TILE_BYTES = 6 * 2**20
-PIECES = 8              # to share out over the threads, where there is enough to share
+PIECES = 8              # at most, to share groups or channels out over the threads
 SMALL_MATMUL = 10**6    # M·N·K up to which OpenBLAS multiplies without packing its operands first
 SHORT_MAP = 128         # positions below which the matmul of one image is not worth its packing,
 SHORT_COPIES = 400      # and where the images are copied anyway
@@ -129,11 +129,14 @@ def _work(*described: Any) -> Work:
 
 @functools.lru_cache(maxsize=1024)
 def tiles(work: Work, start: int, stop: int, walking: bool, limit: int) -> list[Tile]:
-    """Return the tiles of the groups from `start` to `stop`, in an order that never changes; see :func:`tile_size`."""
-    n, g, u, q = tile_size(work, walking, limit)
+    """Return the tiles of the groups from `start` to `stop`, in an order that never changes.
+
+    If `walking`, one thread does them all, and each tile holds all of these groups.
+    """
+    n, g, u, q = tile_size(work, stop - start if walking else 0, limit)
     return [
         Tile(images, slice(start + groups.start, start + groups.stop), rows, columns)
-        for groups in chunks(stop - start, stop - start if walking else g)
+        for groups in chunks(stop - start, g)
         for images in chunks(work.batch, n)
         for rows in chunks(work.plan.count, u)
         for columns in chunks(work.plan.columns.count, q)
@@ -141,19 +144,30 @@ def tiles(work: Work, start: int, stop: int, walking: bool, limit: int) -> list[
 
 
 @functools.lru_cache(maxsize=1024)
-def tile_size(work: Work, walking: bool, limit: int) -> tuple[int, int, int, int]:
-    """Choose images, groups, rows and columns of a tile; `walking` if one thread does all tiles of some groups."""
-    goal = min(limit, TILE_BYTES)
+def tile_size(work: Work, walking: int, limit: int) -> tuple[int, int, int, int]:
+    """Choose images, groups, rows and columns of a tile; `walking` is how many groups it must hold, or 0."""
+    goal, least = min(limit, TILE_BYTES), max(1, walking)
     rows, columns = work.plan.count, work.plan.columns.count
-    rows = _largest(rows, lambda u: work.bytes(1, 1, u, columns) <= goal)
+    rows = _largest(rows, lambda u: work.bytes(1, least, u, columns) <= goal)
     if rows == 1:
-        columns = _largest(columns, lambda q: work.bytes(1, 1, 1, q) <= limit)
-        if work.bytes(1, 1, 1, columns) > limit:
-            raise too_small("the least piece of one row of this convolution", work.bytes(1, 1, 1, 1))
-    groups = _largest(-(-work.groups // PIECES), lambda g: work.bytes(1, g, rows, columns) <= goal)
+        columns = _largest(columns, lambda q: work.bytes(1, least, 1, q) <= limit)
+        if work.bytes(1, least, 1, columns) > limit:
+            raise too_small("the least piece of one row of this convolution", work.bytes(1, least, 1, 1))
+    groups = walking or _largest(-(-work.groups // shares(work)), lambda g: work.bytes(1, g, rows, columns) <= goal)
     most = work.batch if walking or work.groups >= PIECES else -(-work.batch // (2 if work.beside else PIECES))
     images = _largest(most, lambda n: work.bytes(n, groups, rows, columns) <= goal)
-    return _even(work.batch, images), _even(work.groups, groups), _even(work.plan.count, rows), columns
+    return _even(work.batch, images), walking or _even(work.groups, groups), _even(work.plan.count, rows), columns
+
+
+def groups_at_once(work: Work, limit: int) -> int:
+    """How many groups a thread takes that walks over all images with them: tiles of a pixel must fit."""
+    return _largest(-(-work.groups // shares(work)), lambda g: work.bytes(1, g, 1, 1) <= limit)
+
+
+def shares(work: Work) -> int:
+    """How many pieces the groups are cut into: two at least, and no more than are a whole tile each."""
+    everything = work.bytes(work.batch, work.groups, work.plan.count, work.plan.columns.count)
+    return min(PIECES, max(2, everything // TILE_BYTES))
 
 
 def chunks(total: int, size: int) -> list[slice]:
