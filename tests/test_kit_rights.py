@@ -47,8 +47,8 @@ def right(name, dtype):
         with one_thread(pytest.importorskip("torch")):
             target = targets.load("torch")
             forward = target.forward
-            supports = {**target.supports, "zero_channels": False}  # see the expected findings, also those in bfloat16
-            if dtype == "bfloat16":
+            supports = {**target.supports, "zero_channels": False}  # see the expected findings
+            if dtype == "bfloat16":  # padding: see below; weights in channels-last memory: see docs/verify.md
                 plain = lambda x, weight, bias, **window: forward(x, weight.copy(), bias, **window)  # noqa: E731
                 target = target._replace(forward=plain)
                 supports |= {"padding": False}
@@ -139,7 +139,7 @@ def test_torch_sums_float16_gradients_in_float16_on_cpus(torch):
 
 
 @pytest.mark.oracle
-def test_torch_leaves_bfloat16_weight_gradients_of_taps_over_padding_unwritten(torch):
+def test_torch_leaves_bfloat16_weight_gradients_of_taps_over_padding_unwritten_and_is_right_otherwise(torch):
     """Where a tap reads padding alone, its gradient is what lay in memory: NaN, if that is what lay there."""
     library = pytest.importorskip("torch")
     if not library.ops.mkldnn._is_mkldnn_bf16_supported():
@@ -152,22 +152,8 @@ def test_torch_leaves_bfloat16_weight_gradients_of_taps_over_padding_unwritten(t
 
     case = ConvCase(3, 16, 24, 1, (3, 2), (1, 3), (1, 3), ((0, 0), (1, 1)))  # the first tap never meets the image
     runner = Runner(Subject(None, backward, "bfloat16"), as_arithmetic("bfloat16"), "direct", as_supports(None))
-    runner.try_case(case)
+    for _ in range(30):
+        runner.try_case(case)
+    # what lay there is a right zero in some processes, so that a finding cannot be asked for
     failed = {key: row.first for key, row in runner.rows.items() if row.failed}
-    assert ("finite", "contract") in failed, "the trial of small integers, or that of real numbers after it"
-    assert {finding.result for key, finding in failed.items() if key[1] != "contract"} <= {"dw"}
-
-
-@pytest.mark.oracle
-def test_torch_is_found_wrong_where_bfloat16_is_depthwise_channels_last_and_one_column_wide(torch):
-    """pytorch#169688 tells of it in three dimensions: an output one column wide, and a stride beyond one."""
-    library = pytest.importorskip("torch")
-    case = ConvCase(2, 4, 8, 4, (6, 3), (2, 2), (1, 2), layouts=("contiguous", "transposed", "contiguous"), span=2)
-    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
-    x, weight = (library.from_numpy(a.astype("float64")) for a in (case.x(bfloat16), case.weight(bfloat16)))
-    y = library.nn.functional.conv2d(x, weight, stride=(1, 2), groups=4)
-    weight = library.empty_strided(weight.shape, (4, 1, 2, 1), dtype=weight.dtype).copy_(weight)    # channels last
-    found = library.nn.functional.conv2d(x.bfloat16(), weight.bfloat16(), stride=(1, 2), groups=4)
-    runner = Runner(Subject(torch.forward, None, "bfloat16"), as_arithmetic("bfloat16"), "direct", as_supports(None))
-    runner.try_case(case)
-    assert runner.rows["y", "exact"].failed == (not library.equal(found.double(), y))    # not on every processor
+    assert not {finding.result for finding in failed.values()} & {"dx", "db"}, failed
