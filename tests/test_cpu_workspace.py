@@ -1,7 +1,9 @@
 """The workspace is bounded, whatever the batch and the size of the image; the columns are never all built."""
 
+import gc
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -115,3 +117,15 @@ def test_views_are_made_once_for_every_key_and_forgotten_with_their_buffer(limit
     for number in range(2000):
         cpu_workspace.views(number, make(10))
     assert len(cpu_workspace._mine.views) <= 512
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_nothing_that_was_convolved_is_kept_alive(kernel):
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((2, 64, 40, 40)), rng.standard_normal((64, 64, kernel, kernel))
+    grad = rng.standard_normal(nx.conv2d(x, weight).shape)
+    results = nx.conv2d(x, weight), *nx.conv2d_backward(grad, x, weight)
+    references = [weakref.ref(array) for array in (x, weight, grad, *results)]
+    del x, weight, grad, results
+    gc.collect()
+    assert all(reference() is None for reference in references)

@@ -26,20 +26,20 @@ def slabs(weight: Array, plan: Pass) -> list[Array]:
     if weight.shape[3:] == (1, 1):
         return [weight.reshape(1, 1, G, out, inner)]
     swapped = weight.strides[1] < weight.strides[2]    # write in the order in which the memory is read
-    result, moves = [], []
+    result, copies = [], []
     for one in plan.runs:
         shape = (inner, plan.copies, out) if swapped else (out, inner, plan.copies)
         slab = np.empty((len(one.kernel_rows), 1, G, *shape), weight.dtype)
         values = slab.transpose(0, 1, 2, 5, 3, 4) if swapped else slab         # (matmuls, 1, G, out, in, taps)
         for matmul, rows in enumerate(one.kernel_rows):
             for tap, (row, column) in enumerate(itertools.product(rows, plan.kernel_columns)):
-                moves.append((values[matmul, 0, ..., tap], weight[..., row, column]))    # (G, out, in)
+                copies.append((values[matmul, 0, ..., tap], weight[..., row, column]))    # (G, out, in)
         result.append(values.reshape(*values.shape[:4], -1))
 
     before = () if G > 1 else (slice(None),)           # share out groups, or else outputs
 
     def fill(part: slice) -> None:
-        for target, source in moves:
+        for target, source in copies:
             target[*before, part] = source[*before, part]
 
     length = weight.shape[len(before)]
@@ -71,7 +71,10 @@ def _slice(taps: tuple[int, ...]) -> slice:
 def workbench(work: Work, tile: Tile, source: Array) -> Workbench:
     """Return this thread's bench for tiles like this one, with the tile of the `source` (N, G, c, H, W) on it."""
     plane = source.shape[-2:]
-    bench = views((work, tile.kind, plane, source.dtype), lambda: Workbench(work, tile, plane, source.dtype))
+    if work.in_place:    # its views are of the source, which must not be kept alive
+        bench = Workbench(work, tile, plane, source.dtype)
+    else:
+        bench = views((work, tile.kind, plane, source.dtype), lambda: Workbench(work, tile, plane, source.dtype))
     bench.load(tile, source)
     return bench
 

@@ -81,7 +81,7 @@ def views(key: Hashable, make: Callable[[], Views]) -> Views:
 def carve(dtype: np.dtype[Any], *shapes: Sequence[int]) -> list[Array]:
     """Return arrays out of this thread's buffer, the same memory at every call; what they hold is undefined."""
     sizes = [-(-dtype.itemsize * math.prod(shape) // _ALIGNMENT) * _ALIGNMENT for shape in shapes]
-    if _mine.buffer.size < sum(sizes):
+    if _mine.limit != _limit or _mine.buffer.size < sum(sizes):
         _mine.forget()    # the old buffer goes before the new one comes
         _mine.buffer = np.empty(sum(sizes), np.uint8)
     arrays, start = [], 0
