@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from .cpu_threads import run
-from .cpu_tiles import PIECES, chunks
+from .cpu_tiles import chunks
 from .cpu_workspace import carve, get_workspace_limit, take
 
 Array = Any
 
-BLOCK_BYTES = 2 * 2**20    # of one array
+BLOCK_BYTES = 5 * 2**19    # of one array: several fit the cache, and one NumPy call outlasts a wait for the lock
 
 
 def in_blocks(work: Callable[[slice], None], x: Array, total: int) -> None:
@@ -28,7 +28,7 @@ def in_blocks(work: Callable[[slice], None], x: Array, total: int) -> None:
     if x.size:
         count = -(-x.nbytes // BLOCK_BYTES)
         if count > 1:
-            count = min(total, -(-count // PIECES) * PIECES)    # so that they can be shared out evenly
+            count = min(total, count + count % 2)    # even, to be shared out evenly; more would be too small
         run(work, chunks(total, -(-total // count)), small=count < 2)
 
 
