@@ -194,18 +194,19 @@ class Workbench:
         return (self.tile.images, self.tile.groups, slice(None), *share.pixels)
 
     def _partner(self, partner: Array, share: Share) -> Array:
-        """Return this tile of the partner as matrices (n, g, out, P), or (n, g, P, out) if transposed."""
+        """Return this tile of the partner as matrices (n, g, out, P), or (n, g, P, out) for a transposed gradient."""
         part = partner[self._place(share)]                                     # (n, g, out, rows, columns)
         shape = (self.batch, self.groups, self.work.partners, share.rows * self.pitch)
-        if self.work.transposed:
+        if self.work.small and self.work.transposed:                           # then a copy gains more than it costs
             matrices = self._room(1, (*shape[:2], shape[3], shape[2]))         # (n, g, P, out)
             matrices.reshape(*shape[:2], *part.shape[3:], shape[2])[...] = np.moveaxis(part, 2, -1)
             return matrices
         if self._is_matrix(part):
-            return part.reshape(shape)
-        matrices = self._room(1, shape)                                        # (n, g, out, P)
-        copy_rows(self._image(matrices, share.rows), part)
-        return matrices
+            matrices = part.reshape(shape)
+        else:
+            matrices = self._room(1, shape)                                    # (n, g, out, P)
+            copy_rows(self._image(matrices, share.rows), part)
+        return matrices.swapaxes(-1, -2) if self.work.transposed else matrices
 
     def _is_matrix(self, part: Array) -> bool:
         """Whether the images of `part` can be read as matrices (out, P) where they lie."""

@@ -1,8 +1,9 @@
 """Sweeps: a whole convolution, or its gradients, as tiles shared out over the threads.
 
 In a sweep that only computes results, every tile is a piece of its own. A weight gradient is a sum over all images;
-its pieces are groups, or channels of the copied array where there are few groups, and each walks over all images
-in a fixed order. So no two threads ever add to the same number.
+its pieces are groups, and where there are few of these, some images with a partial sum each, or channels of the copied
+array. A piece walks over its images in a fixed order, and so are partial sums added up: no two threads ever add to
+the same number.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from .cpu_workspace import get_workspace_limit
 Array = np.ndarray[Any, Any]
 
 NOTHING = Ending()
+Part = tuple[int, slice, slice, slice]    # number of a partial sum, and the images, groups and inputs of a piece
+
 SINGLE = 2_000_000    # multiply-adds below which a second thread does not help
 
 
@@ -64,11 +67,12 @@ def weigh(
     Given `weight` and `target`, the same copies give the results as :func:`convolve` writes them.
     """
     most = channels_at_once(dweight) if target is None else source.shape[2]    # results need all channels of the copies
-    parts = _parts([Work.of(layout, source, target, partner) for layout in plan], most)
+    parts, sums = _parts([Work.of(layout, source, target, partner) for layout in plan], most, dweight.nbytes)
+    partial = np.zeros((sums, *dweight.shape), dweight.dtype) if sums > 1 else dweight[None]
 
-    def piece(part: tuple[slice, slice, slice]) -> None:
-        groups, channels, outputs = part
-        copied, multiplied = source[:, :, channels], partner[:, :, outputs]
+    def piece(part: Part) -> None:
+        number, images, groups, channels = part
+        copied, multiplied = source[images, :, channels], partner[images]
         for layout in plan:
             work = Work.of(layout, copied, target, multiplied)
             weights = [] if weight is None else slabs(weight[groups], layout)
@@ -78,9 +82,11 @@ def weigh(
                 if target is not None:
                     bench.write_results(target, weights, NOTHING)
                 bench.add_weight_gradient(total, multiplied)
-            write_gradient(dweight[groups, outputs, channels], work, total)
+            write_gradient(partial[number][groups, :, channels], work, total)
 
     run(piece, parts, small=macs < SINGLE)
+    if sums > 1:
+        partial.sum(axis=0, out=dweight)
 
 
 def channels_at_once(weight: Array) -> int:
@@ -89,19 +95,21 @@ def channels_at_once(weight: Array) -> int:
     return max(1, get_workspace_limit() // (4 * a_channel))
 
 
-def _parts(works: list[Work], most: int) -> list[tuple[slice, slice, slice]]:
-    """Share a weight gradient out: groups; where these are few, inputs; where those are few as well, outputs."""
+def _parts(works: list[Work], most: int, size: int) -> tuple[list[Part], int]:
+    """Share a weight gradient out, and tell of how many partial sums it consists, each as large as itself.
+
+    Groups are shared out; where these are few, images, if the partial sums are small, or else input channels.
+    """
     if not works:    # no tap meets the image
-        return []
-    groups, inputs, outputs = works[0].groups, works[0].channels, works[0].partners
-    size, input_parts, output_parts = min(groups_at_once(work, get_workspace_limit()) for work in works), 1, 1
-    if groups < PIECES:
-        parts = min(PIECES, max(2, max(work.depth for work in works) // 256))
-        input_parts, output_parts = (parts, 1) if inputs >= 2 * parts else (1, 2)
-        size = 1
-    cuts = (
-        chunks(groups, size),
-        chunks(inputs, min(most, -(-inputs // input_parts))),
-        chunks(outputs, -(-outputs // output_parts)),
-    )
-    return [(some, ins, outs) for some, ins, outs in itertools.product(*cuts)]
+        return [], 1
+    batch, groups, inputs = works[0].batch, works[0].groups, works[0].channels
+    images, at_once, input_parts = batch, 1, 1
+    if groups >= PIECES:
+        at_once = min(groups_at_once(work, get_workspace_limit()) for work in works)
+    elif batch > 1 and min(PIECES, batch) * size <= get_workspace_limit() // 4:
+        images = -(-batch // PIECES)
+    else:
+        input_parts = min(PIECES, max(2, max(work.depth for work in works) // 256))
+    sums = list(enumerate(chunks(batch, images)))
+    cuts = sums, chunks(groups, at_once), chunks(inputs, min(most, -(-inputs // input_parts)))
+    return [(*part, some, ins) for part, some, ins in itertools.product(*cuts)], len(sums)

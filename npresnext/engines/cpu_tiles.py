@@ -91,10 +91,14 @@ class Work:
         return short and max(self.results, self.partners) * self.depth * self.positions > SMALL_MATMUL
 
     @functools.cached_property
+    def small(self) -> bool:
+        """Whether the weight gradient of one group and image is a small matmul."""
+        return self.partners * self.depth * self.positions <= SMALL_MATMUL and not self.beside
+
+    @functools.cached_property
     def transposed(self) -> bool:
-        """Whether a small matmul for the weight gradient gains from having the partner transposed."""
-        small = self.partners * self.depth * self.positions <= SMALL_MATMUL
-        return small and self.partners >= 24 and not self.beside
+        """Whether the weight gradient comes out as (K, out): OpenBLAS is faster with the longer side first."""
+        return self.partners >= 24 if self.small else self.depth > self.partners
 
     @functools.cached_property
     def gradient_shape(self) -> tuple[int, int]:
