@@ -257,6 +257,19 @@ def test_default_is_at_most_the_cores_of_the_process():
     assert 1 <= cpu_threads._available_cores() <= len(os.sched_getaffinity(0))
 
 
+@pytest.mark.parametrize("files, cores", [
+    (["max 100000"], 6), (["250000 100000"], 2), (["50000 100000"], 1), (["900000 100000"], 6),
+    (["-1", "100000"], 6), (["300000", "100000"], 3), ([], 6),
+])
+def test_quota_of_the_control_group_bounds_the_default(tmp_path, monkeypatch, files, cores):
+    paths = [tmp_path / str(number) for number in range(max(1, len(files)))]
+    for path, text in zip(paths, files):
+        path.write_text(text + "\n", encoding="ascii")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(6), raising=False)
+    monkeypatch.setattr(cpu_threads, "_QUOTAS", (tuple(map(str, paths)),))
+    assert cpu_threads._available_cores() == cores
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_child_of_a_fork_computes_with_threads_of_its_own():
     printed = run_python(LARGE + """

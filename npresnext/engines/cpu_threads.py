@@ -15,12 +15,18 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import InvalidValueError
 from ..geometry import as_int
 
 Piece = TypeVar("Piece")
+
+_QUOTAS = (    # of control groups, version 2 and 1: the files that hold microseconds of quota and period
+    ("/sys/fs/cgroup/cpu.max",),
+    ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"),
+)
 
 _chosen: int | None = None    # by set_num_threads
 _default: int | None = None   # from the environment or the machine, found at first use
@@ -188,12 +194,14 @@ def _from_environment() -> int | None:
 def _available_cores() -> int:
     """Count the cores that the process may use: its affinity, and the quota of its control group if there is one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:      # control groups, version 2
-            quota, period = file.read().split()
-        return max(1, min(cores, int(quota) // int(period)))
-    except (OSError, ValueError):                                           # no such file, or no limit ("max")
-        return cores
+    for files in _QUOTAS:
+        try:
+            quota, period = (int(word) for file in files for word in Path(file).read_text(encoding="ascii").split())
+        except (OSError, ValueError):    # no such file, or no limit ("max")
+            continue
+        if quota > 0:                    # -1 is no limit either
+            cores = max(1, min(cores, quota // period))
+    return cores
 
 
 def _start_afresh() -> None:
