@@ -109,7 +109,8 @@ def _parts(works: list[Work], most: int, size: int) -> tuple[list[Part], int]:
     elif batch > 1 and min(PIECES, batch) * size <= get_workspace_limit() // 4:
         images = -(-batch // PIECES)
     else:
-        input_parts = min(PIECES, max(2, max(work.depth for work in works) // 256))
+        most_parts = max(2, max(work.depth for work in works) // 256)    # matmuls with a shorter side are slower
+        input_parts = next(parts for parts in (PIECES, 4, 2) if parts <= most_parts)
     sums = list(enumerate(chunks(batch, images)))
     cuts = sums, chunks(groups, at_once), chunks(inputs, min(most, -(-inputs // input_parts)))
     return [(*part, some, ins) for part, some, ins in itertools.product(*cuts)], len(sums)
