@@ -77,7 +77,7 @@ def test_without_weight_and_bias_they_are_one_and_zero():
         assert (bare == full).all()
 
 
-@pytest.mark.parametrize("centre", [0, 1e4, -3e6])
+@pytest.mark.parametrize("centre", [0, 1e4, -3e6, pytest.param(np.array([[[0]], [[1e4]], [[-2]]]), id="one channel")])
 def test_float32_data_far_from_zero_comes_out_right(centre):
     """At 1e4 the ulp of a float32 mean is 1e-3 and of a mean of squares 8: only centred sums can give deviation 1."""
     x = (draw(0, (8, 3, 16, 16))[0] + centre).astype("float32")

@@ -4,7 +4,9 @@ Step by step, each of these would read and write whole arrays from and to memory
 at a time (cpu_blocks.py), does everything to them in the cache, and writes each result once.
 
 Centring the values first costs a sweep over them, and is needed only by data far from zero: where the mean is small
-against the spread, ``Σx² − (Σx)²/count`` and ``x·scale + shift`` lose no accuracy. Each block sees which it has.
+against the spread, ``Σx² − (Σx)²/count`` and ``x·scale + shift`` lose no accuracy.
+
+What is short is computed for all channels beforehand where it can be: in a block it would hold the other threads up.
 """
 
 from __future__ import annotations
@@ -65,6 +67,7 @@ def _forward(
     y = np.empty(x.shape, x.dtype)
     of_batch = mean is None
     used_mean, used_var = (np.empty(x.shape[1], x.dtype) if given is None else given for given in (mean, var))
+    near_zero = not of_batch and _is_near_zero(used_mean, used_var)
     source, target = _rows(x), _rows(y)                                       # (N, C, P)
     other = None if shortcut is None else _rows(shortcut)
 
@@ -74,7 +77,7 @@ def _forward(
         if of_batch:
             values, offset, used_mean[block], used_var[block] = _statistics(values, work)
         else:
-            values, offset = _centred(values, used_mean[block], used_var[block], False, work)
+            values, offset = _centred(values, used_mean[block], near_zero, False, work)
         scale = 1 / np.sqrt(used_var[block] + eps)                            # (c,)
         if weight is not None:
             scale *= weight[block]
@@ -104,7 +107,9 @@ def _backward(
     source, upstream, target = _rows(x), _rows(grad_output), _rows(dx)        # (N, C, P)
     outputs = None if output is None else _rows(output)
     branch = None if dshortcut is None else _rows(dshortcut)
-    count = source.shape[0] * source.shape[2]
+    count, near_zero = source.shape[0] * source.shape[2], _is_near_zero(mean, var)
+    inverse = 1 / np.sqrt(var + eps)                                          # (C,)
+    scale = inverse if weight is None else inverse * weight                   # (C,)
 
     def piece(block: slice) -> None:
         values, grad = source[:, block], upstream[:, block]                   # (N, c, P)
@@ -113,19 +118,17 @@ def _backward(
             gated = gated if branch is None else branch[:, block]
             gate(grad, outputs[:, block], work, gated)
             grad = gated
-        values, offset = _centred(values, mean[block], var[block], batch_statistics, work)
-        inverse = 1 / np.sqrt(var[block] + eps)                               # (c,)
-        scale = inverse if weight is None else inverse * weight[block]        # (c,)
+        values, offset = _centred(values, mean[block], near_zero, batch_statistics, work)
         mean_grad = _mean(grad)                                               # (c,)
         dbias[block] = mean_grad * count
-        dweight[block] = (_dot(grad, values) - offset * dbias[block]) * inverse
+        dweight[block] = (_dot(grad, values) - offset * dbias[block]) * inverse[block]
         if batch_statistics:
-            slope = -inverse * dweight[block] / count                         # (c,)
+            slope = -inverse[block] * dweight[block] / count                  # (c,)
             np.multiply(values, _maps(slope, values), out=work)
             work += grad
             work -= _maps(mean_grad + offset * slope, values)                  # grad − means of grad and of x̂·grad
             grad = work
-        np.multiply(grad, _maps(scale, values), out=target[:, block])
+        np.multiply(grad, _maps(scale[block], values), out=target[:, block])
 
     in_blocks(piece, x, x.shape[1])
     return dx, dweight, dbias
@@ -141,9 +144,9 @@ def _statistics(values: Array, work: Array) -> tuple[Array, Array, Array, Array]
     return values, offset, mean + offset, var
 
 
-def _centred(values: Array, mean: Array, var: Array, of_batch: bool, work: Array) -> tuple[Array, Array]:
-    """Return values (N, c, P), in `work` less `mean` if far from zero, and the mean of what is returned."""
-    if _is_near_zero(mean, var):
+def _centred(values: Array, mean: Array, near_zero: bool, of_batch: bool, work: Array) -> tuple[Array, Array]:
+    """Return values (N, c, P), in `work` less `mean` unless that is near zero, and the mean of what is returned."""
+    if near_zero:
         return values, mean
     values = np.subtract(values, _maps(mean, values), out=work)
     return values, _mean(values) if of_batch else np.zeros_like(mean)
