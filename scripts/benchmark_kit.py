@@ -15,20 +15,18 @@ for pool in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
 
 import npresnext as nx  # noqa: E402
 from npresnext.testing.arithmetic import as_arithmetic  # noqa: E402
-from npresnext.testing.cases import as_supports  # noqa: E402
 from npresnext.testing.runner import Runner  # noqa: E402
 from npresnext.testing.subject import Subject  # noqa: E402
 
 
 def cases_per_second(dtype, draws, seed):
-    subject = Subject(nx.conv2d, nx.conv2d_backward, dtype)
-    runner = Runner(subject, as_arithmetic(dtype), "direct", as_supports(None))
+    runner = Runner(Subject(nx.conv2d, nx.conv2d_backward, as_arithmetic(dtype)))
     start = time.perf_counter()
     for case in runner.cases(draws, seed):
         runner.try_case(case)
     seconds = time.perf_counter() - start
     assert not any(row.failed for row in runner.rows.values())
-    return runner.tried / seconds
+    return runner.report.cases / seconds
 
 
 def main():

@@ -69,7 +69,7 @@ def test_a_wrong_one_ends_with_1_and_json_says_why(check):
     assert done.returncode == 1
     told = json.loads(done.stdout)
     assert told["passed"] is False and told["failures"][0]["reproduction"].count("\n") < 10
-    assert "from kernel import flipped as forward" in told["failures"][0]["reproduction"]
+    assert "from kernel import flipped\n" in told["failures"][0]["reproduction"]
 
 
 def test_a_hang_is_a_finding(check):

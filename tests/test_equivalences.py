@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import npresnext as nx
 from npresnext import reference
-from npresnext.testing.coverage import every_group
+from npresnext.testing.draws import every_group
 from npresnext.testing.strategies import conv_cases
 
 some = settings(max_examples=60)

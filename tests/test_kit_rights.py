@@ -9,7 +9,7 @@ import npresnext as nx
 from npresnext import reference
 from npresnext.testing import ConvCase, check_conv, targets
 from npresnext.testing.arithmetic import as_arithmetic
-from npresnext.testing.cases import as_supports
+from npresnext.testing.draws import as_supports
 from npresnext.testing.runner import Runner
 from npresnext.testing.subject import Subject
 
@@ -82,14 +82,12 @@ def false_alarms(name, dtype, draws, part=slice(None)):
     # the definition takes every dtype as it comes: float16 is summed in float16
     arithmetic = {"accumulator": dtype} if name == "definition" else None
     with right(name, dtype) as target:
-        runner = Runner(
-            Subject(target.forward, target.backward, dtype), as_arithmetic(dtype, arithmetic), "direct",
-            as_supports(target.supports),
-        )  # fmt: skip
+        declared, offers = as_arithmetic(dtype, arithmetic), as_supports(target.supports)
+        runner = Runner(Subject(target.forward, target.backward, declared, supports=offers))
         for seed in SEEDS:
             for case in list(runner.cases(draws, seed))[part]:
                 runner.try_case(case)
-    assert runner.tried >= draws * len(SEEDS)
+    assert runner.report.cases >= draws * len(SEEDS)
     return {key for key, row in runner.rows.items() if row.failed}
 
 
@@ -151,7 +149,7 @@ def test_torch_leaves_bfloat16_weight_gradients_of_taps_over_padding_unwritten_a
         return torch.backward(*operands, **window)
 
     case = ConvCase(3, 16, 24, 1, (3, 2), (1, 3), (1, 3), ((0, 0), (1, 1)))  # the first tap never meets the image
-    runner = Runner(Subject(None, backward, "bfloat16"), as_arithmetic("bfloat16"), "direct", as_supports(None))
+    runner = Runner(Subject(None, backward, as_arithmetic("bfloat16")))
     for _ in range(30):
         runner.try_case(case)
     # what lay there is a right zero in some processes, so that a finding cannot be asked for

@@ -8,7 +8,6 @@ from mutants import MUTANTS
 
 from npresnext.testing import verdicts
 from npresnext.testing.arithmetic import as_arithmetic
-from npresnext.testing.cases import as_supports
 from npresnext.testing.runner import Runner
 from npresnext.testing.subject import Subject
 
@@ -17,9 +16,8 @@ CHECKS = sorted({mutant.caught_by for mutant in MUTANTS})
 
 
 def runner_for(mutant):
-    dtype = mutant.options.get("dtype", "float32")
-    subject = Subject(mutant.forward, mutant.backward, dtype)
-    return Runner(subject, as_arithmetic(dtype), mutant.options.get("algorithm", "direct"), as_supports(None))
+    arithmetic = as_arithmetic(mutant.options.get("dtype", "float32"))
+    return Runner(Subject(mutant.forward, mutant.backward, arithmetic, mutant.options.get("algorithm", "direct")))
 
 
 def case_that_catches(name, most):
@@ -33,8 +31,8 @@ def case_that_catches(name, most):
         for case in runner.cases(most, seed=0):
             runner.try_case(case)
             if mutant.caught_by in runner.rows and runner.rows[mutant.caught_by].failed:
-                return runner.tried
-            if runner.tried == most:
+                return runner.report.cases
+            if runner.report.cases == most:
                 return None
 
 

@@ -15,14 +15,14 @@ import npresnext as nx
 from npresnext import reference
 from npresnext.errors import NpresnextError
 from npresnext.geometry import ConvGeometry
-from npresnext.testing import cases, coverage, strategies
-from npresnext.testing.invalid import RULES
+from npresnext.testing import cases, draws, strategies
+from npresnext.testing.draws import RULES
 
 
-def drawn(count, seed=0, supports=None):
+def drawn(count, seed=0):
     """Cases as check_conv draws them."""
     rng = random.Random(seed)
-    return [cases.build(rng.randint, supports) for _ in range(count)]
+    return [draws.build(rng.randint) for _ in range(count)]
 
 
 @given(strategies.conv_cases())
@@ -83,7 +83,7 @@ def test_groups_strides_dilations_paddings_and_layouts_meet_in_pairs():
 
 
 def test_every_number_of_groups_from_1_to_32_is_swept():
-    swept = list(coverage.every_group())
+    swept = list(draws.every_group())
     assert {case.groups for case in swept if case.groups == case.in_channels} == set(range(1, 33))
     assert {case.groups for case in swept if 1 < case.groups < case.in_channels} == set(range(2, 33))
 

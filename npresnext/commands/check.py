@@ -43,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check in a process of its own, and print the report."""
     from ..errors import InvalidValueError
-    from ..testing.isolation import check_target
+    from ..testing.kit import check_target
 
     pairs = [entry.partition("=") for entry in args.arithmetic]
     if not all(equals for _, equals, _ in pairs):

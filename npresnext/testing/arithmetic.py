@@ -46,13 +46,14 @@ class Arithmetic(NamedTuple):
         """Integers of up to this many bits survive operands, sums and results."""
         return min(PRECISIONS[name].bits for name in self)
 
+    @property
+    def units(self) -> tuple[float, float, float]:
+        """Unit roundoffs of operands, sums and results, 0 for operands or results that need no rounding."""
+        narrow, sums, out, wide = (PRECISIONS[name] for name in self)
+        return narrow.u * (narrow.bits < wide.bits), sums.u, out.u * (out.bits < sums.bits)
+
     def __str__(self) -> str:
         return f"{self.input} inputs, {self.accumulator} accumulator, {self.output} output"
-
-
-def narrowing(wide: str, narrow: str) -> float:
-    """Return the relative error of rounding from one format to another: none if that is no narrower."""
-    return PRECISIONS[narrow].u if PRECISIONS[narrow].bits < PRECISIONS[wide].bits else 0.0
 
 
 def as_dtype(dtype: Any) -> np.dtype:
@@ -71,8 +72,6 @@ def as_dtype(dtype: Any) -> np.dtype:
 def as_arithmetic(dtype: Any, declared: Mapping[str, str] | None = None) -> Arithmetic:
     """Complete a declaration: by default all is of `dtype`, and 16-bit types are summed in float32.
 
-    >>> print(as_arithmetic("float16"))
-    float16 inputs, float32 accumulator, float16 output
     >>> print(as_arithmetic("float32", {"input": "tf32"}))
     tf32 inputs, float32 accumulator, float32 output
     """
@@ -86,11 +85,7 @@ def as_arithmetic(dtype: Any, declared: Mapping[str, str] | None = None) -> Arit
 
 
 def rounded(values: Array, name: str) -> Array:
-    """Round float64 values to the significand of a format, to nearest even; its range is left out of account.
-
-    >>> float(rounded(np.array(1 + 2.0**-9), "bfloat16"))
-    1.0
-    """
+    """Round float64 values to the significand of a format, to nearest even; its range is left out of account."""
     mantissa, exponent = np.frexp(values.astype(np.float64))
     bits = PRECISIONS[name].bits
     return np.ldexp(np.rint(np.ldexp(mantissa, bits)), exponent - bits)

@@ -1,20 +1,14 @@
-"""One convolution to try: its sizes, its arguments, and the data that go with it.
-
-``build`` makes a case out of a few bounded integers and every choice of them is valid, so that nothing is ever
-filtered; Hypothesis feeds it in ``strategies``, a seeded generator in ``check_conv``.
-"""
+"""One convolution to try: its sizes, its arguments, its memory layouts, and the data that go with it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, partialmethod
 from typing import Any
 
 import numpy as np
 
-from ..errors import InvalidValueError
 from ..reference import output_shape
 from .arithmetic import PRECISIONS, as_dtype
 
@@ -23,19 +17,20 @@ Operands = dict[str, Any]  # x, weight, bias (or None), grad_output
 Pair = tuple[int, int]
 Shape = tuple[int, int, int, int]
 
-# memory layout -> how an array a gets it; "broadcast" changes its values, the others do not
+# memory layout -> how an array {a} of a {shape} gets it; "broadcast" changes its values, the others do not
 LAYOUTS = {
-    "contiguous": "a",
-    "transposed": "np.moveaxis(np.moveaxis(a, 1, -1).copy(), -1, 1)",  # channels last
-    "sliced": "np.pad(a.repeat(2, -1), 1, constant_values=np.nan)[1:-1, 1:-1, 1:-1, 1:-1:2]",
-    "reversed": "np.ascontiguousarray(a[..., ::-1, ::-1])[..., ::-1, ::-1]",
-    "broadcast": "np.broadcast_to(a[:1, :, :, :1], a.shape)",
+    "contiguous": "{a}",
+    "transposed": "np.moveaxis(np.moveaxis({a}, 1, -1).copy(), -1, 1)",  # channels last
+    "sliced": "np.pad({a}.repeat(2, -1), 1, constant_values=np.nan)[1:-1, 1:-1, 1:-1, 1:-1:2]",
+    "reversed": "np.ascontiguousarray({a}[..., ::-1, ::-1])[..., ::-1, ::-1]",
+    "broadcast": "np.broadcast_to({a}[:1, :, :, :1], {shape})",
 }
+CONTIGUOUS = ("contiguous",) * 3
 
 
 def in_layout(a: Array, layout: str) -> Array:
     """Return an array of four axes in a memory layout."""
-    return a if layout == "contiguous" else eval(LAYOUTS[layout], {"np": np, "a": a})
+    return a if layout == "contiguous" else eval(LAYOUTS[layout].format(a="a", shape="a.shape"), {"np": np, "a": a})
 
 
 @dataclass(frozen=True)
@@ -60,7 +55,7 @@ class ConvCase:
     padding: tuple[Pair, Pair] = ((0, 0), (0, 0))
     dilation: Pair = (1, 1)
     has_bias: bool = False
-    layouts: tuple[str, ...] = ("contiguous",) * 3  # of x, weight, grad_output
+    layouts: tuple[str, ...] = CONTIGUOUS  # of x, weight, grad_output
     span: int = 4  # integers are drawn from -span … span
     seed: int = 0
 
@@ -101,22 +96,6 @@ class ConvCase:
         (N, C_out, oh, ow), (_, Cg, kh, kw) = self.output_shape, self.weight_shape
         return {"y": Cg * kh * kw, "dx": C_out // self.groups * kh * kw, "dw": N * oh * ow, "db": N * oh * ow}
 
-    def x(self, dtype: Any = "float64", **how: Any) -> Array:
-        """Images (N, C_in, H, W); see :meth:`operands`."""
-        return self.operands(dtype, **how)["x"]
-
-    def weight(self, dtype: Any = "float64", **how: Any) -> Array:
-        """Weights (C_out, C_in/G, kh, kw); see :meth:`operands`."""
-        return self.operands(dtype, **how)["weight"]
-
-    def bias(self, dtype: Any = "float64", **how: Any) -> Array | None:
-        """Biases (C_out,), or None where the case has none; see :meth:`operands`."""
-        return self.operands(dtype, **how)["bias"]
-
-    def grad_output(self, dtype: Any = "float64", **how: Any) -> Array:
-        """Upstream gradient (N, C_out, oh, ow), random like everything else; see :meth:`operands`."""
-        return self.operands(dtype, **how)["grad_output"]
-
     def operands(self, dtype: Any = "float64", *, real: bool = False, bits: int | None = None) -> Operands:
         """Return all four operands: integers whose every sum is exact, or fractions k·2^-p of magnitude 2^-10 to 1.
 
@@ -144,85 +123,11 @@ class ConvCase:
             arrays[name] = in_layout(arrays[name], layout)
         return arrays if self.has_bias else {**arrays, "bias": None}
 
+    def operand(self, name: str, dtype: Any = "float64", **how: Any) -> Any:
+        """Return one of the :meth:`operands`; ``bias()`` is None where the case has none."""
+        return self.operands(dtype, **how)[name]
 
-# what a convolution may not offer -> what a case becomes without it
-WITHOUT: dict[str, Callable[[ConvCase], dict[str, Any]]] = {
-    "groups": lambda case: {"groups": 1},
-    "stride": lambda case: {"stride": (1, 1)},
-    "dilation": lambda case: {"dilation": (1, 1)},
-    "padding": lambda case: {"padding": ((0, 0), (0, 0))},
-    "asymmetric_padding": lambda case: {"padding": tuple((first, first) for first, _ in case.padding)},
-    "negative_padding": lambda case: {"padding": tuple((max(a, 0), max(b, 0)) for a, b in case.padding)},
-    "wide_padding": lambda case: {  # windows that see padding alone
-        "padding": tuple((min(a, reach - 1), min(b, reach - 1)) for (a, b), reach in zip(case.padding, case.reach))
-    },
-    "empty_batch": lambda case: {"batch": max(case.batch, 1)},
-    "zero_channels": lambda case: {"in_channels": max(case.in_channels, case.groups)},
-    "bias": lambda case: {"has_bias": False},
-}
-SUPPORTS: dict[str, Any] = {
-    **dict.fromkeys(WITHOUT, True),
-    "layouts": tuple(LAYOUTS),  # memory layouts of the operands; False: contiguous only
-    "invalid_calls": True,  # False: calls that break a rule are not made (a kernel without checks may crash)
-    "dtypes": None,  # names of dtypes; None: any
-}
-
-
-def as_supports(supports: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Complete a `supports` dictionary, and refuse keys and layouts that do not exist."""
-    chosen = {**SUPPORTS, **(supports or {})}
-    if unknown := sorted(set(chosen) - set(SUPPORTS)):
-        raise InvalidValueError(f"supports has unknown keys {', '.join(unknown)}: expected {', '.join(SUPPORTS)}")
-    names = LAYOUTS if chosen["layouts"] is True else tuple(chosen["layouts"] or ())
-    if not set(names) <= set(LAYOUTS):
-        raise InvalidValueError(f'supports["layouts"] is {names!r}: expected names out of {", ".join(LAYOUTS)}')
-    return {**chosen, "layouts": tuple(name for name in LAYOUTS if name in {"contiguous", *names})}
-
-
-def within(case: ConvCase, offers: Mapping[str, Any]) -> ConvCase:
-    """Return the case without what is not offered, its image so large that a window fits and a pixel is left."""
-    for key, without in WITHOUT.items():
-        if not offers[key]:
-            case = replace(case, **without(case))
-    height, width = (
-        max(size, reach - sum(sides), 1 - sum(min(side, 0) for side in sides))
-        for size, reach, sides in zip(case.size, case.reach, case.padding)
-    )
-    layouts = tuple(layout if layout in offers["layouts"] else "contiguous" for layout in case.layouts)
-    return replace(case, size=(height, width), layouts=layouts)
-
-
-def build(pick: Callable[[int, int], int], supports: Mapping[str, Any] | None = None) -> ConvCase:
-    """Make a valid case out of integers: ``pick(low, high)`` returns one from low to high, simplest first.
-
-    A third to a half of all cases have 1 < G < C. Each image is as large as its windows need, and a few pixels
-    larger, so that the floor of the output size matters.
-    """
-
-    def one_of(*choices: Any) -> Any:
-        return choices[pick(0, len(choices) - 1)]
-
-    def side(reach: int) -> int:
-        if padding == "wide":
-            return reach + pick(0, 1)
-        return -pick(0, 2) if padding == "negative" else pick(0, 0 if padding == "none" else reach - 1)
-
-    layouts = one_of(("contiguous",), tuple(LAYOUTS))
-    kind = one_of("dense", "grouped", "depthwise", "grouped", "dense", "grouped", "depthwise", "grouped", "no input")
-    groups = 1 if kind == "dense" else one_of(2, 3, 4, 6, 8)
-    ins = {"dense": one_of(1, 2, 3, 4), "grouped": one_of(2, 3), "depthwise": 1, "no input": 0}[kind]
-    case = ConvCase(
-        one_of(1, 2, 3, 2, 2, 1, 2, 3, 0), groups * ins, groups * one_of(1, 2, 3), groups,
-        kernel=(one_of(1, 2, 3), one_of(1, 2, 3)), stride=(one_of(1, 2, 3), one_of(1, 2, 3)),
-        dilation=(one_of(1, 2, 3), one_of(1, 2)), has_bias=one_of(False, True),
-        layouts=(one_of(*layouts), one_of(*layouts), one_of(*layouts)),
-        span=one_of(1, 2, 4, 8), seed=pick(0, 2**16 - 1),
-    )  # fmt: skip
-    padding = one_of("none", "symmetric", "asymmetric", "negative", "asymmetric", "wide", "negative")
-    (top, bottom), (left, right) = ((side(reach), side(reach)) for reach in case.reach)
-    sides = ((top, top), (left, left)) if padding == "symmetric" else ((top, bottom), (left, right))
-    height, width = (
-        pick(0, 3) * step + pick(0, step - 1) + reach - before - after
-        for step, reach, (before, after) in zip(case.stride, case.reach, sides)
-    )
-    return within(replace(case, padding=sides, size=(height, width)), as_supports(supports))
+    x = partialmethod(operand, "x")
+    weight = partialmethod(operand, "weight")
+    bias = partialmethod(operand, "bias")
+    grad_output = partialmethod(operand, "grad_output")

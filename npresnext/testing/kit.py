@@ -1,18 +1,25 @@
-"""check_conv and assert_conv: is this convolution right, and how do we know?"""
+"""check_conv, assert_conv, and the same in a process of its own: is this convolution right, and how do we know?"""
 
 from __future__ import annotations
 
+import math
+import multiprocessing
+import os
+import sys
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..errors import InvalidTypeError, InvalidValueError
+from ..errors import InvalidTypeError, InvalidValueError, NpresnextError
 from ..geometry import as_int
 from .arithmetic import as_arithmetic, as_dtype
-from .cases import SUPPORTS, as_supports
+from .cases import ConvCase
+from .draws import as_supports
 from .explanation import explain
-from .report import Report
+from .report import Finding, Report
 from .runner import Runner, Watch
 from .subject import Subject
+from .targets import load
 
 ALGORITHMS = ("direct", "winograd", "fft")
 
@@ -87,18 +94,14 @@ def check_conv(
     if layout not in ("NCHW", "NHWC"):
         raise InvalidValueError(f'layout is {layout!r}: expected "NCHW" or "NHWC"')
     draws, seed = as_int(cases, "cases", 0), as_int(seed, "seed", 0)
-    name, offers, declared = as_dtype(dtype).name, as_supports(supports), as_arithmetic(dtype, arithmetic)
-    if offers["dtypes"] is not None and name not in {as_dtype(offered).name for offered in offers["dtypes"]}:
-        return Report(name, declared, algorithm, seed, left_out=[f"dtype {name}"])
-    lacks = [key for key, everything in SUPPORTS.items() if key != "dtypes" and offers[key] != everything]
-    left_out = [f"layouts (only {', '.join(offers[key])})" if key == "layouts" else key for key in lacks]
-    runner = Runner(Subject(forward, backward, dtype, layout), declared, algorithm, offers)
+    offers, declared = as_supports(supports), as_arithmetic(dtype, arithmetic)
+    if offers["dtypes"] is not None and declared.dtype not in {as_dtype(name).name for name in offers["dtypes"]}:
+        return Report(declared, algorithm, seed, [f"dtype {declared.dtype}"])
+    runner = Runner(Subject(forward, backward, declared, algorithm, layout, offers))
     runner.run(draws, seed, watch)
-    report = Report(name, declared, algorithm, seed, left_out, runner.tried, dict(runner.rows), runner.advisories,
-                    runner.coverage, len(runner.pairs))  # fmt: skip
-    for finding in report.failures:
-        report.rows[finding.property, finding.verdict].first = explain(runner, finding)
-    return report
+    for finding in runner.report.failures:
+        runner.rows[finding.property, finding.verdict].first = explain(runner, finding)
+    return runner.report
 
 
 def assert_conv(forward: Callable[..., Any] | None, backward: Callable[..., Any] | None = None, **options: Any) -> None:
@@ -110,3 +113,55 @@ def assert_conv(forward: Callable[..., Any] | None, backward: Callable[..., Any]
     report = check_conv(forward, backward, **options)
     if not report.passed:
         raise AssertionError(str(report))
+
+
+def check_target(target: dict[str, Any], options: dict[str, Any], time_limit: float) -> Report:
+    """Check what ``targets.load(**target)`` returns in a spawned process, killed after `time_limit` seconds.
+
+    `options` go to :func:`check_conv`. A process that hangs or dies gives a report with that finding, and the case
+    during which it happened. A target that cannot be imported, or an option that makes no sense, is a ValueError.
+    """
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    worker = context.Process(target=_work, args=(there, target, options), daemon=True)
+    worker.start()
+    there.close()
+    deadline, where, case = time.monotonic() + time_limit, "before the first case", ConvCase()
+    try:
+        while here.poll(max(0.0, deadline - time.monotonic())):
+            kind, *content = here.recv()
+            if kind == "mistake":
+                raise InvalidValueError(*content)
+            if kind == "report":
+                return content[0]
+            where, case = f"during {content[0]}", content[1]
+        message = f"no end after {time_limit:g} seconds"
+    except EOFError:
+        worker.join()
+        message = f"the process died with exit code {worker.exitcode}"
+    finally:
+        worker.kill()
+        worker.join()
+        here.close()
+    declared = as_arithmetic(options["dtype"], options.get("arithmetic"))
+    report = Report(declared, options.get("algorithm", "direct"), options["seed"], cases=1)
+    report.add(Finding("returns", "contract", math.inf, f"{message}, {where}", case, first=1))
+    return report
+
+
+def _work(connection: Any, target: dict[str, Any], options: dict[str, Any]) -> None:
+    """Check, and send the cases as they come and the report; what the target prints goes to standard error.
+
+    One thread is the fastest for small cases, unless OMP_NUM_THREADS says otherwise.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    sys.stdout.flush()
+    os.dup2(2, 1)
+    sys.path.insert(0, os.getcwd())
+    try:
+        found = load(**target)
+        options["supports"] = {**found.supports, **options.get("supports", {})}
+        watch = lambda *what: connection.send(("case", *what))  # noqa: E731
+        connection.send(("report", check_conv(found.forward, found.backward, **options, watch=watch)))
+    except NpresnextError as error:
+        connection.send(("mistake", str(error)))

@@ -9,7 +9,7 @@ that error bounds are made of. Nothing of what is judged is imported here, only 
 from __future__ import annotations
 
 import math
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import numpy as np
 
@@ -28,18 +28,19 @@ class Truth:
     """
 
     def __init__(self, name: str, case: ConvCase, operands: Operands) -> None:
-        grad, x, weight = (operands[key].astype(np.float64).ravel() for key in ("grad_output", "x", "weight"))
-        bias = np.zeros(0) if operands["bias"] is None else operands["bias"].astype(np.float64)
+        self.name, self.case, self.shape = name, case, case.shapes[name]
+        values = {key: np.zeros(0) if array is None else array.astype(np.float64).ravel()
+                  for key, array in operands.items()}  # fmt: skip
+        grad, weight, bias, x = values["grad_output"], values["weight"], values["bias"], np.append(values["x"], 1.0)
+        self.terms = case.inner[name] + (name == "y" and bias.size > 0)
         a, b, c = products(case)
         of_weight, of_bias = np.s_[: len(a) - grad.size], np.s_[len(a) - grad.size :]
-        x, weight_and_bias = np.append(x, 1.0), np.append(weight, bias)
         into, (self.left, at_left), (self.right, at_right), part = {
-            "y": (a, (weight_and_bias, b), (x, c), np.s_[:] if bias.size else of_weight),
+            "y": (a, (np.append(weight, bias), b), (x, c), np.s_[:] if bias.size else of_weight),
             "dx": (c, (grad, a), (weight, b), of_weight),
             "dw": (b, (grad, a), (x, c), of_weight),
             "db": (b - weight.size, (grad, a), (x, c), of_bias),
         }[name]
-        self.shape, self.terms = case.shapes[name], case.inner[name] + (name == "y" and bias.size > 0)
         self._into, self._at_left, self._at_right = into[part], at_left[part], at_right[part]
         lefts = [limb[self._at_left] for limb in _limbs(self.left)]
         rights = [limb[self._at_right] for limb in _limbs(self.right)]
@@ -54,15 +55,9 @@ class Truth:
         """Return got − truth, whose own rounding is 2^-53 of the error itself."""
         return (got.astype(np.float64) - self.high) - self.low
 
-    @cached_property
-    def magnitude(self) -> Array:
-        """Σ |left·right|."""
-        return self._sum(np.abs(self.left[self._at_left] * self.right[self._at_right]))
-
-    @cached_property
-    def squares(self) -> Array:
-        """Σ (left·right)²."""
-        return self._sum((self.left[self._at_left] * self.right[self._at_right]) ** 2)
+    def moment(self, power: int) -> Array:
+        """Return Σ |left·right|^power."""
+        return self._sum(np.abs(self.left[self._at_left] * self.right[self._at_right]) ** power)
 
     def _sum(self, terms: Array) -> Array:
         return np.bincount(self._into, terms, math.prod(self.shape)).reshape(self.shape)
@@ -78,8 +73,7 @@ class Truth:
 def products(case: ConvCase) -> tuple[Array, Array, Array]:
     """Return the flat indices (a, b, c) of every product of the definition, and then of bias times 1."""
     (N, C_in, H, W), (C_out, Cg, kh, kw), (_, _, oh, ow) = case.x_shape, case.weight_shape, case.output_shape
-    p, i, row = _meetings(case, 0)
-    q, j, column = _meetings(case, 1)
+    (p, i, row), (q, j, column) = _meetings(case, 0), _meetings(case, 1)
     n, o, c, v, h = np.ix_(*map(np.arange, (N, C_out, Cg, len(p), len(q))))
     group = o // max(1, C_out // case.groups)
     a = ((n * C_out + o) * oh + p[v]) * ow + q[h]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..reference import block_diagonal_part, block_diagonal_weight
-from .cases import ConvCase
+from .cases import CONTIGUOUS, ConvCase
 from .subject import Trial
 
 Array = np.ndarray
@@ -34,31 +34,38 @@ def dense_side_by_side(trial: Trial) -> Plan:
     parts = each(lambda name, array: np.split(array, G, GROUP_AXIS[name]), trial.operands)
     share = {"in_channels": case.in_channels // G, "out_channels": case.out_channels // G, "groups": 1}
     dense = [trial.again({name: part and part[g] for name, part in parts.items()}, **share) for g in range(G)]
-
-    def join(results: list[Arrays]) -> Arrays:
-        return each(lambda name, _: np.concatenate([r[name] for r in results], GROUP_AXIS[name]), results[0])
-
-    return dense, join
+    return dense, lambda results: each(
+        lambda name, _: np.concatenate([result[name] for result in results], GROUP_AXIS[name]), results[0]
+    )
 
 
 def block_diagonal(trial: Trial) -> Plan:
     """One dense convolution whose weight is zero outside the G blocks."""
     G = trial.case.groups
-
-    def blocks(name: str, array: Array) -> Array:
-        return block_diagonal_part(array, G) if name == "dw" else array
-
     dense = trial.again({"weight": block_diagonal_weight(trial.operands["weight"], G)}, groups=1)
-    return [dense], lambda results: each(blocks, results[0])
+    return [dense], lambda results: each(
+        lambda name, array: block_diagonal_part(array, G) if name == "dw" else array, results[0]
+    )
+
+
+def dealt(trial: Trial, halves: Mapping[str, Any], *names: str) -> Plan:
+    """Give one trial the entries that `halves` marks, another the rest, and both every other operand: these add up."""
+    zero, named = trial.subject.dtype.type(0), {name: trial.operands[name] for name in halves}
+
+    def share(kept: bool) -> Trial:
+        return trial.again(each(lambda name, array: np.where(halves[name] == kept, array, zero), named))
+
+    return [share(True), share(False)], lambda results: {
+        name: results[0][name] + results[1][name] for name in names if name in results[0]
+    }
 
 
 def linear(operand: str, *names: str) -> Callable[[Trial], Plan]:
-    """Deal the entries of one operand to two trials at random: their results add up."""
+    """Deal the entries of one operand at random."""
 
     def deal(trial: Trial) -> Plan:
         half = np.random.default_rng(trial.case.seed).random(trial.operands[operand].shape) < 0.5
-        one, other = _dealt(trial, {operand: half, "bias": True})
-        return [one, other], lambda results: {n: results[0][n] + results[1][n] for n in names if n in results[0]}
+        return dealt(trial, {operand: half, "bias": True}, *names)
 
     return deal
 
@@ -68,25 +75,14 @@ def local(trial: Trial) -> Plan:
     chosen = np.random.default_rng(trial.case.seed).permutation(trial.case.groups) % 2 == 0
 
     def mine(name: str, array: Array) -> Array:
-        mask = np.empty(array.shape, bool)
-        for group, kept in zip(np.split(mask, len(chosen), GROUP_AXIS[name]), chosen):
-            group[...] = kept
-        return mask
+        channels = array.shape[GROUP_AXIS[name]]
+        shape = [channels if axis == GROUP_AXIS[name] else 1 for axis in range(array.ndim)]
+        return np.repeat(chosen, channels // len(chosen)).reshape(shape)
 
-    def own(results: list[Arrays]) -> Arrays:
-        return each(lambda name, array: np.where(mine(name, array), array, results[1][name]), results[0])
-
-    return _dealt(trial, each(mine, trial.operands)), own
-
-
-def _dealt(trial: Trial, halves: Mapping[str, Any]) -> list[Trial]:
-    """Give one trial the entries that `halves` marks, the other the rest, and both every operand not named there."""
-
-    def share(kept: bool) -> Trial:
-        zero, named = trial.subject.dtype.type(0), {name: trial.operands[name] for name in halves}
-        return trial.again(each(lambda name, array: np.where(halves[name] == kept, array, zero), named))
-
-    return [share(True), share(False)]
+    trials, _ = dealt(trial, each(mine, trial.operands))
+    return trials, lambda results: each(
+        lambda name, array: np.where(mine(name, array), array, results[1][name]), results[0]
+    )
 
 
 def permuted(trial: Trial) -> Plan:
@@ -113,11 +109,6 @@ def translated(trial: Trial) -> Plan:
     return [moved], lambda results: each(back, results[0])
 
 
-def same_in_memory(trial: Trial) -> Plan:
-    """Contiguous copies of the operands give the same."""
-    return [trial.again()], lambda results: results[0]
-
-
 # property -> its function, and when a case can show it; each case takes its turn at one of those that it can show
 PROPERTIES: dict[str, tuple[Callable[[Trial], Plan], Callable[[ConvCase], bool]]] = {
     "G dense convolutions": (dense_side_by_side, lambda case: 1 < case.groups <= 8),
@@ -128,5 +119,6 @@ PROPERTIES: dict[str, tuple[Callable[[Trial], Plan], Callable[[ConvCase], bool]]
     "linear in grad_output": (linear("grad_output", "dx", "dw", "db"), lambda case: True),
     "permutation": (permuted, lambda case: True),
     "translation": (translated, lambda case: True),
-    "memory layout": (same_in_memory, lambda case: set(case.layouts) != {"contiguous"}),
-}
+    "memory layout": (lambda trial: ([trial.again()], lambda results: results[0]),
+                      lambda case: case.layouts != CONTIGUOUS),
+}  # fmt: skip

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .arithmetic import Arithmetic
-from .cases import ConvCase
+from .cases import CONTIGUOUS, ConvCase
 from .subject import Trial
 
 ADVISORY = ("statistical", "advisory")  # verdicts that fail nobody
@@ -39,7 +39,7 @@ class Finding:
         window = ", ".join(f"{name}={value}" for name, value in self.case.kwargs.items())
         bias = "with" if self.case.has_bias else "no"
         lines = [self.message, f"x {self.case.x_shape}, weight {self.case.weight_shape}, {bias} bias, {window}"]
-        if set(self.case.layouts) != {"contiguous"}:
+        if self.case.layouts != CONTIGUOUS:
             lines.append(f"memory layouts of x, weight, grad_output: {', '.join(self.case.layouts)}")
         lines += [f"diagnosis: {self.diagnosis}"] if self.diagnosis else []
         lines += ["", *(f"  {line}" for line in self.reproduction.splitlines())] if self.reproduction else []
@@ -55,29 +55,30 @@ class Row:
     worst: float = 0.0  # of the finite ratios
     first: Finding | None = None
 
-    def add(self, finding: Finding) -> None:
-        """Count one more case."""
-        self.tried += 1
-        self.worst = max(self.worst, finding.ratio if math.isfinite(finding.ratio) else 0.0)
-        if finding.ratio > 1:
-            self.failed += 1
-            self.first = self.first or finding
-
 
 @dataclass
 class Report:
     """The outcome of ``check_conv``; ``print`` shows it, ``to_dict`` hands it to programs."""
 
-    dtype: str
     arithmetic: Arithmetic
-    algorithm: str
-    seed: int
+    algorithm: str = "direct"
+    seed: int = 0
     left_out: list[str] = field(default_factory=list)
     cases: int = 0
     rows: dict[tuple[str, str], Row] = field(default_factory=dict)  # by property and verdict
     advisories: list[str] = field(default_factory=list)  # what is worth knowing and fails nobody
-    coverage: Counter[str] = field(default_factory=Counter)
-    pairs: int = 0
+    coverage: Counter[str] = field(default_factory=Counter)  # cases with each feature
+    pairs: Counter[tuple[str, str]] = field(default_factory=Counter)  # cases with each pair of kinds
+
+    def add(self, finding: Finding) -> None:
+        """Count what a check of one more case came to."""
+        row = self.rows.setdefault((finding.property, finding.verdict), Row())
+        row.tried += 1
+        row.worst = max(row.worst, finding.ratio if math.isfinite(finding.ratio) else 0.0)
+        if finding.ratio > 1:
+            row.failed += 1
+            row.first = row.first or finding
+            self.advisories += [finding.message] if finding.verdict in ADVISORY else []
 
     @property
     def failures(self) -> list[Finding]:
@@ -91,7 +92,6 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dictionaries, lists, strings and numbers, ready for JSON."""
-        told = {key: value for key, value in vars(self).items() if key != "rows"}
         checks = [
             {"property": name, "verdict": verdict, "tried": row.tried, "failed": row.failed, "worst_ratio": row.worst}
             for (name, verdict), row in self.rows.items()
@@ -99,8 +99,9 @@ class Report:
         failures = [asdict(finding) for finding in self.failures]
         for failure in failures:
             del failure["ratio"], failure["trials"]
-        arithmetic = self.arithmetic._asdict()
-        return {"passed": self.passed, **told, "arithmetic": arithmetic, "checks": checks, "failures": failures}
+        found = {"pairs": len(self.pairs), "checks": checks, "failures": failures}
+        told = {key: value for key, value in vars(self).items() if key not in ("rows", "pairs")}
+        return {"passed": self.passed, **told, "arithmetic": self.arithmetic._asdict(), **found}
 
     def __str__(self) -> str:
         if not self.cases:
@@ -108,15 +109,15 @@ class Report:
         outcome = "holds" if self.passed else f"{len(self.failures)} checks FAIL"
         width = max(len(name) for name, _ in self.rows)
         lines = [
-            f"Convolution in {self.dtype} ({self.arithmetic}; {self.algorithm}): {outcome} in {self.cases} cases, "
-            f"seed {self.seed}",
+            f"Convolution in {self.arithmetic.dtype} ({self.arithmetic}; {self.algorithm}): {outcome} in {self.cases} "
+            f"cases, seed {self.seed}",
             "",
             f"{'property':<{width}}  {'verdict':<11}  cases  failed  worst/bound",
         ]
         for (name, verdict), row in self.rows.items():
             worst = f"{row.worst:11.3g}" if verdict in ("bounded", "normwise", "statistical") else ""
             lines.append(f"{name:<{width}}  {verdict:<11}  {row.tried:>5}  {row.failed or '-':>6}  {worst}".rstrip())
-        lines += ["", f"coverage: {self.pairs} pairs of kinds met; cases with"]
+        lines += ["", f"coverage: {len(self.pairs)} pairs of kinds met; cases with"]
         lines += [f"  {name}: {count}" for name, count in sorted(self.coverage.items())]
         lines += [f"left out: {what}" for what in self.left_out]
         lines += [f"advisory: {note}" for note in self.advisories]

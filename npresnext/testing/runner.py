@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import math
 import random
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
-from itertools import chain, zip_longest
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import chain, combinations, zip_longest
 from typing import Any
 
 import numpy as np
 
 from . import verdicts
-from .arithmetic import Arithmetic
-from .cases import ConvCase, build
-from .coverage import features, pairs, sweep
-from .invalid import RULES, break_rule
+from .cases import ConvCase
+from .draws import RULES, SUPPORTS, break_rule, build, features, kinds, sweep
 from .properties import PROPERTIES
-from .report import Finding, Row
+from .report import Finding, Report
 from .subject import CONTRACT, Broken, Subject, Trial
 
 Array = np.ndarray
@@ -29,37 +26,39 @@ LARGE = ConvCase(1, 64, 16, 1, (10, 10), (3, 3), seed=1)
 
 
 class Runner:
-    """Makes every check of every case, and keeps the tally."""
+    """Makes every check of every case, and keeps the tally in a report."""
 
-    def __init__(self, subject: Subject, arithmetic: Arithmetic, algorithm: str, supports: Mapping[str, Any]) -> None:
-        self.subject, self.arithmetic, self.algorithm, self.supports = subject, arithmetic, algorithm, supports
-        self.rows: defaultdict[tuple[str, str], Row] = defaultdict(Row)  # by property and verdict
-        self.advisories: list[str] = []
-        self.coverage, self.turns = Counter[str](), Counter[str]()
-        self.pairs: set[tuple[str, str]] = set()
-        self.tried = 0
+    def __init__(self, subject: Subject) -> None:
+        self.subject, self.turns = subject, Counter[str]()
+        lacks = [key for key, all_ in SUPPORTS.items() if key != "dtypes" and subject.supports[key] != all_]
+        layouts = f"layouts (only {', '.join(subject.supports['layouts'])})"
+        left_out = [layouts if key == "layouts" else key for key in lacks]
+        self.report = Report(subject.arithmetic, subject.algorithm, left_out=left_out)
+        self.rows = self.report.rows
+        self.large = Trial(subject, LARGE, real=True)
 
     def cases(self, draws: int, seed: int) -> Iterator[ConvCase]:
         """Yield drawn cases and the fixed sweeps in turn."""
         rng = random.Random(seed)
-        drawn = (build(rng.randint, self.supports) for _ in range(draws))
-        in_turn = chain.from_iterable(zip_longest(drawn, sweep(self.supports)))
+        drawn = (build(rng.randint, self.subject.supports) for _ in range(draws))
+        in_turn = chain.from_iterable(zip_longest(drawn, sweep(self.subject.supports)))
         return (case for case in in_turn if case is not None)
 
     def run(self, draws: int, seed: int, watch: Watch) -> None:
         """Try `draws` drawn cases, the fixed ones, and what is advisory; `watch` hears of each beforehand."""
+        self.report.seed = seed
         for case in chain(self.cases(draws, seed), [LARGE]):
-            watch(f"case {self.tried + 1}", case)
+            watch(f"case {self.report.cases + 1}", case)
             self.try_case(case)
         self.try_large()
-        if self.subject.functions["forward"] and self.supports["invalid_calls"]:
-            self.try_invalid(self.subject.functions["forward"], watch)
+        if self.subject.forward and self.subject.supports["invalid_calls"]:
+            self.try_invalid(self.subject.forward, watch)
 
     def try_case(self, case: ConvCase) -> None:
         """Make the checks of one case and tally them."""
-        self.tried += 1
-        self.coverage.update(features(case))
-        self.pairs |= pairs(case)
+        self.report.cases += 1
+        self.report.coverage.update(features(case))
+        self.report.pairs.update(combinations(kinds(case), 2))
         able = [name for name, (_, shows) in PROPERTIES.items() if shows(case)]
         turn = min(able, key=self.turns.__getitem__)  # the one that has been tried least
         self.turns[turn] += 1
@@ -67,44 +66,41 @@ class Runner:
         for finding in self.examine(case, turn):
             key = finding.property, finding.verdict
             worst[key] = max(worst.get(key, finding), finding, key=lambda found: found.ratio)
-        for key, finding in worst.items():
-            finding.first, finding.turn = self.tried, turn
-            self.rows[key].add(finding)
+        for finding in worst.values():
+            finding.first, finding.turn = self.report.cases, turn
+            self.report.add(finding)
 
     def examine(self, case: ConvCase, turn: str) -> Iterator[Finding]:
         """Yield what every check of a case comes to; `turn` is the property beyond comparison to try."""
         try:
-            trial = Trial.draw(self.subject, case, self.arithmetic, real=False)
+            trial = Trial(self.subject, case, real=False)
             yield from chain(self.defined(trial), self._adjoint(trial), self._property(trial, turn))
-            yield from self.defined(Trial.draw(self.subject, case, self.arithmetic, real=True))
+            yield from self.defined(Trial(self.subject, case, real=True))
             yield from (Finding(part, "contract", 0.0) for part in CONTRACT)
         except Broken as broken:
-            found = Finding(broken.part, "contract", math.inf, str(broken), case)
-            found.role, found.trials = broken.role, (broken.trial,)
-            yield found
+            yield Finding(broken.part, "contract", math.inf, str(broken), case, broken.name,
+                          role=broken.role, trials=(broken.trial,))  # fmt: skip
 
     def bound(self, trial: Trial, name: str) -> Array:
         """Return how far each value of a result may be off."""
-        truth = trial.truth(name)
-        if self.algorithm == "direct":
-            return verdicts.bounded(truth, self.arithmetic) if trial.real else verdicts.exact(truth)
-        down, across = (size + sum(map(abs, sides)) for size, sides in zip(trial.case.size, trial.case.padding))
-        return verdicts.normwise(truth, self.arithmetic, self.algorithm, down * across)
+        truth, arithmetic, algorithm = trial.truth(name), self.subject.arithmetic, self.subject.algorithm
+        if algorithm != "direct":
+            return verdicts.normwise(truth, arithmetic, algorithm)
+        return verdicts.bounded(truth, arithmetic) if trial.real else verdicts.exact(truth)
 
     def _compare(
         self, name: str, result: str, trials: tuple[Trial, ...], got: Any, expected: Any, error: Any, bound: Any
     ) -> Finding:
         """Return the value that is furthest beyond its bound, or nearest to it."""
-        verdict = "normwise" if self.algorithm != "direct" else "bounded" if trials[0].real else "exact"
+        verdict = "normwise" if self.subject.algorithm != "direct" else "bounded" if trials[0].real else "exact"
         if not error.any():
             return Finding(name, verdict, 0.0)
         with np.errstate(divide="ignore", invalid="ignore"):
             ratios = np.where(error == 0, 0.0, np.abs(error) / bound)
         index = tuple(map(int, np.unravel_index(np.argmax(ratios), ratios.shape)))
-        ratio, *at = (float(np.broadcast_to(array, ratios.shape)[index]) for array in (ratios, got, expected, bound))
-        found = Finding(name, verdict, ratio, "", trials[0].case, result, index)
-        (found.got, found.expected, found.bound), found.trials = at, trials
-        return found
+        at = [float(np.broadcast_to(array, ratios.shape)[index]) for array in (got, expected, bound)]
+        return Finding(name, verdict, float(ratios[index]), "", trials[0].case, result, index, at[0], at[1], at[2],
+                       trials=trials)  # fmt: skip
 
     def defined(self, trial: Trial) -> Iterator[Finding]:
         """Compare results with the definition."""
@@ -116,32 +112,25 @@ class Runner:
         """Compare results with what a property makes of other results."""
         others, together = PROPERTIES[turn][0](trial)
         for name, other in together([other.results for other in others]).items():
-            expected, slack = other.astype(np.float64), 0.0
-            if self.algorithm != "direct":
-                slack = sum(self.bound(one, name).max(initial=0.0) for one in (trial, *others))
-            got = trial.results[name].astype(np.float64)
+            got, expected = trial.results[name].astype(np.float64), other.astype(np.float64)
+            direct = self.subject.algorithm == "direct"
+            slack = 0.0 if direct else sum(self.bound(one, name).max(initial=0.0) for one in (trial, *others))
             yield self._compare(turn, name, (trial, *others), got, expected, got - expected, slack)
 
     def _adjoint(self, trial: Trial) -> Iterator[Finding]:
         """Check <grad_output, y − bias> = <x, dx> = <weight, dw>; sums of small integers are exact in float64."""
         if not {"y", "dx", "dw"} <= set(trial.results):
             return
-        sums, slack, bias = {}, {}, trial.operands["bias"]
+        bias, sums = trial.operands["bias"], {}
         for operand, name in (("grad_output", "y"), ("x", "dx"), ("weight", "dw")):
             values, result = (array.astype(np.float64) for array in (trial.operands[operand], trial.results[name]))
             if name == "y" and bias is not None:
                 result = result - bias.astype(np.float64).reshape(1, -1, 1, 1)
-            sums[operand] = np.sum(values * result)
-            slack[operand] = np.sum(np.abs(values) * self.bound(trial, name))
-        expected, of_y = sums.pop("grad_output"), slack.pop("grad_output")
-        for operand, got in sums.items():
-            bound = of_y + slack[operand]
-            yield self._compare("adjoint", f"<{operand}, its gradient>", (trial,), got, expected, got - expected, bound)
-
-    @cached_property
-    def large(self) -> Trial:
-        """The large case with real numbers."""
-        return Trial.draw(self.subject, LARGE, self.arithmetic, real=True)
+            sums[operand] = np.sum(values * result), np.sum(np.abs(values) * self.bound(trial, name))
+        of_y, slack_of_y = sums.pop("grad_output")
+        for operand, (got, slack) in sums.items():
+            result = f"<{operand}, its gradient>"
+            yield self._compare("adjoint", result, (trial,), got, of_y, got - of_y, slack_of_y + slack)
 
     def try_large(self) -> None:
         """Ask of one large case what its errors as a whole and a second call tell."""
@@ -150,17 +139,17 @@ class Runner:
         except Broken:
             return
         for name, got in results.items():
-            same = np.array_equal(got, repeated[name])
-            self._advise("the same bits twice", "advisory", 0.0 if same else math.inf, f"a second call changes {name}")
-            if self.algorithm == "direct":
+            ratio = 0.0 if np.array_equal(got, repeated[name]) else math.inf
+            self.report.add(Finding("the same bits twice", "advisory", ratio, f"a second call changes {name}"))
+            if self.subject.algorithm == "direct":
                 truth = self.large.truth(name)
-                rms, bias = verdicts.statistical(truth, truth.error(got), self.arithmetic)
+                rms, bias = verdicts.statistical(truth, truth.error(got), self.subject.arithmetic)
                 note = f"errors of {name} are not like rounding: rms {rms:.2f} (1.25 expected), bias {bias:+.1f} (6)"
-                self._advise(name, "statistical", max(rms / 1.25, abs(bias) / 6), note)
+                self.report.add(Finding(name, "statistical", max(rms / 1.25, abs(bias) / 6), note))
 
     def try_invalid(self, forward: Callable[..., Any], watch: Watch) -> None:
         """Make calls that break one rule each."""
-        case = ConvCase(1, 2, 2, 1, (4, 4), (2, 2), has_bias=bool(self.supports["bias"]))
+        case = ConvCase(1, 2, 2, 1, (4, 4), (2, 2), has_bias=bool(self.subject.supports["bias"]))
         for rule in RULES:
             call, ratio = break_rule(case, rule), math.inf
             watch(f"the call that breaks the rule: {rule}", case)
@@ -168,8 +157,5 @@ class Runner:
                 forward(*map(self.subject.as_given, call.operands(self.subject.dtype)), **call.kwargs)
             except (Exception, SystemExit):
                 ratio = 0.0
-            self._advise("refuses wrong calls", "advisory", ratio, f"no error from a call that breaks the rule: {rule}")
-
-    def _advise(self, name: str, verdict: str, ratio: float, note: str) -> None:
-        self.rows[name, verdict].add(Finding(name, verdict, ratio))
-        self.advisories += [note] if ratio > 1 else []
+            note = f"no error from a call that breaks the rule: {rule}"
+            self.report.add(Finding("refuses wrong calls", "advisory", ratio, note))

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..extras import load_extra
-from .cases import ConvCase, Shape, as_supports, build
-from .invalid import RULES, InvalidConvCase, break_rule
+from .cases import ConvCase, Shape
+from .draws import RULES, InvalidConvCase, as_supports, break_rule, build
 
 if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn, SearchStrategy
@@ -56,8 +56,7 @@ def invalid_conv_cases() -> SearchStrategy[InvalidConvCase]:
     >>> find(invalid_conv_cases(), lambda case: case.rule == "stride is at least 1").kwargs["stride"]
     (0, 1)
     """
-    cases = conv_cases({"zero_channels": False})
-    return st.builds(break_rule, cases, st.sampled_from(list(RULES)))
+    return st.builds(break_rule, conv_cases({"zero_channels": False}), st.sampled_from(list(RULES)))
 
 
 @dataclass(frozen=True)

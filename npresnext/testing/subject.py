@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .arithmetic import Arithmetic, as_dtype
-from .cases import ConvCase, Operands
+from .cases import CONTIGUOUS, ConvCase, Operands
+from .draws import SUPPORTS
 from .oracle import Truth
 
 Array = np.ndarray
@@ -20,31 +21,48 @@ SIGNATURES = {
     "forward": (("x", "weight", "bias"), ("y",)),
     "backward": (("grad_output", "x", "weight"), ("dx", "dw", "db")),
 }
-# what every call is held to, beside its values
-CONTRACT = ("returns", "result type", "shape", "dtype", "finite", "inputs untouched")
+# what every call is held to, beside its values -> the assertion that shows it
+CONTRACT = {
+    "returns": "",
+    "result type": "assert isinstance({name}, np.ndarray), type({name})",
+    "shape": "assert {name}.shape == {shape}, {name}.shape",
+    "dtype": 'assert {name}.dtype == "{dtype}", {name}.dtype',
+    "finite": "assert np.isfinite({name}).all(), {name}",
+    "inputs untouched": "assert np.array_equal({name}, before), {name}",
+}
 
 
 class Broken(Exception):
-    """A call that broke the contract: in which trial, of which callable, which part, and how."""
+    """A call of a trial that broke a part of the contract: which callable, which operand or result, and how."""
 
-    def __init__(self, trial: Trial, role: str, part: str, message: str) -> None:
+    def __init__(self, trial: Trial, role: str, part: str, name: str, message: str) -> None:
         super().__init__(message)
-        self.trial, self.role, self.part = trial, role, part
+        self.trial, self.role, self.part, self.name = trial, role, part, name
 
 
-class Subject:
-    """A forward and a backward callable on NumPy arrays, either of which may be missing."""
+class Subject(NamedTuple):
+    """Callables on NumPy arrays, either of which may be missing, and what is declared of them."""
 
-    def __init__(
-        self, forward: Callable[..., Any] | None, backward: Callable[..., Any] | None, dtype: Any, layout: str = "NCHW"
-    ) -> None:
-        self.functions = {"forward": forward, "backward": backward}
-        self.dtype = as_dtype(dtype)
-        self.axes = (0, 2, 3, 1) if layout == "NHWC" else (0, 1, 2, 3)
+    forward: Callable[..., Any] | None
+    backward: Callable[..., Any] | None
+    arithmetic: Arithmetic
+    algorithm: str = "direct"
+    layout: str = "NCHW"
+    supports: Mapping[str, Any] = SUPPORTS
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The dtype of all operands and results."""
+        return as_dtype(self.arithmetic.dtype)
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """Which axis of NCHW each axis of an array is, as the callables see it."""
+        return (0, 2, 3, 1) if self.layout == "NHWC" else (0, 1, 2, 3)
 
     def as_given(self, operand: Array | None) -> Array | None:
         """Return an operand as the callables see it: channels last if so agreed."""
-        if operand is None or operand.ndim != 4 or self.axes[1] == 1:
+        if operand is None or operand.ndim != 4 or self.layout == "NCHW":
             return operand
         given = operand.transpose(self.axes)  # (N, H, W, C)
         return np.ascontiguousarray(given) if operand.flags.c_contiguous else given
@@ -57,20 +75,16 @@ class Subject:
 class Trial:
     """One case with its operands, integers or real numbers, and what the subject makes of them, computed once."""
 
-    def __init__(self, subject: Subject, case: ConvCase, operands: Operands, real: bool) -> None:
-        self.subject, self.case, self.operands, self.real = subject, case, operands, real
-        self._truths: dict[str, Truth] = {}
-
-    @classmethod
-    def draw(cls, subject: Subject, case: ConvCase, arithmetic: Arithmetic, *, real: bool) -> Trial:
-        """Take the operands from the case."""
-        return cls(subject, case, case.operands(subject.dtype, real=real, bits=arithmetic.exact_bits), real)
+    def __init__(self, subject: Subject, case: ConvCase, real: bool, operands: Operands | None = None) -> None:
+        self.subject, self.case, self.real, self._truths = subject, case, real, dict[str, Truth]()
+        bits = subject.arithmetic.exact_bits
+        self.operands = case.operands(subject.dtype, real=real, bits=bits) if operands is None else operands
 
     def again(self, operands: Operands | None = None, **changes: Any) -> Trial:
         """Return a trial of contiguous copies of the operands, some of them others, in a case changed accordingly."""
         every = {**self.operands, **(operands or {})}
         copies = {name: None if array is None else array.copy() for name, array in every.items()}
-        return Trial(self.subject, replace(self.case, layouts=("contiguous",) * 3, **changes), copies, self.real)
+        return Trial(self.subject, replace(self.case, layouts=CONTIGUOUS, **changes), self.real, copies)
 
     def truth(self, name: str) -> Truth:
         """Return the y, dx, dw or db of the definition."""
@@ -81,54 +95,51 @@ class Trial:
     @cached_property
     def results(self) -> dict[str, Array]:
         """The y, dx, dw, db that the subject returns, as far as it has the callables, right in all but their values."""
-        found: dict[str, Array] = {}
-        for role, function in self.subject.functions.items():
-            if function is not None:
-                found |= self._call(role, function)
-        return found
+        return {name: result for role in SIGNATURES for name, result in self._call(role)}
 
-    def _call(self, role: str, function: Callable[..., Any]) -> dict[str, Array]:
+    def _call(self, role: str) -> list[tuple[str, Array]]:
         """Call, and hold the results to the contract."""
-        takes, gives = SIGNATURES[role]
+        function, (takes, gives) = getattr(self.subject, role), SIGNATURES[role]
+        if function is None:
+            return []
         given = [self.subject.as_given(self.operands[name]) for name in takes]
         before = [None if operand is None else operand.copy() for operand in given]
         try:
             returned = function(*given, **self.case.kwargs)
         except (Exception, SystemExit) as error:
             line = next(iter(str(error).splitlines()), "")[:200]
-            raise Broken(self, role, "returns", f"{role} raised {type(error).__name__}: {line}") from error
+            raise Broken(self, role, "returns", "", f"{role} raised {type(error).__name__}: {line}") from error
         for name, operand, kept in zip(takes, given, before):
             if kept is not None and not np.array_equal(operand, kept):  # type: ignore[arg-type]
-                raise Broken(self, role, "inputs untouched", f"{role} changed its operand {name}")
+                raise Broken(self, role, "inputs untouched", name, f"{role} changed its operand {name}")
         if role == "forward":
             returned = (returned,)
         if not isinstance(returned, (tuple, list)) or len(returned) != len(gives):
             what = f"{role} returned {_kind(returned)}: expected ({', '.join(gives)})"
-            raise Broken(self, role, "result type", what)
-        results = {}
+            raise Broken(self, role, "result type", gives[0], what)
+        results = []
         for name, result in zip(gives, returned):
             if result is None and name == "db" and not self.case.has_bias:
                 continue  # without a bias there may be no gradient of it
-            shape = self.subject.place_given(self.case.shapes[name])
-            if wrong := self._wrong(name, result, shape):
-                raise Broken(self, role, *wrong)
-            results[name] = result.transpose(np.argsort(self.subject.axes)) if len(shape) == 4 else result  # NCHW
+            if wrong := self._wrong(name, result):
+                raise Broken(self, role, wrong[0], name, f"{name} {wrong[1]}")
+            results.append((name, result.transpose(np.argsort(self.subject.axes)) if result.ndim == 4 else result))
         return results
 
-    def _wrong(self, name: str, result: Any, shape: tuple[int, ...]) -> tuple[str, str] | None:
+    def _wrong(self, name: str, result: Any) -> tuple[str, str] | None:
         """Return which part of the contract a result breaks, and how."""
+        shape = self.subject.place_given(self.case.shapes[name])
         if not isinstance(result, np.ndarray):
-            return "result type", f"{name} is {_kind(result)}: expected a NumPy array"
+            return "result type", f"is {_kind(result)}: expected a NumPy array"
         if result.shape != shape:
-            return "shape", f"{name} has shape {result.shape}: expected {shape}"
+            return "shape", f"has shape {result.shape}: expected {shape}"
         if result.dtype != self.subject.dtype:
-            return "dtype", f"{name} has dtype {result.dtype}: expected {self.subject.dtype}"
+            return "dtype", f"has dtype {result.dtype}: expected {self.subject.dtype}"
         if not np.isfinite(result.astype(np.float64)).all():
-            return "finite", f"{name} has values that are NaN or infinite, from finite operands"
+            return "finite", "has values that are NaN or infinite, from finite operands"
         return None
 
 
 def _kind(value: Any) -> str:
-    if isinstance(value, (tuple, list)):
-        return f"a {type(value).__name__} of {len(value)}"
-    return f"a {type(value).__module__}.{type(value).__name__}"
+    number = f" of {len(value)}" if isinstance(value, (tuple, list)) else ""
+    return f"a {type(value).__module__}.{type(value).__name__}{number}"

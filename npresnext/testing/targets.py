@@ -24,7 +24,7 @@ CONVENTIONS = ("npresnext", "torch", "onnx")
 class Framework(NamedTuple):
     """How to write a call: what is imported, lines that make y, lines that make dx, dw, db, and what is not offered."""
 
-    imports: str
+    modules: tuple[str, ...]
     forward: str
     backward: str
     supports: dict[str, Any]
@@ -32,7 +32,7 @@ class Framework(NamedTuple):
 
 # conv(x, weight, bias, stride, padding, dilation, groups) on tensors; autograd does the backward. Tensors have no
 # negative strides in memory; windows of padding alone may crash the backward of PyTorch 2.13 (docs/verify.md)
-TORCH = Framework("import torch", """
+TORCH = Framework(("torch",), """
 x, weight, bias = (None if a is None else {tensor} for a in (x, weight, bias))
 y = {conv}({padded}, weight, bias, {stride}, {margin}, {dilation}, {groups}){array}
 """, """
@@ -42,29 +42,30 @@ dx, dw, db = (g{array} for g in torch.autograd.grad(y, (x, weight, bias), grad_o
 """, {"layouts": [layout for layout in LAYOUTS if layout != "reversed"], "wide_padding": False})  # fmt: skip
 
 # conv(x, weight, bias, *, strides, pads, dilations, group); pads are all beginnings, then all ends
-ONNX = Framework("", """
+ONNX = Framework((), """
 y = {conv}(x, weight, bias, strides={strides}, pads={pads}, dilations={dilations}, group={groups})
 """, "", {"negative_padding": False})  # fmt: skip
 
-ONNXRUNTIME = Framework("import onnx.parser, onnxruntime", """
+ONNXRUNTIME = Framework(("onnx.parser", "onnxruntime"), """
 node = 'y = Conv <strides = {strides}, pads = {pads}, dilations = {dilations}, group = {groups}> ({given})'
 graph = 'conv ({inputs}) => ({kind}[N, O, P, Q] y) {{ ' + node + ' }}'
 model = onnx.parser.parse_model('<ir_version: 8, opset_import: ["" : 17]> ' + graph).SerializeToString()
-session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-y = session.run(None, {{name: a for name, a in dict(x=x, weight=weight, bias=bias).items() if a is not None}})[0]
+y = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"]).run(None, dict({fed}))[0]
 """, "", {"negative_padding": False})  # fmt: skip
 
-JAX = Framework("import jax; jax.config.update('jax_enable_x64', True)", """
+JAX = Framework(("jax",), """
+jax.config.update("jax_enable_x64", True)
 y = jax.lax.conv_general_dilated(x, weight, {stride}, {padding}, rhs_dilation={dilation},
                                  feature_group_count={groups}, precision="highest")
 y = np.asarray(y if bias is None else y + bias.reshape(1, -1, 1, 1))
 """, """
+jax.config.update("jax_enable_x64", True)
 conv = lambda x, weight, bias: bias.reshape(1, -1, 1, 1) + jax.lax.conv_general_dilated(
     x, weight, {stride}, {padding}, rhs_dilation={dilation}, feature_group_count={groups}, precision="highest")
 dx, dw, db = map(np.asarray, jax.vjp(conv, x, weight, {zeros})[1](grad_output))
 """, {})  # fmt: skip
 
-NPRESNEXT = Framework("import npresnext as nx", """
+NPRESNEXT = Framework(("npresnext as nx",), """
 with {scope}:
     x, weight, bias = (None if a is None else nx.asarray(a, a.dtype) for a in (x, weight, bias))
     y = nx.to_numpy(nx.conv2d(x, weight, bias, {window}))
@@ -89,9 +90,9 @@ class Recipe:
     """A callable that runs the lines of a framework."""
 
     def __init__(self, role: str, framework: Framework, **words: str) -> None:
-        self.role, self.imports, self.words, self.namespace = role, framework.imports, words, dict[str, Any]()
+        self.role, self.modules, self.words, self.namespace = role, framework.modules, words, dict[str, Any]()
         self.template = getattr(framework, role).strip()
-        exec(f"import numpy as np\n{self.imports}", self.namespace)
+        exec(f"import {', '.join(['numpy as np', *self.modules])}", self.namespace)
 
     def __call__(self, *operands: Any, **window: Any) -> Any:
         """Return what the lines make of the operands."""
@@ -110,7 +111,7 @@ class Recipe:
         odd = top != bottom or left != right or min(top, left) < 0  # torch's conv2d has no word for it, its pad has
         kind = {"float32": "float", "float64": "double"}.get(dtype, dtype)  # in ONNX's words
         axes = {"x": "N, C, H, W", "weight": "O, I, K, L", "bias": "O"}
-        given = {name: axes[name] for name in axes if operands.get(name) is not None}
+        given = [name for name in axes if operands.get(name) is not None]
         tensor, array = "torch.from_numpy(a)", ".numpy(force=True)"
         if dtype == "bfloat16":  # which torch knows, but not as NumPy's
             tensor = "torch.from_numpy(a.view('u2')).view(torch.bfloat16)"
@@ -122,7 +123,8 @@ class Recipe:
             padded=f"torch.nn.functional.pad(x, ({left}, {right}, {top}, {bottom}))" if odd else "x",
             margin=(0, 0) if odd else (top, left),
             strides=[*window["stride"]], pads=[top, left, bottom, right], dilations=[*window["dilation"]],
-            inputs=", ".join(f"{kind}[{axes}] {name}" for name, axes in given.items()), given=", ".join(given),
+            inputs=", ".join(f"{kind}[{axes[name]}] {name}" for name in given), given=", ".join(given),
+            fed=", ".join(f"{name}={name}" for name in given),
         )  # fmt: skip
 
 
@@ -155,7 +157,7 @@ def load(
         function, conv = _function(name), name.replace(":", ".")
         if convention == "npresnext":
             return Target(function, _function(backward) if backward else None, {})
-        framework = framework._replace(imports=f"{framework.imports}\nimport {name.partition(':')[0]}".strip())
+        framework = framework._replace(modules=(*framework.modules, name.partition(":")[0]))
     if name == "npresnext":
         from .. import use_backend, use_engine
 

@@ -11,13 +11,13 @@ import math
 
 import numpy as np
 
-from .arithmetic import PRECISIONS, Arithmetic, narrowing
+from .arithmetic import PRECISIONS, Arithmetic
 from .oracle import Truth
 
 Array = np.ndarray
 
 
-def gamma(n: int, u: float) -> float:
+def gamma(n: float, u: float) -> float:
     """Return γ_n(u), or infinity where n·u >= 1 and nothing can be said (Higham, lemma 3.1)."""
     return n * u / (1 - n * u) if n * u < 1 else math.inf
 
@@ -47,37 +47,38 @@ def bounded(truth: Truth, arithmetic: Arithmetic) -> Array:
     A theorem for IEEE formats rounded to nearest. For TF32 it is a model: NVIDIA documents the format, not how
     the tensor cores add.
     """
-    acc, out = PRECISIONS[arithmetic.accumulator], PRECISIONS[arithmetic.output]
-    u_in, u_out = narrowing(arithmetic.dtype, arithmetic.input), narrowing(arithmetic.accumulator, arithmetic.output)
-    growth = (1 + u_in) ** 2 * (1 + gamma(truth.terms, acc.u)) - 1
-    flushed = 2 * truth.terms * acc.tiny * (1 + growth)
-    summed = growth * truth.magnitude * (1 + 4 * truth.terms * 2.0**-53) + flushed
-    narrowed = u_out * (np.abs(truth.high) + summed) + (out.tiny if u_out else 0.0)
+    u_in, u, u_out = arithmetic.units
+    growth = (1 + u_in) ** 2 * (1 + gamma(truth.terms, u)) - 1
+    flushed = 2 * truth.terms * PRECISIONS[arithmetic.accumulator].tiny * (1 + growth)
+    summed = growth * truth.moment(1) * (1 + 4 * truth.terms * 2.0**-53) + flushed
+    narrowed = u_out * (np.abs(truth.high) + summed) + (PRECISIONS[arithmetic.output].tiny if u_out else 0.0)
     return (summed + narrowed) * (1 + 2.0**-48)
 
 
-def normwise(truth: Truth, arithmetic: Arithmetic, algorithm: str, pixels: int) -> Array:
+def normwise(truth: Truth, arithmetic: Arithmetic, algorithm: str) -> Array:
     """Return one bound for all values of a result, for algorithms that mix values of different sizes.
 
-    winograd: tiles up to F(4x4, 3x3) on the points 0, ±1, ±2, ∞. Componentwise, |error| <= γ_m(u) ·
-    |Aᵀ| [(|G| |w| |Gᵀ|) ∘ (|Bᵀ| |x| |B|)] |A| (Barabasz, Anderson, Soodhalter, Gregg, ACM TOMS 46(4), 2020,
-    theorem 2), and with the largest |left| and |right| in place of each value the matrices contribute a factor of
-    max_k Σ_j |Aᵀ_kj|·Σ|G_j|·Σ|Bᵀ_j| = 48 along each axis for F(4, 3) and 53 for F(3, 4), below 64². m: the n
-    products, and at most 40 operations of the transforms.
+    winograd: unrolled, each value is a sum of terms a·g·w·b·x with a, g, b out of the matrices Aᵀ, G, Bᵀ of both
+    axes, over s channels for y and dx, over at most s = n tiles for dw. A term meets at most s + 40 roundings in
+    tiles up to F(4x4, 3x3), so |error| <= γ_{s+40}(u)·Σ|a·g·w·b·x|, and that sum is at most s·f²·max|left|·max|right|
+    with f = max_k Σ_j |Aᵀ_kj|·Σ_i|G_ji|·Σ_i|Bᵀ_ji|. On the points 0, ±1, ±2, ∞ f is 48 for F(4, 3), 53⅓ for its
+    adjoint F(3, 4), and less for smaller tiles.
 
-    fft: with M points, t = log2 M, and a transform's relative error of t·η in the 2-norm, η = u + γ_4·(√2 + u)
-    (Higham, theorem 24.2), the product of two transforms transformed back is off by at most
-    √M·(3·t·η + γ_{n+2}(u)·√5)·‖left‖₂·‖right‖₂ to first order; the sum over channels is covered by Cauchy–Schwarz,
-    and a factor of 2 covers the higher orders. M is at most 16 times the pixels of the padded image.
+    fft: with M points, t = log2 M. A stage of a transform is √2 times a unitary matrix; a product by a root of
+    unity, itself off by u, and an addition make a relative error in the 2-norm below 7u, a transform 7tu to first
+    order. ‖Fx‖₂ = √M·‖x‖₂ and ‖X∘W‖₂ <= ‖X‖₂·‖W‖₂, so two transforms, n products added, and the transform back are
+    off by at most √M·(21tu + √5·γ_{n+2}(u))·‖left‖₂·‖right‖₂; Cauchy–Schwarz covers the sum over channels, a factor
+    of 2 the higher orders. M is at most 16 times the pixels of the padded image.
     """
-    u = PRECISIONS[arithmetic.accumulator].u
+    case, u = truth.case, PRECISIONS[arithmetic.accumulator].u
     if algorithm == "winograd":
+        sums = truth.terms if truth.name == "dw" else math.ceil(truth.terms / math.prod(case.kernel))
         largest = float(np.abs(truth.left).max(initial=0) * np.abs(truth.right).max(initial=0))
-        bound = 64**2 * gamma(truth.terms + 40, u) * truth.terms * largest
+        bound = gamma(sums + 40, u) * sums * 54**2 * largest
     else:
+        pixels = math.prod(size + sum(map(abs, sides)) for size, sides in zip(case.size, case.padding))
         points = 16 * max(2, pixels)
-        eta = u + gamma(4, u) * (math.sqrt(2) + u)
-        relative = 2 * math.sqrt(points) * (3 * math.log2(points) * eta + math.sqrt(5) * gamma(truth.terms + 2, u))
+        relative = 2 * math.sqrt(points) * (21 * math.log2(points) * u + math.sqrt(5) * gamma(truth.terms + 2, u))
         bound = relative * float(np.linalg.norm(truth.left) * np.linalg.norm(truth.right))
     return bounded(truth, arithmetic) + bound * (1 + PRECISIONS[arithmetic.output].u)
 
@@ -98,9 +99,8 @@ def statistical(truth: Truth, error: Array, arithmetic: Arithmetic) -> tuple[flo
     counted positive when it leads away from zero, is within 6·√T. Returned are both, the sum over √T; suspicious is
     more than 1.25, or 6, and below 1,000 values (0, 0) is returned.
     """
-    u, u_out = PRECISIONS[arithmetic.accumulator].u, narrowing(arithmetic.accumulator, arithmetic.output)
-    u_in = narrowing(arithmetic.dtype, arithmetic.input)
-    variance = truth.squares * (u**2 * (1 + (truth.terms + 1) / 2) + 2 * u_in**2) + (u_out * truth.high) ** 2
+    u_in, u, u_out = arithmetic.units
+    variance = truth.moment(2) * (u**2 * (1 + (truth.terms + 1) / 2) + 2 * u_in**2) + (u_out * truth.high) ** 2
     scaled = (error * np.sign(truth.high))[variance > 0] / np.sqrt(variance[variance > 0] / 3)
     if scaled.size < 1000:
         return 0.0, 0.0

@@ -1,0 +1,192 @@
+"""Which calls to make: cases drawn within what is supported, fixed sweeps, and calls that break one rule each.
+
+``build`` makes a case out of a few bounded integers and every choice of them is valid, so that nothing is ever
+filtered; Hypothesis feeds it in ``strategies``, a seeded generator in ``check_conv``.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from ..errors import InvalidValueError
+from .cases import LAYOUTS, ConvCase
+
+# what a convolution may not offer -> what a case becomes without it
+WITHOUT: dict[str, Callable[[ConvCase], dict[str, Any]]] = {
+    "groups": lambda case: {"groups": 1},
+    "stride": lambda case: {"stride": (1, 1)},
+    "dilation": lambda case: {"dilation": (1, 1)},
+    "padding": lambda case: {"padding": ((0, 0), (0, 0))},
+    "asymmetric_padding": lambda case: {"padding": tuple((first, first) for first, _ in case.padding)},
+    "negative_padding": lambda case: {"padding": tuple((max(a, 0), max(b, 0)) for a, b in case.padding)},
+    "wide_padding": lambda case: {  # windows that see padding alone
+        "padding": tuple((min(a, reach - 1), min(b, reach - 1)) for (a, b), reach in zip(case.padding, case.reach))
+    },
+    "empty_batch": lambda case: {"batch": max(case.batch, 1)},
+    "zero_channels": lambda case: {"in_channels": max(case.in_channels, case.groups)},
+    "bias": lambda case: {"has_bias": False},
+}
+SUPPORTS: dict[str, Any] = {
+    **dict.fromkeys(WITHOUT, True),
+    "layouts": tuple(LAYOUTS),  # memory layouts of the operands; False: contiguous only
+    "invalid_calls": True,  # False: calls that break a rule are not made (a kernel without checks may crash)
+    "dtypes": None,  # names of dtypes; None: any
+}
+
+
+def as_supports(supports: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Complete a `supports` dictionary, and refuse keys and layouts that do not exist."""
+    chosen = {**SUPPORTS, **(supports or {})}
+    if unknown := sorted(set(chosen) - set(SUPPORTS)):
+        raise InvalidValueError(f"supports has unknown keys {', '.join(unknown)}: expected {', '.join(SUPPORTS)}")
+    names = LAYOUTS if chosen["layouts"] is True else tuple(chosen["layouts"] or ())
+    if not set(names) <= set(LAYOUTS):
+        raise InvalidValueError(f'supports["layouts"] is {names!r}: expected names out of {", ".join(LAYOUTS)}')
+    return {**chosen, "layouts": tuple(name for name in LAYOUTS if name in {"contiguous", *names})}
+
+
+def within(case: ConvCase, offers: Mapping[str, Any] = SUPPORTS) -> ConvCase:
+    """Return the case without what is not offered, its image so large that a window fits and a pixel is left."""
+    for key, without in WITHOUT.items():
+        if not offers[key]:
+            case = replace(case, **without(case))
+    height, width = (
+        max(size, reach - sum(sides), 1 - sum(min(side, 0) for side in sides))
+        for size, reach, sides in zip(case.size, case.reach, case.padding)
+    )
+    layouts = tuple(layout if layout in offers["layouts"] else "contiguous" for layout in case.layouts)
+    return replace(case, size=(height, width), layouts=layouts)
+
+
+def build(pick: Callable[[int, int], int], offers: Mapping[str, Any] = SUPPORTS) -> ConvCase:
+    """Make a valid case out of integers: ``pick(low, high)`` returns one from low to high, simplest first.
+
+    A third to a half of all cases have 1 < G < C. Each image is as large as its windows need, and a few pixels
+    larger, so that the floor of the output size matters.
+    """
+
+    def one_of(*choices: Any) -> Any:
+        return choices[pick(0, len(choices) - 1)]
+
+    def side(reach: int) -> int:
+        if padding == "wide":
+            return reach + pick(0, 1)
+        return -pick(0, 2) if padding == "negative" else pick(0, 0 if padding == "none" else reach - 1)
+
+    layouts = one_of(("contiguous",), tuple(LAYOUTS))
+    kind = one_of("dense", "grouped", "depthwise", "grouped", "dense", "grouped", "depthwise", "grouped", "no input")
+    groups = 1 if kind == "dense" else one_of(2, 3, 4, 6, 8)
+    ins = {"dense": one_of(1, 2, 3, 4), "grouped": one_of(2, 3), "depthwise": 1, "no input": 0}[kind]
+    case = ConvCase(
+        one_of(1, 2, 3, 2, 2, 1, 2, 3, 0), groups * ins, groups * one_of(1, 2, 3), groups,
+        kernel=(one_of(1, 2, 3), one_of(1, 2, 3)), stride=(one_of(1, 2, 3), one_of(1, 2, 3)),
+        dilation=(one_of(1, 2, 3), one_of(1, 2)), has_bias=one_of(False, True),
+        layouts=(one_of(*layouts), one_of(*layouts), one_of(*layouts)),
+        span=one_of(1, 2, 4, 8), seed=pick(0, 2**16 - 1),
+    )  # fmt: skip
+    padding = one_of("none", "symmetric", "asymmetric", "negative", "asymmetric", "wide", "negative")
+    (top, bottom), (left, right) = ((side(reach), side(reach)) for reach in case.reach)
+    sides = ((top, top), (left, left)) if padding == "symmetric" else ((top, bottom), (left, right))
+    height, width = (
+        pick(0, 3) * step + pick(0, step - 1) + reach - before - after
+        for step, reach, (before, after) in zip(case.stride, case.reach, sides)
+    )
+    return within(replace(case, padding=sides, size=(height, width)), offers)
+
+
+def kinds(case: ConvCase) -> list[str]:
+    """Return the kind of a case in each of the five ways in which kinds must meet."""
+    (top, bottom), (left, right), (high, wide) = *case.padding, case.reach
+    beyond = case.stride[0] > case.kernel[0] or case.stride[1] > case.kernel[1]
+    choices = {
+        "groups": {"dense": case.groups == 1, "depthwise": case.groups >= case.in_channels, "1 < G < C": True},
+        "stride": {"1": case.stride == (1, 1), "beyond the kernel": beyond, "over 1": True},
+        "dilation": {"1": case.dilation == (1, 1), "over 1": True},
+        "padding": {"negative": min(top, bottom, left, right) < 0, "wide": top >= high or left >= wide,
+                    "asymmetric": top != bottom or left != right, "symmetric": any((top, left)), "none": True},
+        "layout": {layout: layout != "contiguous" for layout in case.layouts} | {"contiguous": True},
+    }  # fmt: skip
+    return [f"{way}: {next(kind for kind, holds in kinds.items() if holds)}" for way, kinds in choices.items()]
+
+
+def features(case: ConvCase) -> list[str]:
+    """Name what a case is an example of: its five kinds, and more."""
+    more = {"not square": case.kernel[0] != case.kernel[1], "1x1 kernel": case.kernel == (1, 1),
+            "bias": case.has_bias, "empty batch": case.batch == 0, "C_in = 0": case.in_channels == 0}  # fmt: skip
+    return kinds(case) + [name for name, holds in more.items() if holds]
+
+
+def every_group() -> Iterator[ConvCase]:
+    """Yield G = 1 … 32, each depthwise and with 1 < G < C, strided and padded (pytorch#50042 had G = 24)."""
+    for groups in range(1, 33):
+        case = ConvCase(2, groups, groups, groups, (4, 5), (3, 3), (2, 2), ((1, 1), (1, 1)), seed=groups)
+        yield case
+        yield replace(case, in_channels=2 * groups, out_channels=2 * groups, size=(3, 3), kernel=(2, 3))
+
+
+def sweep(offers: Mapping[str, Any] = SUPPORTS) -> list[ConvCase]:
+    """Return the fixed cases that are offered: no images, no channels, every G, every pair of kinds."""
+    rng, seen = random.Random(0), set[tuple[str, str]]()
+    nothing = ConvCase(2, 4, 4, 1, (4, 5), (3, 2), has_bias=True)
+    fixed = [replace(nothing, batch=0), replace(nothing, in_channels=0), *every_group()]
+    for case in (build(rng.randint, offers) for _ in range(600)):
+        pairs = set(combinations(kinds(case), 2))
+        if case.batch and case.in_channels and not pairs <= seen:
+            seen |= pairs
+            fixed.append(case)
+    return list(dict.fromkeys(within(case, offers) for case in fixed))
+
+
+@dataclass(frozen=True)
+class InvalidConvCase:
+    """A call that every convolution must refuse, and the rule that it breaks."""
+
+    rule: str
+    x_shape: tuple[int, ...]
+    weight_shape: tuple[int, ...]
+    bias_shape: tuple[int, ...] | None
+    kwargs: dict[str, Any]
+
+    def operands(self, dtype: Any) -> list[Any]:
+        """Return x, weight and bias, all of them ones."""
+        shapes = (self.x_shape, self.weight_shape, self.bias_shape)
+        return [None if shape is None else np.ones(shape, dtype) for shape in shapes]
+
+
+def _in_two_groups(case: ConvCase, ins: int, outs: int) -> dict[str, Any]:
+    """Return what two groups would need, were they to divide the channels."""
+    shapes = {"x_shape": (case.batch, ins, *case.size), "weight_shape": (outs, ins // 2, *case.kernel)}
+    return {**shapes, "bias_shape": None, "groups": 2}
+
+
+# rule -> what to change in a valid case to break it, and it alone
+RULES: dict[str, Callable[[ConvCase], dict[str, Any]]] = {
+    "groups divides C_in": lambda case: _in_two_groups(case, 2 * case.in_channels + 1, 2),
+    "groups divides C_out": lambda case: _in_two_groups(case, 2, 2 * case.out_channels + 1),
+    "groups is at least 1": lambda case: {"groups": 0},
+    "the weight has C_in/groups input channels": lambda case: {
+        "weight_shape": (case.out_channels, case.weight_shape[1] + 1, *case.kernel)
+    },
+    "the kernel fits into the padded image": lambda case: {  # with one row more than there is room for
+        "weight_shape": (*case.weight_shape[:2], (case.size[0] + sum(case.padding[0]) - 1) // case.dilation[0] + 2,
+                         case.kernel[1])  # fmt: skip
+    },
+    "the bias has C_out entries": lambda case: {"bias_shape": (case.out_channels + 1,)},
+    "x has at most four axes": lambda case: {"x_shape": (*case.x_shape, 1)},
+    "stride is at least 1": lambda case: {"stride": (0, case.stride[1])},
+    "dilation is at least 1": lambda case: {"dilation": (case.dilation[0], 0)},
+}
+
+
+def break_rule(case: ConvCase, rule: str) -> InvalidConvCase:
+    """Break one of `RULES` in a valid case with at least one input channel."""
+    bias = (case.out_channels,) if case.has_bias else None
+    call = {"x_shape": case.x_shape, "weight_shape": case.weight_shape, "bias_shape": bias, **case.kwargs}
+    call |= RULES[rule](case)
+    return InvalidConvCase(rule, kwargs={name: call.pop(name) for name in case.kwargs}, **call)
