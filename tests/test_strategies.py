@@ -119,14 +119,13 @@ def test_a_layout_changes_where_values_lie_and_not_what_they_are(case):
 
 
 def test_layouts_are_what_their_names_say():
-    values = np.arange(24.0).reshape(2, 3, 2, 2)
-    strides = {layout: cases.in_layout(values, layout).strides for layout in cases.LAYOUTS}
-    assert strides["contiguous"] == (96, 32, 16, 8)
-    assert strides["transposed"] == (96, 8, 48, 24)
-    assert strides["reversed"] == (96, 32, -16, -8)
-    assert strides["broadcast"][0] == 0
-    sliced = cases.in_layout(values, "sliced")
-    assert not sliced.flags.c_contiguous and (sliced == values).all() and np.isnan(sliced.base).any()
+    x = {name: cases.ConvCase(2, 3, size=(2, 2), layouts=(name,) * 3).x() for name in cases.LAYOUTS}
+    assert x["contiguous"].strides == (96, 32, 16, 8)
+    assert x["transposed"].strides == (96, 8, 48, 24)
+    assert x["reversed"].strides == (96, 32, -16, -8)
+    assert x["broadcast"].strides[0] == 0
+    assert not x["sliced"].flags.c_contiguous and (x["sliced"] == x["contiguous"]).all()
+    assert np.isnan(x["sliced"].base).any()
 
 
 def test_data_depend_on_the_case_alone():

@@ -42,11 +42,6 @@ class Arithmetic(NamedTuple):
     dtype: str  # what the operands are handed over in
 
     @property
-    def exact_bits(self) -> int:
-        """Integers of up to this many bits survive operands, sums and results."""
-        return min(PRECISIONS[name].bits for name in self)
-
-    @property
     def units(self) -> tuple[float, float, float]:
         """Unit roundoffs of operands, sums and results, 0 for operands or results that need no rounding."""
         narrow, sums, out, wide = (PRECISIONS[name] for name in self)

@@ -28,11 +28,6 @@ LAYOUTS = {
 CONTIGUOUS = ("contiguous",) * 3
 
 
-def in_layout(a: Array, layout: str) -> Array:
-    """Return an array of four axes in a memory layout."""
-    return a if layout == "contiguous" else eval(LAYOUTS[layout].format(a="a", shape="a.shape"), {"np": np, "a": a})
-
-
 @dataclass(frozen=True)
 class ConvCase:
     """A valid convolution with its data: sizes, window arguments, memory layouts, and a seed for the values.
@@ -120,7 +115,8 @@ class ConvCase:
                 terms = [size if axis in axes else 1 for axis, size in enumerate(array.shape)]
                 array *= (rng.permutation(math.prod(terms)) < most - 1).reshape(terms).astype(dtype)
         for name, layout in zip(("x", "weight", "grad_output"), self.layouts):
-            arrays[name] = in_layout(arrays[name], layout)
+            in_layout = LAYOUTS[layout].format(a="a", shape="a.shape")
+            arrays[name] = eval(in_layout, {"np": np, "a": arrays[name]})
         return arrays if self.has_bias else {**arrays, "bias": None}
 
     def operand(self, name: str, dtype: Any = "float64", **how: Any) -> Any:

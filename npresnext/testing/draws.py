@@ -100,8 +100,8 @@ def build(pick: Callable[[int, int], int], offers: Mapping[str, Any] = SUPPORTS)
     return within(replace(case, padding=sides, size=(height, width)), offers)
 
 
-def kinds(case: ConvCase) -> list[str]:
-    """Return the kind of a case in each of the five ways in which kinds must meet."""
+def features(case: ConvCase) -> list[str]:
+    """Name what a case is an example of: its kind in each of the five ways in which kinds must meet, and more."""
     (top, bottom), (left, right), (high, wide) = *case.padding, case.reach
     beyond = case.stride[0] > case.kernel[0] or case.stride[1] > case.kernel[1]
     choices = {
@@ -112,14 +112,15 @@ def kinds(case: ConvCase) -> list[str]:
                     "asymmetric": top != bottom or left != right, "symmetric": any((top, left)), "none": True},
         "layout": {layout: layout != "contiguous" for layout in case.layouts} | {"contiguous": True},
     }  # fmt: skip
-    return [f"{way}: {next(kind for kind, holds in kinds.items() if holds)}" for way, kinds in choices.items()]
-
-
-def features(case: ConvCase) -> list[str]:
-    """Name what a case is an example of: its five kinds, and more."""
     more = {"not square": case.kernel[0] != case.kernel[1], "1x1 kernel": case.kernel == (1, 1),
             "bias": case.has_bias, "empty batch": case.batch == 0, "C_in = 0": case.in_channels == 0}  # fmt: skip
-    return kinds(case) + [name for name, holds in more.items() if holds]
+    kinds = [f"{way}: {next(kind for kind, holds in kinds.items() if holds)}" for way, kinds in choices.items()]
+    return kinds + [name for name, holds in more.items() if holds]
+
+
+def pairs(case: ConvCase) -> list[tuple[str, ...]]:
+    """Return every pair of kinds that meet in a case."""
+    return list(combinations(features(case)[:5], 2))
 
 
 def every_group() -> Iterator[ConvCase]:
@@ -132,13 +133,12 @@ def every_group() -> Iterator[ConvCase]:
 
 def sweep(offers: Mapping[str, Any] = SUPPORTS) -> list[ConvCase]:
     """Return the fixed cases that are offered: no images, no channels, every G, every pair of kinds."""
-    rng, seen = random.Random(0), set[tuple[str, str]]()
+    rng, seen = random.Random(0), set[tuple[str, ...]]()
     nothing = ConvCase(2, 4, 4, 1, (4, 5), (3, 2), has_bias=True)
     fixed = [replace(nothing, batch=0), replace(nothing, in_channels=0), *every_group()]
     for case in (build(rng.randint, offers) for _ in range(600)):
-        pairs = set(combinations(kinds(case), 2))
-        if case.batch and case.in_channels and not pairs <= seen:
-            seen |= pairs
+        if case.batch and case.in_channels and not seen.issuperset(pairs(case)):
+            seen.update(pairs(case))
             fixed.append(case)
     return list(dict.fromkeys(within(case, offers) for case in fixed))
 

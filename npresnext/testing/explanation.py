@@ -94,21 +94,15 @@ def diagnose(runner: Runner, case: ConvCase, name: str) -> str:
             continue
     if all(_explains(declared, trial, name) is not False for trial in trials):
         return "real numbers stay within the bound: the fault shows on other values or layouts" if trials else ""
-    for words, arithmetic in explanations(declared):
-        explained = {_explains(arithmetic, trial, name) for trial in trials}
-        if True in explained and False not in explained:
-            return words
+    for narrow in ("float32", "float16", "bfloat16"):  # the smallest departure from what is declared first
+        in_words = {"output": f"results rounded to {narrow}", "accumulator": f"{narrow} accumulator",
+                    "input": f"inputs rounded to {'TF32 (or float16)' if narrow == 'float16' else narrow}"}  # fmt: skip
+        for part in ("output", "input", "accumulator"):
+            if PRECISIONS[narrow].bits < PRECISIONS[getattr(declared, part)].bits:
+                explained = {_explains(declared._replace(**{part: narrow}), trial, name) for trial in trials}
+                if True in explained and False not in explained:
+                    return in_words[part]
     return "not explained by rounding"
-
-
-def explanations(declared: Arithmetic) -> Iterator[tuple[str, Arithmetic]]:
-    """Yield arithmetics with one part narrower than in `declared`, in words too, the smallest departure first."""
-    for name in ("float32", "float16", "bfloat16"):
-        operands = "TF32 (or float16)" if name == "float16" else name
-        for part, words in (("output", f"results rounded to {name}"), ("input", f"inputs rounded to {operands}"),
-                            ("accumulator", f"{name} accumulator")):  # fmt: skip
-            if PRECISIONS[name].bits < PRECISIONS[getattr(declared, part)].bits:
-                yield words, declared._replace(**{part: name})
 
 
 def _explains(arithmetic: Arithmetic, trial: Trial, name: str) -> bool | None:

@@ -68,7 +68,7 @@ class Report:
     rows: dict[tuple[str, str], Row] = field(default_factory=dict)  # by property and verdict
     advisories: list[str] = field(default_factory=list)  # what is worth knowing and fails nobody
     coverage: Counter[str] = field(default_factory=Counter)  # cases with each feature
-    pairs: Counter[tuple[str, str]] = field(default_factory=Counter)  # cases with each pair of kinds
+    pairs: Counter[tuple[str, ...]] = field(default_factory=Counter)  # cases with each pair of kinds
 
     def add(self, finding: Finding) -> None:
         """Count what a check of one more case came to."""

@@ -6,14 +6,14 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
-from itertools import chain, combinations, zip_longest
+from itertools import chain, zip_longest
 from typing import Any
 
 import numpy as np
 
 from . import verdicts
 from .cases import ConvCase
-from .draws import RULES, SUPPORTS, break_rule, build, features, kinds, sweep
+from .draws import RULES, SUPPORTS, break_rule, build, features, pairs, sweep
 from .properties import PROPERTIES
 from .report import Finding, Report
 from .subject import CONTRACT, Broken, Subject, Trial
@@ -58,7 +58,7 @@ class Runner:
         """Make the checks of one case and tally them."""
         self.report.cases += 1
         self.report.coverage.update(features(case))
-        self.report.pairs.update(combinations(kinds(case), 2))
+        self.report.pairs.update(pairs(case))
         able = [name for name, (_, shows) in PROPERTIES.items() if shows(case)]
         turn = min(able, key=self.turns.__getitem__)  # the one that has been tried least
         self.turns[turn] += 1

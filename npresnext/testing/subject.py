@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import copy
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .arithmetic import Arithmetic, as_dtype
+from .arithmetic import PRECISIONS, Arithmetic, as_dtype
 from .cases import CONTIGUOUS, ConvCase, Operands
 from .draws import SUPPORTS
 from .oracle import Truth
@@ -76,9 +77,10 @@ class Trial:
     """One case with its operands, integers or real numbers, and what the subject makes of them, computed once."""
 
     def __init__(self, subject: Subject, case: ConvCase, real: bool, operands: Operands | None = None) -> None:
-        self.subject, self.case, self.real, self._truths = subject, case, real, dict[str, Truth]()
-        bits = subject.arithmetic.exact_bits
-        self.operands = case.operands(subject.dtype, real=real, bits=bits) if operands is None else operands
+        self.subject, self.case, self.real = subject, case, real
+        bits = min(PRECISIONS[name].bits for name in subject.arithmetic)  # integers that survive everywhere
+        self.operands = operands or case.operands(subject.dtype, real=real, bits=bits)
+        self.truth = cache(partial(Truth, case=case, operands=self.operands))  # of y, dx, dw or db
 
     def again(self, operands: Operands | None = None, **changes: Any) -> Trial:
         """Return a trial of contiguous copies of the operands, some of them others, in a case changed accordingly."""
@@ -86,45 +88,37 @@ class Trial:
         copies = {name: None if array is None else array.copy() for name, array in every.items()}
         return Trial(self.subject, replace(self.case, layouts=CONTIGUOUS, **changes), self.real, copies)
 
-    def truth(self, name: str) -> Truth:
-        """Return the y, dx, dw or db of the definition."""
-        if name not in self._truths:
-            self._truths[name] = Truth(name, self.case, self.operands)
-        return self._truths[name]
-
     @cached_property
     def results(self) -> dict[str, Array]:
         """The y, dx, dw, db that the subject returns, as far as it has the callables, right in all but their values."""
-        return {name: result for role in SIGNATURES for name, result in self._call(role)}
+        return {name: result for role in SIGNATURES for name, result in self._called(role)}
 
-    def _call(self, role: str) -> list[tuple[str, Array]]:
-        """Call, and hold the results to the contract."""
+    def _called(self, role: str) -> Iterator[tuple[str, Array]]:
+        """Call, if there is such a callable, and hold the results to the contract."""
         function, (takes, gives) = getattr(self.subject, role), SIGNATURES[role]
         if function is None:
-            return []
+            return
         given = [self.subject.as_given(self.operands[name]) for name in takes]
-        before = [None if operand is None else operand.copy() for operand in given]
+        before = copy.deepcopy(given)
         try:
             returned = function(*given, **self.case.kwargs)
         except (Exception, SystemExit) as error:
             line = next(iter(str(error).splitlines()), "")[:200]
             raise Broken(self, role, "returns", "", f"{role} raised {type(error).__name__}: {line}") from error
         for name, operand, kept in zip(takes, given, before):
-            if kept is not None and not np.array_equal(operand, kept):  # type: ignore[arg-type]
+            if kept is not None and not np.array_equal(operand, kept):
                 raise Broken(self, role, "inputs untouched", name, f"{role} changed its operand {name}")
         if role == "forward":
             returned = (returned,)
         if not isinstance(returned, (tuple, list)) or len(returned) != len(gives):
             what = f"{role} returned {_kind(returned)}: expected ({', '.join(gives)})"
             raise Broken(self, role, "result type", gives[0], what)
-        results = []
         for name, result in zip(gives, returned):
             if result is None and name == "db" and not self.case.has_bias:
                 continue  # without a bias there may be no gradient of it
             if wrong := self._wrong(name, result):
                 raise Broken(self, role, wrong[0], name, f"{name} {wrong[1]}")
-            results.append((name, result.transpose(np.argsort(self.subject.axes)) if result.ndim == 4 else result))
-        return results
+            yield name, result.transpose(np.argsort(self.subject.axes)) if result.ndim == 4 else result  # NCHW
 
     def _wrong(self, name: str, result: Any) -> tuple[str, str] | None:
         """Return which part of the contract a result breaks, and how."""
