@@ -134,7 +134,7 @@ def test_the_report_tells_people_and_programs_the_same():
     [
         ({"dtype": "int32"}, "dtype is 'int32': expected float16, bfloat16, float32 or float64"),
         ({"algorithm": "wino"}, "algorithm is 'wino': expected one of direct, winograd, fft"),
-        ({"layout": "CHWN"}, 'expected "NCHW" or "NHWC"'),
+        ({"layout": "CHWN"}, "layout is 'CHWN': expected one of NCHW, NHWC"),
         ({"supports": {"group": False}}, "supports has unknown keys group: expected groups"),
         ({"supports": {"layouts": ["strided"]}}, "expected names out of contiguous, transposed"),
         ({"arithmetic": {"inputs": "tf32"}}, r"arithmetic has unknown keys \['inputs'\]"),

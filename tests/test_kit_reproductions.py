@@ -9,12 +9,13 @@ import pytest
 from mutants import MUTANTS
 
 import npresnext as nx
-from npresnext.testing import ConvCase, check_conv, explanation, targets
+from npresnext.commands import targets
+from npresnext.testing import ConvCase, check_conv, explanation
 from npresnext.testing.arithmetic import as_arithmetic
 from npresnext.testing.cases import LAYOUTS
 from npresnext.testing.report import Finding
 from npresnext.testing.runner import Runner
-from npresnext.testing.subject import Subject, Trial
+from npresnext.testing.subject import AXES, Subject, Trial
 
 PROVEN = [mutant for mutant in MUTANTS if mutant.caught_by[1] != "statistical"]
 RIGHT = {"forward": nx.conv2d, "backward": nx.conv2d_backward}
@@ -91,7 +92,7 @@ def test_the_lines_of_a_function_are_ten_and_run_in_each_layout(layouts):
 
     before = []
     for layout, function in (("NCHW", nx.conv2d), ("NHWC", forward)):
-        subject = Subject(function, None, as_arithmetic("float32"), layout=layout)
+        subject = Subject(function, None, as_arithmetic("float32"), axes=AXES[layout])
         trial = Trial(subject, replace(CASE, layouts=layouts), real=False)
         expected = float(trial.truth("y").high[0, 0, 0, 0])
         lines = written_down(trial, "y", expected)

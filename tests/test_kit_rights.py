@@ -7,7 +7,8 @@ from cuda_on_cpu import emulated
 
 import npresnext as nx
 from npresnext import reference
-from npresnext.testing import ConvCase, check_conv, targets
+from npresnext.commands import targets
+from npresnext.testing import ConvCase, check_conv
 from npresnext.testing.arithmetic import as_arithmetic
 from npresnext.testing.draws import as_supports
 from npresnext.testing.runner import Runner

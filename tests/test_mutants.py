@@ -8,6 +8,7 @@ from mutants import MUTANTS
 
 from npresnext.testing import verdicts
 from npresnext.testing.arithmetic import as_arithmetic
+from npresnext.testing.explanation import diagnose
 from npresnext.testing.runner import Runner
 from npresnext.testing.subject import Subject
 
@@ -80,3 +81,20 @@ def test_rounding_faults_pass_every_verdict_but_one(name):
     runner.try_large()
     failed = {verdict for (_, verdict), row in runner.rows.items() if row.failed}
     assert failed <= {BY_NAME[name].caught_by[1], "statistical"}
+
+
+DIAGNOSES = {
+    "inputs rounded to TF32 undeclared": "inputs rounded to TF32 (or float16)",
+    "inputs rounded to bfloat16": "inputs rounded to bfloat16",
+    "results rounded to float16": "results rounded to float16",
+    "float32 sums behind float64": "float32 accumulator",
+    "float16 sums": "float16 accumulator",
+    "kernel flipped, a true convolution": "not explained by rounding",
+}
+
+
+@pytest.mark.parametrize("name", DIAGNOSES)
+def test_the_diagnosis_names_what_was_narrower(name):
+    runner = runner_for(BY_NAME[name])
+    case = next(case for case in list(runner.cases(20, seed=0))[4:] if case.batch and case.inner["y"] > 4)
+    assert diagnose(runner, case, "y") == DIAGNOSES[name]

@@ -15,6 +15,7 @@ import npresnext as nx
 from npresnext import reference
 from npresnext.errors import NpresnextError
 from npresnext.geometry import ConvGeometry
+from npresnext.models.blocks import projection
 from npresnext.testing import cases, draws, strategies
 from npresnext.testing.draws import RULES
 
@@ -178,9 +179,15 @@ def test_cases_shrink_to_something_to_compute_by_hand():
 
 
 @given(strategies.block_cases())
-def test_blocks_have_whole_channels_in_every_group(case):
-    width = case.planes * case.width_per_group // 64 * case.groups
-    assert width % case.groups == 0 and case.x_shape[1] == case.in_channels
+@settings(max_examples=20)
+def test_a_drawn_block_can_be_built_and_run(case):
+    block, (height, width) = getattr(nx.models, case["block"]), case["size"]
+    arguments = {name: case[name] for name in ("inplanes", "planes", "stride", "groups", "width_per_group")}
+    outs = block.expansion * case["planes"]
+    shortcut = projection(case["inplanes"], outs, case["stride"], rng=0)
+    x = np.ones((case["batch"], case["inplanes"], height, width), "float32")
+    y = block(**arguments, downsample=shortcut, rng=0).eval()(x)
+    assert y.shape == (case["batch"], outs, -(-height // case["stride"]), -(-width // case["stride"]))
 
 
 def test_strategies_say_what_they_miss_without_hypothesis():

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import multiprocessing
+import os
+import sys
+import time
+from typing import Any
+
+from ..errors import InvalidValueError, NpresnextError
 
 HELP = "test a convolution, forward and backward, with proven error bounds"
 
@@ -42,9 +50,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check in a process of its own, and print the report."""
-    from ..errors import InvalidValueError
-    from ..testing.kit import check_target
-
     pairs = [entry.partition("=") for entry in args.arithmetic]
     if not all(equals for _, equals, _ in pairs):
         raise InvalidValueError(f"--arithmetic is {' '.join(args.arithmetic)}: expected KEY=FORMAT, as in input=tf32")
@@ -72,3 +77,61 @@ def run(args: argparse.Namespace) -> int:
     )
     print(json.dumps(report.to_dict(), indent=2) if args.format == "json" else report)
     return 0 if report.passed else 1
+
+
+def check_target(target: dict[str, Any], options: dict[str, Any], time_limit: float) -> Any:
+    """Check what ``targets.load(**target)`` returns in a spawned process, killed after `time_limit` seconds.
+
+    `options` go to ``check_conv``. A process that hangs or dies gives a report with that finding, and the case
+    during which it happened. A target that cannot be imported, or an option that makes no sense, is a ValueError.
+    """
+    from ..testing import ConvCase, Finding, Report
+    from ..testing.arithmetic import as_arithmetic
+
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    worker = context.Process(target=_work, args=(there, target, options), daemon=True)
+    worker.start()
+    there.close()
+    deadline, where, case = time.monotonic() + time_limit, "before the first case", ConvCase()
+    try:
+        while here.poll(max(0.0, deadline - time.monotonic())):
+            kind, *content = here.recv()
+            if kind == "mistake":
+                raise InvalidValueError(*content)
+            if kind == "report":
+                return content[0]
+            where, case = f"during {content[0]}", content[1]
+        message = f"no end after {time_limit:g} seconds"
+    except EOFError:
+        worker.join()
+        message = f"the process died with exit code {worker.exitcode}"
+    finally:
+        worker.kill()
+        worker.join()
+        here.close()
+    declared = as_arithmetic(options["dtype"], options.get("arithmetic"))
+    report = Report(declared, options.get("algorithm", "direct"), options["seed"], cases=1)
+    report.add(Finding("returns", "contract", math.inf, f"{message}, {where}", case, first=1))
+    return report
+
+
+def _work(connection: Any, target: dict[str, Any], options: dict[str, Any]) -> None:
+    """Check, and send the cases as they come and the report; what the target prints goes to standard error.
+
+    One thread is the fastest for small cases, unless OMP_NUM_THREADS says otherwise.
+    """
+    from ..testing import check_conv
+    from .targets import load
+
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    sys.stdout.flush()
+    os.dup2(2, 1)
+    sys.path.insert(0, os.getcwd())
+    try:
+        found = load(**target)
+        options["supports"] = {**found.supports, **options.get("supports", {})}
+        watch = lambda *what: connection.send(("case", *what))  # noqa: E731
+        connection.send(("report", check_conv(found.forward, found.backward, **options, watch=watch)))
+    except NpresnextError as error:
+        connection.send(("mistake", str(error)))

@@ -12,7 +12,6 @@ import numpy as np
 from ..reference import output_shape
 from .arithmetic import PRECISIONS, as_dtype
 
-Array = np.ndarray
 Operands = dict[str, Any]  # x, weight, bias (or None), grad_output
 Pair = tuple[int, int]
 Shape = tuple[int, int, int, int]

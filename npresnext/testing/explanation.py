@@ -19,7 +19,14 @@ from .runner import Runner
 from .subject import CONTRACT, SIGNATURES, Broken, Trial
 from .verdicts import bounded, gamma
 
-Array = np.ndarray
+# what may be narrower than declared, the smallest departure first: rounded operands leave least room for other faults
+EXPLANATIONS = [
+    ("input", "inputs rounded to float32", "float32"), ("input", "inputs rounded to TF32 (or float16)", "tf32"),
+    ("input", "inputs rounded to bfloat16", "bfloat16"), ("output", "results rounded to float32", "float32"),
+    ("accumulator", "float32 accumulator", "float32"), ("output", "results rounded to float16", "float16"),
+    ("accumulator", "float16 accumulator", "float16"), ("output", "results rounded to bfloat16", "bfloat16"),
+    ("accumulator", "bfloat16 accumulator", "bfloat16"),
+]  # fmt: skip
 
 
 def explain(runner: Runner, failure: Finding, budget: int = 400) -> Finding:
@@ -29,18 +36,17 @@ def explain(runner: Runner, failure: Finding, budget: int = 400) -> Finding:
     """
     small = smallest(runner, failure, budget)
     if small.verdict == "contract":
-        return replace(small, reproduction=written_down(small), trials=())
-    defined = (found for trial in small.trials for found in runner.defined(trial))
-    worst = max(defined, key=lambda found: found.ratio)
-    place = ", ".join(map(str, runner.subject.place_given(worst.index)))
-    message = f"{worst.result}[{place}] is {worst.got!r}: expected {worst.expected!r} within {worst.bound:.3g}"
-    shown = replace(worst, property=small.property, verdict=small.verdict, first=small.first, message=message)
-    diagnosis = diagnose(runner, failure.case, shown.result)
-    return replace(shown, diagnosis=diagnosis, reproduction=written_down(shown), trials=())
+        return replace(small, case=small.trials[0].case, reproduction=written_down(small), trials=())
+    worst = max((found for trial in small.trials for found in runner.defined(trial)), key=lambda found: found.ratio)
+    return replace(
+        worst, property=small.property, verdict=small.verdict, first=small.first, trials=(),
+        message=f"{_value(worst)} is {worst.got!r}: expected {worst.expected!r} within {worst.bound:.3g}",
+        diagnosis=diagnose(runner, failure.case, worst.result), reproduction=written_down(worst),
+    )  # fmt: skip
 
 
 def smallest(runner: Runner, failure: Finding, budget: int) -> Finding:
-    """Return the smallest case found in which the same check still fails, after at most `budget` further cases.
+    """Return the smallest case found, after at most `budget` further ones, in which the same check still fails.
 
     What does not fail a second time, because the callable keeps a state, is returned as it came.
     """
@@ -84,7 +90,7 @@ def diagnose(runner: Runner, case: ConvCase, name: str) -> str:
     """Name the cheapest arithmetic that explains the errors of a result, in a failing case and in a large one.
 
     Rounded operands are tried by rounding them and comparing with the definition of what is left, a narrower
-    result or accumulator by its bound. A bound of half the magnitude or more explains nothing and does not count.
+    result or accumulator by its bound. One above Σ|left·right|/√n explains any number of that size and does not count.
     """
     trials, declared = [], runner.subject.arithmetic
     for trial in (Trial(runner.subject, case, real=True), runner.large):
@@ -94,14 +100,11 @@ def diagnose(runner: Runner, case: ConvCase, name: str) -> str:
             continue
     if all(_explains(declared, trial, name) is not False for trial in trials):
         return "real numbers stay within the bound: the fault shows on other values or layouts" if trials else ""
-    for narrow in ("float32", "float16", "bfloat16"):  # the smallest departure from what is declared first
-        in_words = {"output": f"results rounded to {narrow}", "accumulator": f"{narrow} accumulator",
-                    "input": f"inputs rounded to {'TF32 (or float16)' if narrow == 'float16' else narrow}"}  # fmt: skip
-        for part in ("output", "input", "accumulator"):
-            if PRECISIONS[narrow].bits < PRECISIONS[getattr(declared, part)].bits:
-                explained = {_explains(declared._replace(**{part: narrow}), trial, name) for trial in trials}
-                if True in explained and False not in explained:
-                    return in_words[part]
+    for part, words, narrow in EXPLANATIONS:
+        if PRECISIONS[narrow].bits < PRECISIONS[getattr(declared, part)].bits:
+            explained = {_explains(declared._replace(**{part: narrow}), trial, name) for trial in trials}
+            if True in explained and False not in explained:
+                return words
     return "not explained by rounding"
 
 
@@ -111,7 +114,7 @@ def _explains(arithmetic: Arithmetic, trial: Trial, name: str) -> bool | None:
     if arithmetic.input != declared.input:
         narrow = {key: rounded(trial.operands[key], arithmetic.input) for key in ("x", "weight", "grad_output")}
         truth, arithmetic = Truth(name, trial.case, trial.operands | narrow), declared
-    if gamma(truth.terms, PRECISIONS[arithmetic.accumulator].u) > 0.5:
+    if not truth.high.size or gamma(truth.terms, PRECISIONS[arithmetic.accumulator].u) * truth.terms**0.5 > 1:
         return None
     return bool((np.abs(truth.error(trial.results[name])) <= bounded(truth, arithmetic)).all())
 
@@ -129,8 +132,8 @@ def written_down(found: Finding) -> str:
     else:
         module, path = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
         at_hand = path.isidentifier() and getattr(sys.modules.get(module or ""), path, None) is function
-        lines = [f"import {', '.join(modules)}"]
-        lines += [f"from {module} import {path}" if at_hand else f"# {role}: the function under test"]
+        origin = f"from {module} import {path}" if at_hand else f"# {role}: the function under test"
+        lines = [f"import {', '.join(modules)}", origin]
         arguments = ", ".join([*takes, *(f"{key}={value}" for key, value in window.items())])
         call = f"{', '.join(gives)} = {path if at_hand else role}({arguments})"
     layouts = dict(zip(("x", "weight", "grad_output"), trial.case.layouts))
@@ -140,9 +143,14 @@ def written_down(found: Finding) -> str:
         check = CONTRACT[found.property].format(name=name, shape=shape, dtype=subject.dtype)
         lines += [f"before = {name}.copy()"] if "before" in check else []
     else:
-        value = f"{name}[{', '.join(map(str, subject.place_given(found.index)))}]"
-        check = f"assert abs(float({value}) - {found.expected!r}) <= {found.bound!r}, {value}  # by the definition"
+        off = f"abs(float({_value(found)}) - {found.expected!r})"
+        check = f"assert {off} <= {found.bound!r}, {_value(found)}  # by the definition"
     return "\n".join([*lines, call, check]).rstrip()
+
+
+def _value(found: Finding) -> str:
+    """Return the value that a finding is about as an expression."""
+    return f"{found.result}[{', '.join(map(str, found.trials[0].subject.place_given(found.index)))}]"
 
 
 def _literal(trial: Trial, name: str, layout: str) -> str:

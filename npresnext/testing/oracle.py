@@ -13,9 +13,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from .arithmetic import Array
 from .cases import ConvCase, Operands
-
-Array = np.ndarray
 
 LIMB = 18  # bits; three products of two limbs, summed up to 2^15 times, are exact in float64
 

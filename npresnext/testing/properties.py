@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from ..reference import block_diagonal_part, block_diagonal_weight
+from .arithmetic import Array
 from .cases import CONTIGUOUS, ConvCase
 from .subject import Trial
 
-Array = np.ndarray
 Arrays = dict[str, Any]
 Plan = tuple[list[Trial], Callable[[list[Arrays]], Arrays]]  # the other trials, and what to make of their results
 
@@ -43,29 +43,26 @@ def block_diagonal(trial: Trial) -> Plan:
     """One dense convolution whose weight is zero outside the G blocks."""
     G = trial.case.groups
     dense = trial.again({"weight": block_diagonal_weight(trial.operands["weight"], G)}, groups=1)
-    return [dense], lambda results: each(
-        lambda name, array: block_diagonal_part(array, G) if name == "dw" else array, results[0]
-    )
-
-
-def dealt(trial: Trial, halves: Mapping[str, Any], *names: str) -> Plan:
-    """Give one trial the entries that `halves` marks, another the rest, and both every other operand: these add up."""
-    zero, named = trial.subject.dtype.type(0), {name: trial.operands[name] for name in halves}
-
-    def share(kept: bool) -> Trial:
-        return trial.again(each(lambda name, array: np.where(halves[name] == kept, array, zero), named))
-
-    return [share(True), share(False)], lambda results: {
-        name: results[0][name] + results[1][name] for name in names if name in results[0]
+    return [dense], lambda results: {
+        name: block_diagonal_part(array, G) if name == "dw" else array for name, array in results[0].items()
     }
 
 
+def dealt(trial: Trial, kept: Mapping[str, Any]) -> list[Trial]:
+    """Give one trial the entries that are `kept`, another the rest, and both every operand not named there."""
+    named = {name: trial.operands[name] for name in kept}
+    one = each(lambda name, array: np.where(kept[name], array, array.dtype.type(0)), named)
+    return [trial.again(one), trial.again(each(lambda name, array: array - one[name], named))]
+
+
 def linear(operand: str, *names: str) -> Callable[[Trial], Plan]:
-    """Deal the entries of one operand at random."""
+    """Deal the entries of one operand to two trials at random: their results add up."""
 
     def deal(trial: Trial) -> Plan:
         half = np.random.default_rng(trial.case.seed).random(trial.operands[operand].shape) < 0.5
-        return dealt(trial, {operand: half, "bias": True}, *names)
+        return dealt(trial, {operand: half, "bias": True}), lambda results: {
+            name: results[0][name] + results[1][name] for name in names if name in results[0]
+        }
 
     return deal
 
@@ -75,12 +72,11 @@ def local(trial: Trial) -> Plan:
     chosen = np.random.default_rng(trial.case.seed).permutation(trial.case.groups) % 2 == 0
 
     def mine(name: str, array: Array) -> Array:
-        channels = array.shape[GROUP_AXIS[name]]
-        shape = [channels if axis == GROUP_AXIS[name] else 1 for axis in range(array.ndim)]
-        return np.repeat(chosen, channels // len(chosen)).reshape(shape)
+        axis = GROUP_AXIS[name]
+        channels = np.repeat(chosen, array.shape[axis] // len(chosen))
+        return channels.reshape(-1, *[1] * (array.ndim - 1 - axis))
 
-    trials, _ = dealt(trial, each(mine, trial.operands))
-    return trials, lambda results: each(
+    return dealt(trial, each(mine, trial.operands)), lambda results: each(
         lambda name, array: np.where(mine(name, array), array, results[1][name]), results[0]
     )
 
@@ -98,15 +94,11 @@ def translated(trial: Trial) -> Plan:
     """An image moved down and right by the stride gives the output moved by one position."""
     (height, width), (down, right) = trial.case.size, trial.case.stride
     steps = {"x": (down, right), "dx": (down, right), "grad_output": (1, 1), "y": (1, 1)}
-
-    def move(name: str, array: Array) -> Array:
-        return np.pad(array, ((0, 0), (0, 0), *((step, 0) for step in steps[name]))) if name in steps else array
-
-    def back(name: str, array: Array) -> Array:
-        return array[:, :, steps[name][0] :, steps[name][1] :] if name in steps else array
-
-    moved = trial.again(each(move, trial.operands), size=(height + down, width + right))
-    return [moved], lambda results: each(back, results[0])
+    moved = {name: np.pad(trial.operands[name], ((0, 0), (0, 0), *((step, 0) for step in steps[name])))
+             for name in ("x", "grad_output")}  # fmt: skip
+    return [trial.again(moved, size=(height + down, width + right))], lambda results: results[0] | {
+        name: results[0][name][:, :, steps[name][0] :, steps[name][1] :] for name in ("y", "dx") if name in results[0]
+    }
 
 
 # property -> its function, and when a case can show it; each case takes its turn at one of those that it can show

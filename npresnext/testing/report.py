@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from textwrap import indent
 from typing import Any
 
 from .arithmetic import Arithmetic
 from .cases import CONTIGUOUS, ConvCase
-from .subject import Trial
 
 ADVISORY = ("statistical", "advisory")  # verdicts that fail nobody
 
@@ -23,7 +23,7 @@ class Finding:
     ratio: float  # of the error to its bound: above 1 the check fails
     message: str = ""
     case: ConvCase = ConvCase()
-    result: str = ""  # y, dx, dw or db, if this is about a value of it
+    result: str = ""  # y, dx, dw or db, or an operand, if this is about one
     index: tuple[int, ...] = ()
     got: float | None = None
     expected: float | None = None
@@ -33,17 +33,16 @@ class Finding:
     role: str = ""  # forward or backward, if this is about a call
     diagnosis: str = ""
     reproduction: str = ""
-    trials: tuple[Trial, ...] = ()  # what was compared
+    trials: tuple[Any, ...] = ()  # what was compared
 
     def __str__(self) -> str:
         window = ", ".join(f"{name}={value}" for name, value in self.case.kwargs.items())
         bias = "with" if self.case.has_bias else "no"
-        lines = [self.message, f"x {self.case.x_shape}, weight {self.case.weight_shape}, {bias} bias, {window}"]
+        text = f"{self.message}\nx {self.case.x_shape}, weight {self.case.weight_shape}, {bias} bias, {window}"
         if self.case.layouts != CONTIGUOUS:
-            lines.append(f"memory layouts of x, weight, grad_output: {', '.join(self.case.layouts)}")
-        lines += [f"diagnosis: {self.diagnosis}"] if self.diagnosis else []
-        lines += ["", *(f"  {line}" for line in self.reproduction.splitlines())] if self.reproduction else []
-        return "\n".join(f"  {line}".rstrip() for line in lines)
+            text += f"\nmemory layouts of x, weight, grad_output: {', '.join(self.case.layouts)}"
+        text += f"\ndiagnosis: {self.diagnosis}" if self.diagnosis else ""
+        return indent(text, "  ") + "\n\n" + indent(self.reproduction, "    ")
 
 
 @dataclass
@@ -92,37 +91,36 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dictionaries, lists, strings and numbers, ready for JSON."""
-        checks = [
+        told = {key: value for key, value in vars(self).items() if key != "rows"}
+        told |= {"arithmetic": self.arithmetic._asdict(), "pairs": len(self.pairs)}
+        told["checks"] = [
             {"property": name, "verdict": verdict, "tried": row.tried, "failed": row.failed, "worst_ratio": row.worst}
             for (name, verdict), row in self.rows.items()
         ]
-        failures = [asdict(finding) for finding in self.failures]
-        for failure in failures:
-            del failure["ratio"], failure["trials"]
-        found = {"pairs": len(self.pairs), "checks": checks, "failures": failures}
-        told = {key: value for key, value in vars(self).items() if key not in ("rows", "pairs")}
-        return {"passed": self.passed, **told, "arithmetic": self.arithmetic._asdict(), **found}
+        inner = ("ratio", "turn", "role", "trials")
+        told["failures"] = [
+            {key: value for key, value in asdict(found).items() if key not in inner} for found in self.failures
+        ]
+        return {"passed": self.passed, **told}
 
     def __str__(self) -> str:
         if not self.cases:
             return f"Nothing was tried: {'; '.join(self.left_out)}"
-        outcome = "holds" if self.passed else f"{len(self.failures)} checks FAIL"
-        width = max(len(name) for name, _ in self.rows)
+        outcome, width = f"{len(self.failures)} checks FAIL", max(len(name) for name, _ in self.rows)
         lines = [
-            f"Convolution in {self.arithmetic.dtype} ({self.arithmetic}; {self.algorithm}): {outcome} in {self.cases} "
-            f"cases, seed {self.seed}",
-            "",
-            f"{'property':<{width}}  {'verdict':<11}  cases  failed  worst/bound",
+            f"Convolution in {self.arithmetic.dtype} ({self.arithmetic}; {self.algorithm}): "
+            f"{'holds' if self.passed else outcome} in {self.cases} cases, seed {self.seed}",
+            f"\n{'property':<{width}}  {'verdict':<11}  cases  failed  worst/bound",
         ]
         for (name, verdict), row in self.rows.items():
             worst = f"{row.worst:11.3g}" if verdict in ("bounded", "normwise", "statistical") else ""
             lines.append(f"{name:<{width}}  {verdict:<11}  {row.tried:>5}  {row.failed or '-':>6}  {worst}".rstrip())
-        lines += ["", f"coverage: {len(self.pairs)} pairs of kinds met; cases with"]
+        lines.append(f"\ncoverage: {len(self.pairs)} pairs of kinds met; cases with")
         lines += [f"  {name}: {count}" for name, count in sorted(self.coverage.items())]
         lines += [f"left out: {what}" for what in self.left_out]
         lines += [f"advisory: {note}" for note in self.advisories]
-        for finding in self.failures:
-            row = self.rows[finding.property, finding.verdict]
-            lines += ["", f"FAIL {finding.property} ({finding.verdict}): {row.failed} of {row.tried} cases, "
-                      f"first in case {finding.first}", str(finding)]
+        for found in self.failures:
+            row = self.rows[found.property, found.verdict]
+            failed = f"{row.failed} of {row.tried} cases, first in case {found.first}"
+            lines.append(f"\nFAIL {found.property} ({found.verdict}): {failed}\n{found}")
         return "\n".join(lines)

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from . import verdicts
+from .arithmetic import Array
 from .cases import ConvCase
 from .draws import RULES, SUPPORTS, break_rule, build, features, pairs, sweep
 from .properties import PROPERTIES
 from .report import Finding, Report
 from .subject import CONTRACT, Broken, Subject, Trial
 
-Array = np.ndarray
 Watch = Callable[[str, ConvCase], None]
 
 # long inner products for y (576), dx (144) and dw (64), and thousands of values each, for the statistical verdict
@@ -29,7 +29,7 @@ class Runner:
     """Makes every check of every case, and keeps the tally in a report."""
 
     def __init__(self, subject: Subject) -> None:
-        self.subject, self.turns = subject, Counter[str]()
+        self.subject, self.direct, self.turns = subject, subject.algorithm == "direct", Counter[str]()
         lacks = [key for key, all_ in SUPPORTS.items() if key != "dtypes" and subject.supports[key] != all_]
         layouts = f"layouts (only {', '.join(subject.supports['layouts'])})"
         left_out = [layouts if key == "layouts" else key for key in lacks]
@@ -41,8 +41,7 @@ class Runner:
         """Yield drawn cases and the fixed sweeps in turn."""
         rng = random.Random(seed)
         drawn = (build(rng.randint, self.subject.supports) for _ in range(draws))
-        in_turn = chain.from_iterable(zip_longest(drawn, sweep(self.subject.supports)))
-        return (case for case in in_turn if case is not None)
+        return (case for both in zip_longest(drawn, sweep(self.subject.supports)) for case in both if case)
 
     def run(self, draws: int, seed: int, watch: Watch) -> None:
         """Try `draws` drawn cases, the fixed ones, and what is advisory; `watch` hears of each beforehand."""
@@ -78,29 +77,26 @@ class Runner:
             yield from self.defined(Trial(self.subject, case, real=True))
             yield from (Finding(part, "contract", 0.0) for part in CONTRACT)
         except Broken as broken:
-            yield Finding(broken.part, "contract", math.inf, str(broken), case, broken.name,
-                          role=broken.role, trials=(broken.trial,))  # fmt: skip
+            yield broken.finding
 
     def bound(self, trial: Trial, name: str) -> Array:
         """Return how far each value of a result may be off."""
-        truth, arithmetic, algorithm = trial.truth(name), self.subject.arithmetic, self.subject.algorithm
-        if algorithm != "direct":
-            return verdicts.normwise(truth, arithmetic, algorithm)
+        truth, arithmetic = trial.truth(name), self.subject.arithmetic
+        if not self.direct:
+            return verdicts.normwise(truth, arithmetic, self.subject.algorithm)
         return verdicts.bounded(truth, arithmetic) if trial.real else verdicts.exact(truth)
 
-    def _compare(
-        self, name: str, result: str, trials: tuple[Trial, ...], got: Any, expected: Any, error: Any, bound: Any
-    ) -> Finding:
+    def _compare(self, name: str, result: str, trials: tuple[Trial, ...], got: Any, expected: Any, error: Any,
+                 bound: Any) -> Finding:  # fmt: skip
         """Return the value that is furthest beyond its bound, or nearest to it."""
-        verdict = "normwise" if self.subject.algorithm != "direct" else "bounded" if trials[0].real else "exact"
+        verdict = "normwise" if not self.direct else "bounded" if trials[0].real else "exact"
         if not error.any():
             return Finding(name, verdict, 0.0)
         with np.errstate(divide="ignore", invalid="ignore"):
             ratios = np.where(error == 0, 0.0, np.abs(error) / bound)
         index = tuple(map(int, np.unravel_index(np.argmax(ratios), ratios.shape)))
-        at = [float(np.broadcast_to(array, ratios.shape)[index]) for array in (got, expected, bound)]
-        return Finding(name, verdict, float(ratios[index]), "", trials[0].case, result, index, at[0], at[1], at[2],
-                       trials=trials)  # fmt: skip
+        at = [float(np.broadcast_to(array, ratios.shape)[index]) for array in (ratios, got, expected, bound)]
+        return Finding(name, verdict, at[0], "", trials[0].case, result, index, *at[1:], trials=trials)  # type: ignore[misc, arg-type]
 
     def defined(self, trial: Trial) -> Iterator[Finding]:
         """Compare results with the definition."""
@@ -111,11 +107,11 @@ class Runner:
     def _property(self, trial: Trial, turn: str) -> Iterator[Finding]:
         """Compare results with what a property makes of other results."""
         others, together = PROPERTIES[turn][0](trial)
+        trials = (trial, *others)
         for name, other in together([other.results for other in others]).items():
             got, expected = trial.results[name].astype(np.float64), other.astype(np.float64)
-            direct = self.subject.algorithm == "direct"
-            slack = 0.0 if direct else sum(self.bound(one, name).max(initial=0.0) for one in (trial, *others))
-            yield self._compare(turn, name, (trial, *others), got, expected, got - expected, slack)
+            slack = 0.0 if self.direct else sum(self.bound(one, name).max(initial=0.0) for one in trials)
+            yield self._compare(turn, name, trials, got, expected, got - expected, slack)
 
     def _adjoint(self, trial: Trial) -> Iterator[Finding]:
         """Check <grad_output, y − bias> = <x, dx> = <weight, dw>; sums of small integers are exact in float64."""
@@ -141,7 +137,7 @@ class Runner:
         for name, got in results.items():
             ratio = 0.0 if np.array_equal(got, repeated[name]) else math.inf
             self.report.add(Finding("the same bits twice", "advisory", ratio, f"a second call changes {name}"))
-            if self.subject.algorithm == "direct":
+            if self.direct:
                 truth = self.large.truth(name)
                 rms, bias = verdicts.statistical(truth, truth.error(got), self.subject.arithmetic)
                 note = f"errors of {name} are not like rounding: rms {rms:.2f} (1.25 expected), bias {bias:+.1f} (6)"

@@ -11,16 +11,15 @@ small integers: something to compute by hand.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..extras import load_extra
-from .cases import ConvCase, Shape
+from .cases import ConvCase
 from .draws import RULES, InvalidConvCase, as_supports, break_rule, build
 
 if TYPE_CHECKING:
-    from hypothesis.strategies import DrawFn, SearchStrategy
+    from hypothesis.strategies import SearchStrategy
 
 st = load_extra("hypothesis", "testing", "npresnext.testing.strategies").strategies
 
@@ -46,7 +45,7 @@ def conv_cases(supports: Mapping[str, Any] | None = None) -> SearchStrategy[Conv
     ((1, 4, 1, 1), (2, 2, 1, 1), 2)
     """
     offers = as_supports(supports)
-    return st.composite(lambda draw: build(_picker(draw), offers))()
+    return st.composite(lambda draw: build(lambda low, high: draw(st.integers(low, high)), offers))()
 
 
 def invalid_conv_cases() -> SearchStrategy[InvalidConvCase]:
@@ -59,39 +58,17 @@ def invalid_conv_cases() -> SearchStrategy[InvalidConvCase]:
     return st.builds(break_rule, conv_cases({"zero_channels": False}), st.sampled_from(list(RULES)))
 
 
-@dataclass(frozen=True)
-class BlockCase:
-    """A residual block to try: ``Bottleneck`` or ``BasicBlock`` with torchvision's arguments, and its input."""
-
-    block: str
-    in_channels: int
-    planes: int
-    stride: int
-    groups: int
-    width_per_group: int
-    x_shape: Shape
-    seed: int
-
-
-def block_cases() -> SearchStrategy[BlockCase]:
-    """Draw the configuration of a residual block, its width a whole number of channels in every group.
+def block_cases() -> SearchStrategy[dict[str, Any]]:
+    """Draw a residual block: its class, its arguments by torchvision's names, its input's batch and size.
 
     >>> from hypothesis import find
-    >>> find(block_cases(), lambda case: case.groups > 1 and case.block == "Bottleneck").width_per_group
-    64
+    >>> case = find(block_cases(), lambda case: case["groups"] > 1 and case["block"] == "Bottleneck")
+    >>> case["inplanes"], case["width_per_group"], case["batch"], case["size"]
+    (4, 64, 1, (1, 1))
     """
-
-    def block(draw: DrawFn) -> BlockCase:
-        pick = _picker(draw)
-        name, expansion = (("BasicBlock", 1), ("Bottleneck", 4))[pick(0, 1)]
-        groups, planes = (1, 2, 4)[pick(0, 2)], 4 * pick(1, 2)
-        per_group = 64 * pick(1, 2) if name == "Bottleneck" else 64
-        in_channels = planes * expansion if pick(0, 1) else 4 * pick(1, 3)
-        x_shape = pick(1, 3), in_channels, pick(1, 6), pick(1, 6)
-        return BlockCase(name, in_channels, planes, pick(1, 2), groups, per_group, x_shape, pick(0, 2**16 - 1))
-
-    return st.composite(block)()
-
-
-def _picker(draw: DrawFn) -> Callable[[int, int], int]:
-    return lambda low, high: draw(st.integers(low, high))
+    sizes = {"inplanes": st.sampled_from((4, 8, 12, 16, 32)), "planes": st.sampled_from((4, 8)),
+             "stride": st.integers(1, 2), "groups": st.sampled_from((1, 2, 4)), "batch": st.integers(1, 3),
+             "size": st.tuples(st.integers(1, 6), st.integers(1, 6))}  # fmt: skip
+    basic = {"block": st.just("BasicBlock"), "width_per_group": st.just(64)}
+    bottleneck = {"block": st.just("Bottleneck"), "width_per_group": st.sampled_from((64, 128))}
+    return st.fixed_dictionaries(basic | sizes) | st.fixed_dictionaries(bottleneck | sizes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache, cached_property, partial
@@ -10,13 +11,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .arithmetic import PRECISIONS, Arithmetic, as_dtype
+from .arithmetic import PRECISIONS, Arithmetic, Array, as_dtype
 from .cases import CONTIGUOUS, ConvCase, Operands
 from .draws import SUPPORTS
 from .oracle import Truth
+from .report import Finding
 
-Array = np.ndarray
-
+# layout -> which axis of NCHW each axis of an array is, as the callables see it
+AXES = {"NCHW": (0, 1, 2, 3), "NHWC": (0, 2, 3, 1)}
 # callable -> what it is given, what it returns
 SIGNATURES = {
     "forward": (("x", "weight", "bias"), ("y",)),
@@ -34,11 +36,10 @@ CONTRACT = {
 
 
 class Broken(Exception):
-    """A call of a trial that broke a part of the contract: which callable, which operand or result, and how."""
+    """A call that broke the contract, with the finding that says so."""
 
     def __init__(self, trial: Trial, role: str, part: str, name: str, message: str) -> None:
-        super().__init__(message)
-        self.trial, self.role, self.part, self.name = trial, role, part, name
+        self.finding = Finding(part, "contract", math.inf, message, trial.case, name, role=role, trials=(trial,))
 
 
 class Subject(NamedTuple):
@@ -48,7 +49,7 @@ class Subject(NamedTuple):
     backward: Callable[..., Any] | None
     arithmetic: Arithmetic
     algorithm: str = "direct"
-    layout: str = "NCHW"
+    axes: tuple[int, ...] = AXES["NCHW"]
     supports: Mapping[str, Any] = SUPPORTS
 
     @property
@@ -56,14 +57,9 @@ class Subject(NamedTuple):
         """The dtype of all operands and results."""
         return as_dtype(self.arithmetic.dtype)
 
-    @property
-    def axes(self) -> tuple[int, ...]:
-        """Which axis of NCHW each axis of an array is, as the callables see it."""
-        return (0, 2, 3, 1) if self.layout == "NHWC" else (0, 1, 2, 3)
-
     def as_given(self, operand: Array | None) -> Array | None:
         """Return an operand as the callables see it: channels last if so agreed."""
-        if operand is None or operand.ndim != 4 or self.layout == "NCHW":
+        if operand is None or operand.ndim != 4 or self.axes[1] == 1:
             return operand
         given = operand.transpose(self.axes)  # (N, H, W, C)
         return np.ascontiguousarray(given) if operand.flags.c_contiguous else given
@@ -99,14 +95,14 @@ class Trial:
         if function is None:
             return
         given = [self.subject.as_given(self.operands[name]) for name in takes]
-        before = copy.deepcopy(given)
+        before: list[Any] = copy.deepcopy(given)
         try:
             returned = function(*given, **self.case.kwargs)
         except (Exception, SystemExit) as error:
             line = next(iter(str(error).splitlines()), "")[:200]
             raise Broken(self, role, "returns", "", f"{role} raised {type(error).__name__}: {line}") from error
         for name, operand, kept in zip(takes, given, before):
-            if kept is not None and not np.array_equal(operand, kept):
+            if operand is not None and not np.array_equal(operand, kept):
                 raise Broken(self, role, "inputs untouched", name, f"{role} changed its operand {name}")
         if role == "forward":
             returned = (returned,)

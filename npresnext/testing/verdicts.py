@@ -11,10 +11,8 @@ import math
 
 import numpy as np
 
-from .arithmetic import PRECISIONS, Arithmetic
+from .arithmetic import PRECISIONS, Arithmetic, Array
 from .oracle import Truth
-
-Array = np.ndarray
 
 
 def gamma(n: float, u: float) -> float:

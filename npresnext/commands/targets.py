@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from ..errors import InvalidValueError
 from ..extras import load_extra
-from .cases import LAYOUTS
-from .subject import SIGNATURES
+from ..testing.cases import LAYOUTS
+from ..testing.subject import SIGNATURES
 
 CONVENTIONS = ("npresnext", "torch", "onnx")
 
