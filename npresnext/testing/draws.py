@@ -153,29 +153,26 @@ class InvalidConvCase:
     bias_shape: tuple[int, ...] | None
     kwargs: dict[str, Any]
 
-    def operands(self, dtype: Any) -> list[Any]:
+    def operands(self, dtype: Any = "float64") -> list[Any]:
         """Return x, weight and bias, all of them ones."""
         shapes = (self.x_shape, self.weight_shape, self.bias_shape)
         return [None if shape is None else np.ones(shape, dtype) for shape in shapes]
 
 
-def _in_two_groups(case: ConvCase, ins: int, outs: int) -> dict[str, Any]:
-    """Return what two groups would need, were they to divide the channels."""
-    shapes = {"x_shape": (case.batch, ins, *case.size), "weight_shape": (outs, ins // 2, *case.kernel)}
-    return {**shapes, "bias_shape": None, "groups": 2}
-
-
 # rule -> what to change in a valid case to break it, and it alone
 RULES: dict[str, Callable[[ConvCase], dict[str, Any]]] = {
-    "groups divides C_in": lambda case: _in_two_groups(case, 2 * case.in_channels + 1, 2),
-    "groups divides C_out": lambda case: _in_two_groups(case, 2, 2 * case.out_channels + 1),
+    "groups divides C_in": lambda case: {
+        "x_shape": (case.batch, 3, *case.size), "weight_shape": (2, 1, *case.kernel), "bias_shape": None, "groups": 2
+    },
+    "groups divides C_out": lambda case: {
+        "x_shape": (case.batch, 2, *case.size), "weight_shape": (3, 1, *case.kernel), "bias_shape": None, "groups": 2
+    },
     "groups is at least 1": lambda case: {"groups": 0},
     "the weight has C_in/groups input channels": lambda case: {
         "weight_shape": (case.out_channels, case.weight_shape[1] + 1, *case.kernel)
     },
-    "the kernel fits into the padded image": lambda case: {  # with one row more than there is room for
-        "weight_shape": (*case.weight_shape[:2], (case.size[0] + sum(case.padding[0]) - 1) // case.dilation[0] + 2,
-                         case.kernel[1])  # fmt: skip
+    "the kernel fits into the padded image": lambda case: {  # one row more than there is
+        "weight_shape": (*case.weight_shape[:2], case.size[0] + sum(case.padding[0]) + 1, case.kernel[1])
     },
     "the bias has C_out entries": lambda case: {"bias_shape": (case.out_channels + 1,)},
     "x has at most four axes": lambda case: {"x_shape": (*case.x_shape, 1)},

@@ -30,9 +30,8 @@ def check_grads(
         Returns one gradient for each input, or None where there is none.
     method : "central", "complex" or "linear"
         complex: Im f(x + ih) / h with h = 1e-100, exact to rounding, for holomorphic f (Squire and Trapp, SIAM Review
-        40(1), 1998). linear: f(x + 1) - f(x), exact to rounding, for f linear in each input. central:
-        (f(x + h) - f(x - h)) / 2h for everything else; an element with a kink within h (the two one-sided
-        slopes disagree) is passed over.
+        40(1), 1998). linear: f(x + 1) - f(x), exact to rounding, for f linear in each input. central: (f(x + h) -
+        f(x - h)) / 2h for all else; where the two one-sided slopes disagree is a kink, and is passed over.
     groups : int
         With more than one, a failure in x, weight or bias names the conv group of the element.
     rng : None, int or numpy.random.Generator

@@ -106,9 +106,10 @@ class Trial:
                 raise Broken(self, role, "inputs untouched", name, f"{role} changed its operand {name}")
         if role == "forward":
             returned = (returned,)
-        if not isinstance(returned, (tuple, list)) or len(returned) != len(gives):
-            what = f"{role} returned {_kind(returned)}: expected ({', '.join(gives)})"
-            raise Broken(self, role, "result type", gives[0], what)
+        number = len(returned) if isinstance(returned, (tuple, list)) else type(returned).__name__
+        if number != len(gives):
+            message = f"{role} returned {number}: expected {len(gives)} results, ({', '.join(gives)})"
+            raise Broken(self, role, "result type", gives[0], message)
         for name, result in zip(gives, returned):
             if result is None and name == "db" and not self.case.has_bias:
                 continue  # without a bias there may be no gradient of it
@@ -120,7 +121,7 @@ class Trial:
         """Return which part of the contract a result breaks, and how."""
         shape = self.subject.place_given(self.case.shapes[name])
         if not isinstance(result, np.ndarray):
-            return "result type", f"is {_kind(result)}: expected a NumPy array"
+            return "result type", f"is of type {type(result).__name__}: expected a NumPy array"
         if result.shape != shape:
             return "shape", f"has shape {result.shape}: expected {shape}"
         if result.dtype != self.subject.dtype:
@@ -128,8 +129,3 @@ class Trial:
         if not np.isfinite(result.astype(np.float64)).all():
             return "finite", "has values that are NaN or infinite, from finite operands"
         return None
-
-
-def _kind(value: Any) -> str:
-    number = f" of {len(value)}" if isinstance(value, (tuple, list)) else ""
-    return f"a {type(value).__module__}.{type(value).__name__}{number}"
