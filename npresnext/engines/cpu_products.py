@@ -43,7 +43,8 @@ def slabs(weight: Array, plan: Pass) -> list[Array]:
             target[*before, part] = source[*before, part]
 
     length = weight.shape[len(before)]
-    run(fill, chunks(length, -(-length // PIECES)), small=weight.size < 2**16)
+    pieces = min(PIECES, max(2, weight.size // 2**18))
+    run(fill, chunks(length, -(-length // pieces)), small=weight.size < 2**16)
     return result
 
 
