@@ -127,16 +127,21 @@ def test_max_pooling_in_blocks_equals_the_lesson(monkeypatch):
 
 
 def test_steps_of_sgd_in_blocks_equal_those_of_the_whole(monkeypatch):
+    """Large arrays are cut, small ones share a block, and one that is no run of memory is worked on by itself."""
     rng = np.random.default_rng(0)
-    start, grads = rng.normal(size=(6, 7)), rng.normal(size=(3, 6, 7))
+    shapes = [(6, 7), (3,), (), (2, 2), (40,), (5, 4)]
+    start, grads = ([rng.normal(size=shape) for shape in shapes] for _ in range(2))
+    grads[-1] = np.asfortranarray(grads[-1])
+    nx.set_num_threads(2)
 
     def descend(**settings):
-        parameter = nx.nn.Parameter(start.copy())
-        optimizer = nx.nn.SGD([parameter], lr=0.1, weight_decay=0.01, **settings)
-        for grad in grads:
-            parameter.grad = grad
+        parameters = [nx.nn.Parameter(array.copy()) for array in map(np.asarray, start)]
+        optimizer = nx.nn.SGD(parameters, lr=0.1, weight_decay=0.01, **settings)
+        for step in range(3):
+            for parameter, grad in zip(parameters, grads):
+                parameter.grad = np.asarray(grad * (step + 1))
             optimizer.step()
-        return parameter.data
+        return np.concatenate([parameter.data.reshape(-1) for parameter in parameters])
 
     for settings in ({}, {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}, {"momentum": 0.9, "dampening": 0.5}):
         whole = descend(**settings)

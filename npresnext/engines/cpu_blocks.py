@@ -8,8 +8,9 @@ Blocks depend on shapes alone, so results are the same bits for every number of 
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -32,14 +33,31 @@ def in_blocks(work: Callable[[slice], None], x: Array, total: int) -> None:
         run(work, chunks(total, -(-total // count)), small=count < 2)
 
 
-def by_elements(work: Callable[..., None], x: Array, *others: Array | None) -> None:
-    """Call ``work(x, *others)``, which changes arrays of one shape element by element, on blocks of them."""
-    given = [x, *(array for array in others if array is not None)]
-    if not all(type(array) is np.ndarray and array.flags.c_contiguous for array in given):
-        work(x, *others)
-        return
-    flat = [array if array is None else array.reshape(-1) for array in (x, *others)]
-    in_blocks(lambda block: work(*(array if array is None else array[block] for array in flat)), x, x.size)
+def by_elements(calls: Iterable[tuple[Callable[..., None], tuple[Array | None, ...]]]) -> None:
+    """Make all calls ``work(*arrays)``, each changing arrays of one shape element by element, on blocks of them.
+
+    Small arrays share a block; no memory may be changed by two calls.
+    """
+    pieces: list[list[Callable[[], None]]] = []
+    left = 0
+    for work, arrays in calls:
+        given = [array for array in arrays if array is not None]
+        if not all(type(array) is np.ndarray and array.flags.c_contiguous for array in given):
+            work(*arrays)
+            continue
+        flat, itemsize = [array if array is None else array.reshape(-1) for array in arrays], given[0].itemsize
+        for block in chunks(given[0].size, BLOCK_BYTES // itemsize):
+            if (block.stop - block.start) * itemsize > left:
+                pieces.append([])
+                left = BLOCK_BYTES
+            pieces[-1].append(functools.partial(work, *(array if array is None else array[block] for array in flat)))
+            left -= (block.stop - block.start) * itemsize
+
+    def work_on(piece: list[Callable[[], None]]) -> None:
+        for call in piece:
+            call()
+
+    run(work_on, pieces, small=len(pieces) < 2)
 
 
 def room(dtype: np.dtype[Any], *shapes: tuple[int, ...]) -> list[Array]:

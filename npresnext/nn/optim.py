@@ -88,10 +88,12 @@ class SGD:
     @with_memory_errors
     def step(self) -> None:
         """Move every parameter one step down its gradient, in place."""
+        updates = []
         for index, parameter in enumerate(self.params):
             if parameter.grad is not None:
                 buffer, is_new = self._buffer(index, parameter.data)
-                by_elements(functools.partial(self._update, is_new), parameter.data, parameter.grad, buffer)
+                updates.append((functools.partial(self._update, is_new), (parameter.data, parameter.grad, buffer)))
+        by_elements(updates)
 
     def zero_grad(self) -> None:
         """Set every gradient to None."""
