@@ -118,6 +118,13 @@ def test_a_state_that_does_not_fit_changes_nothing():
         with pytest.raises(StateDictError, match=message):
             optimizer.load_state_dict({**good, "lr": 7.0, **change})
         assert optimizer.lr == 0.5 and optimizer.state_dict()["momentum_buffers"] == [None, None]
+    for change, message in (
+        ({"lr": float("nan")}, "lr must be at least 0, but is nan"),
+        ({"dampening": 0.1, "nesterov": True}, "nesterov needs a momentum above 0 and dampening 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            optimizer.load_state_dict({**good, "momentum_buffers": [np.ones(2), np.ones(3)], **change})
+        assert optimizer.lr == 0.5 and optimizer.state_dict()["momentum_buffers"] == [None, None]
     with pytest.raises(StateDictError, match=r"missing \['lr'\]"):
         optimizer.load_state_dict({key: value for key, value in good.items() if key != "lr"})
 

@@ -73,14 +73,7 @@ class SGD:
             raise InvalidValueError("params is empty: there is nothing to optimise")
         if len({id(parameter) for parameter in self.params}) < len(self.params):
             raise InvalidValueError("params holds the same Parameter more than once: it would take every step twice")
-        for name, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
-            if not value >= 0:
-                raise InvalidValueError(f"{name} must be at least 0, but is {value}")
-        if nesterov and (momentum == 0 or dampening != 0):
-            raise InvalidValueError(
-                f"nesterov needs a momentum above 0 and dampening 0, but momentum is {momentum} and "
-                f"dampening is {dampening}"
-            )
+        _check_settings(lr, momentum, dampening, weight_decay, nesterov)
         self.lr, self.momentum, self.dampening = lr, momentum, dampening
         self.weight_decay, self.nesterov = weight_decay, nesterov
         self._buffers: list[Array | None] = [None] * len(self.params)
@@ -110,7 +103,8 @@ class SGD:
         Raises
         ------
         ValueError
-            A key is missing or unexpected, or the buffers do not fit the parameters; nothing has been loaded.
+            A key is missing or unexpected, a setting is out of range, or the buffers do not fit the parameters;
+            nothing has been loaded.
         """
         expected = {*_SETTINGS, "momentum_buffers"}
         if set(state_dict) != expected:
@@ -130,6 +124,7 @@ class SGD:
                         f"momentum_buffers[{index}] has shape {tuple(buffer.shape)}, expected {parameter.shape}"
                     )
             buffers.append(buffer)
+        _check_settings(*(state_dict[name] for name in _SETTINGS))
         self._buffers = buffers
         for name in _SETTINGS:
             setattr(self, name, state_dict[name])
@@ -168,3 +163,15 @@ class SGD:
 def _copied_to(data: Array, buffer: Array) -> Array:
     """Return a copy of `buffer` in the backend and dtype of `data`."""
     return array_module(data=data).asarray(to_numpy(buffer).copy(), dtype=data.dtype)
+
+
+def _check_settings(lr: float, momentum: float, dampening: float, weight_decay: float, nesterov: bool) -> None:
+    """Refuse what would not be a descent."""
+    for name, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
+        if not value >= 0:
+            raise InvalidValueError(f"{name} must be at least 0, but is {value}")
+    if nesterov and (momentum == 0 or dampening != 0):
+        raise InvalidValueError(
+            f"nesterov needs a momentum above 0 and dampening 0, but momentum is {momentum} and "
+            f"dampening is {dampening}"
+        )
