@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import npresnext as nx
 from npresnext import reference
+from npresnext.testing import ConvCase
 from npresnext.testing.draws import every_group
 from npresnext.testing.strategies import conv_cases
 
@@ -40,7 +41,7 @@ def defined(case, dtype="float64"):
     )
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @given(case=conv_cases())
 def test_every_engine_equals_the_definition(engine, dtype, case):
     for name, got, expected in zip(("y", *GRADS), run(case, engine, dtype), defined(case, dtype)):
@@ -48,12 +49,37 @@ def test_every_engine_equals_the_definition(engine, dtype, case):
         assert got.dtype == dtype
 
 
-@some
-@given(case=conv_cases())
+# 50 to 64 terms in every sum
+LONG = [
+    ConvCase(1, 64, 64, 1, (8, 8), (1, 1)),
+    ConvCase(2, 12, 12, 2, (5, 10), (3, 3), (1, 2), ((1, 1), (1, 0))),
+    ConvCase(4, 16, 16, 16, (7, 9), (8, 8), (1, 1), ((2, 2), (1, 1))),
+]
+
+
+@pytest.mark.parametrize("case", LONG, ids=lambda case: f"G={case.groups}")
 def test_float16_is_summed_in_float32(engine, case):
-    for got, expected in zip(run(case, engine, "float16"), defined(case, "float16")):
-        assert got.dtype == np.float16
-        assert equal(got, expected)
+    """Integers whose sums need more than 11 bits: exact in float32 and rounded once, in float16 at every step."""
+    rng = np.random.default_rng(case.groups)
+
+    def whole(low, high, shape):
+        return rng.integers(low, high, shape).astype("float16")
+
+    x, weight = whole(16, 31, case.x_shape), whole(16, 31, case.weight_shape)
+    small, ones, grad = whole(1, 3, case.x_shape), whole(1, 3, case.weight_shape), whole(201, 401, case.output_shape)
+    with nx.use_engine(engine):
+        y = nx.conv2d(x, weight, **case.kwargs)
+        gradients = nx.conv2d_backward(grad, small, ones, **case.kwargs)
+    x, weight, small, ones, grad = (a.astype("float64") for a in (x, weight, small, ones, grad))
+    expected = (
+        reference.conv2d(x, weight, **case.kwargs),
+        reference.conv2d_input_grad(grad, x.shape, ones, **case.kwargs),
+        reference.conv2d_weight_grad(grad, small, weight.shape, **case.kwargs),
+        reference.conv2d_bias_grad(grad),
+    )
+    for name, got, exact in zip(("y", *GRADS), (y, *gradients), expected):
+        assert got.dtype == np.float16 and 4096 < exact.max() < 65504, name
+        assert equal(got, exact.astype("float16")), name
 
 
 @some
@@ -240,7 +266,7 @@ def test_the_draws_cover_every_pair_of_parameters():
             "symmetric" if top == bottom and left == right else "asymmetric"
         )  # fmt: skip
 
-    @settings(max_examples=600, database=None)
+    @settings(max_examples=600, database=None, derandomize=True)  # by chance a pair may be missing from 600
     @given(conv_cases())
     def draw(case):
         found = list(kinds(case))

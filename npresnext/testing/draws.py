@@ -85,12 +85,13 @@ def build(pick: Callable[[int, int], int], offers: Mapping[str, Any] = SUPPORTS)
     ins = {"dense": one_of(1, 2, 3, 4), "grouped": one_of(2, 3), "depthwise": 1, "no input": 0}[kind]
     case = ConvCase(
         one_of(1, 2, 3, 2, 2, 1, 2, 3, 0), groups * ins, groups * one_of(1, 2, 3), groups,
-        kernel=(one_of(1, 2, 3), one_of(1, 2, 3)), stride=(one_of(1, 2, 3), one_of(1, 2, 3)),
-        dilation=(one_of(1, 2, 3), one_of(1, 2)), has_bias=one_of(False, True),
+        kernel=(one_of(1, 2, 3), one_of(1, 2, 3)), has_bias=one_of(False, True),
+        stride=one_of((1, 1), (2, 2), (1, 2), (2, 1), (1, 1), (3, 1), (2, 3), (3, 3)),
+        dilation=one_of((1, 1), (2, 2), (1, 2), (2, 1), (1, 1), (3, 1), (3, 2)),
         layouts=(one_of(*layouts), one_of(*layouts), one_of(*layouts)),
         span=one_of(1, 2, 4, 8), seed=pick(0, 2**16 - 1),
     )  # fmt: skip
-    padding = one_of("none", "symmetric", "asymmetric", "negative", "asymmetric", "wide", "negative")
+    padding = one_of("none", "symmetric", "asymmetric", "negative", "symmetric", "asymmetric", "wide", "negative")
     (top, bottom), (left, right) = ((side(reach), side(reach)) for reach in case.reach)
     sides = ((top, top), (left, left)) if padding == "symmetric" else ((top, bottom), (left, right))
     height, width = (
