@@ -13,9 +13,9 @@ from npresnext import reference
 from npresnext.testing.arithmetic import as_arithmetic
 from npresnext.testing.cases import ConvCase
 from npresnext.testing.draws import SUPPORTS, build, within
-from npresnext.testing.oracle import Truth
 from npresnext.testing.runner import LARGE, Runner
 from npresnext.testing.subject import Subject
+from npresnext.testing.verdicts import Truth
 
 
 def drawn(count, without=()):

@@ -12,12 +12,11 @@ import numpy as np
 from .arithmetic import PRECISIONS, Arithmetic, rounded
 from .cases import LAYOUTS, ConvCase
 from .draws import within
-from .oracle import Truth
 from .properties import PROPERTIES
 from .report import Finding
 from .runner import Runner
 from .subject import CONTRACT, SIGNATURES, Broken, Trial
-from .verdicts import bounded, gamma
+from .verdicts import Truth, bounded, gamma
 
 # what may be narrower than declared, the smallest departure first: rounded operands leave least room for other faults
 EXPLANATIONS = [

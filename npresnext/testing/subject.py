@@ -14,8 +14,8 @@ import numpy as np
 from .arithmetic import PRECISIONS, Arithmetic, Array, as_dtype
 from .cases import CONTIGUOUS, ConvCase, Operands
 from .draws import SUPPORTS
-from .oracle import Truth
 from .report import Finding
+from .verdicts import Truth
 
 # layout -> which axis of NCHW each axis of an array is, as the callables see it
 AXES = {"NCHW": (0, 1, 2, 3), "NHWC": (0, 2, 3, 1)}
@@ -111,21 +111,17 @@ class Trial:
             message = f"{role} returned {number}: expected {len(gives)} results, ({', '.join(gives)})"
             raise Broken(self, role, "result type", gives[0], message)
         for name, result in zip(gives, returned):
+            shape = self.subject.place_given(self.case.shapes[name])
             if result is None and name == "db" and not self.case.has_bias:
                 continue  # without a bias there may be no gradient of it
-            if wrong := self._wrong(name, result):
-                raise Broken(self, role, wrong[0], name, f"{name} {wrong[1]}")
+            if not isinstance(result, np.ndarray):
+                kind = type(result).__name__
+                raise Broken(self, role, "result type", name, f"{name} is of type {kind}: expected a NumPy array")
+            if result.shape != shape:
+                raise Broken(self, role, "shape", name, f"{name} has shape {result.shape}: expected {shape}")
+            if result.dtype != self.subject.dtype:
+                message = f"{name} has dtype {result.dtype}: expected {self.subject.dtype}"
+                raise Broken(self, role, "dtype", name, message)
+            if not np.isfinite(result.astype(np.float64)).all():
+                raise Broken(self, role, "finite", name, f"{name} is NaN or infinite somewhere, from finite operands")
             yield name, result.transpose(np.argsort(self.subject.axes)) if result.ndim == 4 else result  # NCHW
-
-    def _wrong(self, name: str, result: Any) -> tuple[str, str] | None:
-        """Return which part of the contract a result breaks, and how."""
-        shape = self.subject.place_given(self.case.shapes[name])
-        if not isinstance(result, np.ndarray):
-            return "result type", f"is of type {type(result).__name__}: expected a NumPy array"
-        if result.shape != shape:
-            return "shape", f"has shape {result.shape}: expected {shape}"
-        if result.dtype != self.subject.dtype:
-            return "dtype", f"has dtype {result.dtype}: expected {self.subject.dtype}"
-        if not np.isfinite(result.astype(np.float64)).all():
-            return "finite", "has values that are NaN or infinite, from finite operands"
-        return None
