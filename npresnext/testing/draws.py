@@ -105,7 +105,7 @@ def features(case: ConvCase) -> list[str]:
     """Name what a case is an example of: its kind in each of the five ways in which kinds must meet, and more."""
     (top, bottom), (left, right), (high, wide) = *case.padding, case.reach
     beyond = case.stride[0] > case.kernel[0] or case.stride[1] > case.kernel[1]
-    choices = {
+    ways = {
         "groups": {"dense": case.groups == 1, "depthwise": case.groups >= case.in_channels, "1 < G < C": True},
         "stride": {"1": case.stride == (1, 1), "beyond the kernel": beyond, "over 1": True},
         "dilation": {"1": case.dilation == (1, 1), "over 1": True},
@@ -115,8 +115,8 @@ def features(case: ConvCase) -> list[str]:
     }  # fmt: skip
     more = {"not square": case.kernel[0] != case.kernel[1], "1x1 kernel": case.kernel == (1, 1),
             "bias": case.has_bias, "empty batch": case.batch == 0, "C_in = 0": case.in_channels == 0}  # fmt: skip
-    kinds = [f"{way}: {next(kind for kind, holds in kinds.items() if holds)}" for way, kinds in choices.items()]
-    return kinds + [name for name, holds in more.items() if holds]
+    first = [f"{way}: {next(kind for kind in kinds if kinds[kind])}" for way, kinds in ways.items()]
+    return first + [name for name in more if more[name]]
 
 
 def pairs(case: ConvCase) -> list[tuple[str, ...]]:

@@ -52,11 +52,10 @@ def smallest(runner: Runner, failure: Finding, budget: int) -> Finding:
     candidates = smaller(failure.case)
     while budget and (candidate := next(candidates, None)):
         budget -= 1
-        turn = failure.turn if PROPERTIES[failure.turn][1](candidate) else "linear in x"
-        for found in runner.examine(candidate, turn):
+        shows = failure.property in PROPERTIES and PROPERTIES[failure.property][1](candidate)
+        for found in runner.examine(candidate, failure.property if shows else "linear in x"):
             if (found.property, found.verdict) == (failure.property, failure.verdict) and found.ratio > 1:
-                failure = replace(found, case=candidate, first=failure.first, turn=turn)
-                candidates = smaller(candidate)
+                failure, candidates = replace(found, case=candidate, first=failure.first), smaller(candidate)
                 break
     return failure
 

@@ -29,7 +29,6 @@ class Finding:
     expected: float | None = None
     bound: float | None = None
     first: int = 0  # number of the case that failed first
-    turn: str = ""  # the property beyond comparison that the case was tried for
     role: str = ""  # forward or backward, if this is about a call
     diagnosis: str = ""
     reproduction: str = ""
@@ -97,10 +96,9 @@ class Report:
             {"property": name, "verdict": verdict, "tried": row.tried, "failed": row.failed, "worst_ratio": row.worst}
             for (name, verdict), row in self.rows.items()
         ]
-        inner = ("ratio", "turn", "role", "trials")
-        told["failures"] = [
-            {key: value for key, value in asdict(found).items() if key not in inner} for found in self.failures
-        ]
+        told["failures"] = [asdict(found) for found in self.failures]
+        for failure in told["failures"]:
+            del failure["ratio"], failure["role"], failure["trials"]
         return {"passed": self.passed, **told}
 
     def __str__(self) -> str:

@@ -66,7 +66,7 @@ class Runner:
             key = finding.property, finding.verdict
             worst[key] = max(worst.get(key, finding), finding, key=lambda found: found.ratio)
         for finding in worst.values():
-            finding.first, finding.turn = self.report.cases, turn
+            finding.first = self.report.cases
             self.report.add(finding)
 
     def examine(self, case: ConvCase, turn: str) -> Iterator[Finding]:
