@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -127,3 +128,17 @@ def test_a_mistake_is_one_line_and_2(check, arguments, message):
     done = check(*arguments)
     assert done.returncode == 2
     assert message in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_the_page_shows_what_the_command_says(tmp_path):
+    """docs/verify.md: its kernel, the lines of its report in their order, and its ten lines, which fail."""
+    page = (Path(__file__).parent.parent / "docs" / "verify.md").read_text(encoding="utf-8")
+    kernel, told = page.split("`kernel.py`:\n\n```python\n")[1].split("```")[0:3:2]
+    (tmp_path / "kernel.py").write_text(kernel)
+    command = [sys.executable, "-m", "npresnext", "check", "kernel:forward", "--backward", "kernel:backward"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    lines = iter(done.stdout.splitlines())
+    for line in told.splitlines():
+        if line:
+            assert line in lines, f"not there, or not in this order: {line}"

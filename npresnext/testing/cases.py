@@ -114,8 +114,8 @@ class ConvCase:
                 terms = [size if axis in axes else 1 for axis, size in enumerate(array.shape)]
                 array *= (rng.permutation(math.prod(terms)) < most - 1).reshape(terms).astype(dtype)
         for name, layout in zip(("x", "weight", "grad_output"), self.layouts):
-            in_layout = LAYOUTS[layout].format(a="a", shape="a.shape")
-            arrays[name] = eval(in_layout, {"np": np, "a": arrays[name]})
+            if layout != "contiguous":
+                arrays[name] = eval(LAYOUTS[layout].format(a="a", shape="a.shape"), {"np": np, "a": arrays[name]})
         return arrays if self.has_bias else {**arrays, "bias": None}
 
     def operand(self, name: str, dtype: Any = "float64", **how: Any) -> Any:

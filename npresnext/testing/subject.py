@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -91,11 +90,11 @@ class Trial:
 
     def _called(self, role: str) -> Iterator[tuple[str, Array]]:
         """Call, if there is such a callable, and hold the results to the contract."""
-        function, (takes, gives) = getattr(self.subject, role), SIGNATURES[role]
+        function, (takes, gives), dtype = getattr(self.subject, role), SIGNATURES[role], self.subject.dtype
         if function is None:
             return
         given = [self.subject.as_given(self.operands[name]) for name in takes]
-        before: list[Any] = copy.deepcopy(given)
+        before: list[Any] = [None if operand is None else operand.copy() for operand in given]
         try:
             returned = function(*given, **self.case.kwargs)
         except (Exception, SystemExit) as error:
@@ -119,9 +118,8 @@ class Trial:
                 raise Broken(self, role, "result type", name, f"{name} is of type {kind}: expected a NumPy array")
             if result.shape != shape:
                 raise Broken(self, role, "shape", name, f"{name} has shape {result.shape}: expected {shape}")
-            if result.dtype != self.subject.dtype:
-                message = f"{name} has dtype {result.dtype}: expected {self.subject.dtype}"
-                raise Broken(self, role, "dtype", name, message)
+            if result.dtype != dtype:
+                raise Broken(self, role, "dtype", name, f"{name} has dtype {result.dtype}: expected {dtype}")
             if not np.isfinite(result.astype(np.float64)).all():
                 raise Broken(self, role, "finite", name, f"{name} is NaN or infinite somewhere, from finite operands")
             yield name, result.transpose(np.argsort(self.subject.axes)) if result.ndim == 4 else result  # NCHW
