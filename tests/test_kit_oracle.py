@@ -121,7 +121,21 @@ def test_the_normwise_bound_catches_a_wrong_transform(algorithm, convolve, cases
     assert rows["y", "normwise"].failed and rows["dx", "normwise"].failed
 
 
+def factor(outputs, taps, points):
+    """max_k Σ_j |Aᵀ_kj|·Σ_i|G_ji|·Σ_i|Bᵀ_ji| of F(outputs, taps) on these points and infinity (Toom and Cook)."""
+    sums = np.zeros((outputs, len(points) + 1))
+    for j, point in enumerate(points):
+        others = [other for other in points if other != point]
+        kernel = sum(abs(point) ** i for i in range(taps)) / abs(np.prod([point - other for other in others]))
+        image = abs(np.polynomial.polynomial.polyfromroots(others)).sum()
+        sums[:, j] = [abs(point) ** k * kernel * image for k in range(outputs)]
+    sums[-1, -1] = abs(np.polynomial.polynomial.polyfromroots(points)).sum()
+    return sums.sum(axis=1).max()
+
+
 def test_the_factor_of_the_winograd_bound_covers_its_transforms():
-    """max_k Σ_j |Aᵀ_kj|·Σ|G_j|·Σ|Bᵀ_j| for F(2, 3), which is below what the bound allows for F(4, 3)."""
-    factor = (abs(transforms.A) * abs(transforms.G).sum(1) * abs(transforms.B).sum(1)).sum(1).max()
-    assert factor <= 48
+    of_the_test = abs(transforms.A) * abs(transforms.G).sum(1) * abs(transforms.B).sum(1)
+    assert factor(2, 3, [0, 1, -1]) == of_the_test.sum(1).max() == 8
+    assert factor(4, 3, [0, 1, -1, 2, -2]) == pytest.approx(48)
+    assert factor(3, 4, [0, 1, -1, 2, -2]) == pytest.approx(53 + 1 / 3)  # its adjoint, for dw
+    assert max(factor(3, 2, [0, 1, -1]), factor(3, 3, [0, 1, -1, 2])) < 48
