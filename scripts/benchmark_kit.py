@@ -14,9 +14,9 @@ for pool in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ[pool] = "1"  # before NumPy loads its BLAS
 
 import npresnext as nx  # noqa: E402
-from npresnext.testing.arithmetic import as_arithmetic  # noqa: E402
 from npresnext.testing.runner import Runner  # noqa: E402
 from npresnext.testing.subject import Subject  # noqa: E402
+from npresnext.testing.verdicts import as_arithmetic  # noqa: E402
 
 
 def cases_per_second(dtype, draws, seed):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 import npresnext as nx
-from npresnext.testing.arithmetic import rounded
+from npresnext.testing.verdicts import rounded
 
 
 @dataclass(frozen=True)

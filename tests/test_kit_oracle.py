@@ -10,12 +10,11 @@ import pytest
 import transforms
 
 from npresnext import reference
-from npresnext.testing.arithmetic import as_arithmetic
 from npresnext.testing.cases import ConvCase
 from npresnext.testing.draws import SUPPORTS, build, within
 from npresnext.testing.runner import LARGE, Runner
 from npresnext.testing.subject import Subject
-from npresnext.testing.verdicts import Truth
+from npresnext.testing.verdicts import Truth, as_arithmetic
 
 
 def drawn(count, without=()):

@@ -11,11 +11,11 @@ from mutants import MUTANTS
 import npresnext as nx
 from npresnext.commands import targets
 from npresnext.testing import ConvCase, check_conv, explanation
-from npresnext.testing.arithmetic import as_arithmetic
 from npresnext.testing.cases import LAYOUTS
 from npresnext.testing.report import Finding
 from npresnext.testing.runner import Runner
 from npresnext.testing.subject import AXES, Subject, Trial
+from npresnext.testing.verdicts import as_arithmetic
 
 PROVEN = [mutant for mutant in MUTANTS if mutant.caught_by[1] != "statistical"]
 RIGHT = {"forward": nx.conv2d, "backward": nx.conv2d_backward}

@@ -9,10 +9,10 @@ import npresnext as nx
 from npresnext import reference
 from npresnext.commands import targets
 from npresnext.testing import ConvCase, check_conv
-from npresnext.testing.arithmetic import as_arithmetic
 from npresnext.testing.draws import as_supports
 from npresnext.testing.runner import Runner
 from npresnext.testing.subject import Subject
+from npresnext.testing.verdicts import as_arithmetic
 
 SEEDS = range(20)
 EVERY = ("float16", "bfloat16", "float32", "float64")

@@ -7,10 +7,10 @@ import pytest
 from mutants import MUTANTS
 
 from npresnext.testing import verdicts
-from npresnext.testing.arithmetic import as_arithmetic
 from npresnext.testing.explanation import diagnose
 from npresnext.testing.runner import Runner
 from npresnext.testing.subject import Subject
+from npresnext.testing.verdicts import as_arithmetic
 
 BY_NAME = {mutant.name: mutant for mutant in MUTANTS}
 CHECKS = sorted({mutant.caught_by for mutant in MUTANTS})

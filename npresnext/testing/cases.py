@@ -1,17 +1,19 @@
-"""One convolution to try: its sizes, its arguments, its memory layouts, and the data that go with it."""
+"""One convolution to try: its sizes, its arguments, its memory layouts, and the data that go with it, in any dtype."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from functools import cached_property, partialmethod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..errors import InvalidValueError
+from ..extras import load_extra
 from ..reference import output_shape
-from .arithmetic import PRECISIONS, as_dtype
 
+Array = np.ndarray
 Operands = dict[str, Any]  # x, weight, bias (or None), grad_output
 Pair = tuple[int, int]
 Shape = tuple[int, int, int, int]
@@ -25,6 +27,31 @@ LAYOUTS = {
     "broadcast": "np.broadcast_to({a}[:1, :, :, :1], {shape})",
 }
 CONTIGUOUS = ("contiguous",) * 3
+
+
+class Precision(NamedTuple):
+    """A binary floating-point format: bits of its significand, unit roundoff 2^-bits, smallest normal number."""
+
+    bits: int
+    u: float
+    tiny: float
+
+
+PRECISIONS = {
+    "float64": Precision(53, 2.0**-53, 2.0**-1022),
+    "float32": Precision(24, 2.0**-24, 2.0**-126),
+    "tf32": Precision(11, 2.0**-11, 2.0**-126),  # NVIDIA A100 whitepaper: 10 explicit bits, float32's exponents
+    "float16": Precision(11, 2.0**-11, 2.0**-14),
+    "bfloat16": Precision(8, 2.0**-8, 2.0**-126),
+}
+
+
+def as_dtype(dtype: Any) -> np.dtype:
+    """Return a floating dtype by name, bfloat16 among them; or raise what hinders it."""
+    name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
+    if name not in PRECISIONS or name == "tf32":
+        raise InvalidValueError(f"dtype is {dtype!r}: expected float16, bfloat16, float32 or float64")
+    return np.dtype(load_extra("ml_dtypes", "bfloat16", name).bfloat16 if name == "bfloat16" else name)
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from .arithmetic import PRECISIONS, Arithmetic, rounded
-from .cases import LAYOUTS, ConvCase
+from .cases import LAYOUTS, PRECISIONS, ConvCase
 from .draws import within
 from .properties import PROPERTIES
 from .report import Finding
 from .runner import Runner
 from .subject import CONTRACT, SIGNATURES, Broken, Trial
-from .verdicts import Truth, bounded, gamma
+from .verdicts import Arithmetic, Truth, bounded, gamma, rounded
 
 # what may be narrower than declared, the smallest departure first: rounded operands leave least room for other faults
 EXPLANATIONS = [

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidValueError
-from .arithmetic import Array
+from .cases import Array
 
 # how a derivative is taken -> (the step, the relative error to allow)
 METHODS = {"complex": (1e-100, 1e-12), "linear": (1.0, 1e-12), "central": (2.0**-17, 1e-6)}

@@ -7,12 +7,13 @@ from typing import Any
 
 from ..errors import InvalidTypeError, InvalidValueError
 from ..geometry import as_int
-from .arithmetic import as_arithmetic, as_dtype
+from .cases import as_dtype
 from .draws import as_supports
 from .explanation import explain
 from .report import Report
 from .runner import Runner, Watch
 from .subject import AXES, Subject
+from .verdicts import as_arithmetic
 
 ALGORITHMS = ("direct", "winograd", "fft")
 

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..reference import block_diagonal_part, block_diagonal_weight
-from .arithmetic import Array
-from .cases import CONTIGUOUS, ConvCase
+from .cases import CONTIGUOUS, Array, ConvCase
 from .subject import Trial
 
 Arrays = dict[str, Any]

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from textwrap import indent
 from typing import Any
 
-from .arithmetic import Arithmetic
 from .cases import CONTIGUOUS, ConvCase
+from .verdicts import Arithmetic
 
 ADVISORY = ("statistical", "advisory")  # verdicts that fail nobody
 

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import verdicts
-from .arithmetic import Array
-from .cases import ConvCase
+from .cases import Array, ConvCase
 from .draws import RULES, SUPPORTS, break_rule, build, features, pairs, sweep
 from .properties import PROPERTIES
 from .report import Finding, Report

@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .arithmetic import PRECISIONS, Arithmetic, Array, as_dtype
-from .cases import CONTIGUOUS, ConvCase, Operands
+from .cases import CONTIGUOUS, PRECISIONS, Array, ConvCase, Operands, as_dtype
 from .draws import SUPPORTS
 from .report import Finding
-from .verdicts import Truth
+from .verdicts import Arithmetic, Truth
 
 # layout -> which axis of NCHW each axis of an array is, as the callables see it
 AXES = {"NCHW": (0, 1, 2, 3), "NHWC": (0, 2, 3, 1)}

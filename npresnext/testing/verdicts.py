@@ -8,12 +8,14 @@ Source: N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., S
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from .arithmetic import PRECISIONS, Arithmetic, Array
-from .cases import ConvCase, Operands
+from ..errors import InvalidValueError
+from .cases import PRECISIONS, Array, ConvCase, Operands, as_dtype
 
 LIMB = 18  # bits; three products of two limbs, summed up to 2^15 times, are exact in float64
 
@@ -102,6 +104,46 @@ def _limbs(values: Array) -> list[Array]:
         limbs.append(np.rint(values * (1 / unit)) * unit)
         values, unit = values - limbs[-1], unit * 2.0**-LIMB
     return limbs
+
+
+class Arithmetic(NamedTuple):
+    """What the author of a kernel claims: formats of operands, running sums and results, names out of `PRECISIONS`."""
+
+    input: str
+    accumulator: str
+    output: str
+    dtype: str  # what the operands are handed over in
+
+    @property
+    def units(self) -> tuple[float, float, float]:
+        """Unit roundoffs of operands, sums and results, 0 for operands or results that need no rounding."""
+        narrow, sums, out, wide = (PRECISIONS[name] for name in self)
+        return narrow.u * (narrow.bits < wide.bits), sums.u, out.u * (out.bits < sums.bits)
+
+    def __str__(self) -> str:
+        return f"{self.input} inputs, {self.accumulator} accumulator, {self.output} output"
+
+
+def as_arithmetic(dtype: Any, declared: Mapping[str, str] | None = None) -> Arithmetic:
+    """Complete a declaration: by default all is of `dtype`, and 16-bit types are summed in float32.
+
+    >>> print(as_arithmetic("float32", {"input": "tf32"}))
+    tf32 inputs, float32 accumulator, float32 output
+    """
+    name, given = as_dtype(dtype).name, dict(declared or {})
+    if unknown := sorted(set(given) - {"input", "accumulator", "output"}):
+        raise InvalidValueError(f"arithmetic has unknown keys {unknown}: expected input, accumulator, output")
+    for key, value in given.items():
+        if value not in PRECISIONS:
+            raise InvalidValueError(f'arithmetic["{key}"] is {value!r}: expected one of {", ".join(PRECISIONS)}')
+    return Arithmetic(name, "float64" if name == "float64" else "float32", name, name)._replace(**given)
+
+
+def rounded(values: Array, name: str) -> Array:
+    """Round float64 values to the significand of a format, to nearest even; its range is left out of account."""
+    mantissa, exponent = np.frexp(values.astype(np.float64))
+    bits = PRECISIONS[name].bits
+    return np.ldexp(np.rint(np.ldexp(mantissa, bits)), exponent - bits)
 
 
 def gamma(n: float, u: float) -> float:
