@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property, partialmethod
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -28,28 +28,16 @@ LAYOUTS = {
 }
 CONTIGUOUS = ("contiguous",) * 3
 
-
-class Precision(NamedTuple):
-    """A binary floating-point format: bits of its significand, unit roundoff 2^-bits, smallest normal number."""
-
-    bits: int
-    u: float
-    tiny: float
-
-
-PRECISIONS = {
-    "float64": Precision(53, 2.0**-53, 2.0**-1022),
-    "float32": Precision(24, 2.0**-24, 2.0**-126),
-    "tf32": Precision(11, 2.0**-11, 2.0**-126),  # NVIDIA A100 whitepaper: 10 explicit bits, float32's exponents
-    "float16": Precision(11, 2.0**-11, 2.0**-14),
-    "bfloat16": Precision(8, 2.0**-8, 2.0**-126),
-}
+# format -> bits p of its significand, for a unit roundoff of 2^-p; TF32: NVIDIA A100 whitepaper, 10 explicit bits
+BITS = {"float64": 53, "float32": 24, "tf32": 11, "float16": 11, "bfloat16": 8}
+# format -> its smallest normal number
+TINY = {"float64": 2.0**-1022, "float32": 2.0**-126, "tf32": 2.0**-126, "float16": 2.0**-14, "bfloat16": 2.0**-126}
 
 
 def as_dtype(dtype: Any) -> np.dtype:
     """Return a floating dtype by name, bfloat16 among them; or raise what hinders it."""
     name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
-    if name not in PRECISIONS or name == "tf32":
+    if name not in BITS or name == "tf32":
         raise InvalidValueError(f"dtype is {dtype!r}: expected float16, bfloat16, float32 or float64")
     return np.dtype(load_extra("ml_dtypes", "bfloat16", name).bfloat16 if name == "bfloat16" else name)
 
@@ -126,7 +114,7 @@ class ConvCase:
         not even s = 1 will do, weight and grad_output keep 2^bits − 1 nonzero terms. `bits` is p unless given.
         """
         dtype, rng, arrays = as_dtype(dtype), np.random.default_rng(self.seed), {}
-        precision, longest = PRECISIONS[dtype.name].bits, max(self.inner.values())
+        precision, longest = BITS[dtype.name], max(self.inner.values())
         least, most = 2 ** (precision - 10), 2 ** (bits or precision)
         span = next((s for s in range(self.span, 1, -1) if longest * s * s + s <= most), 1)
         for name in ("x", "weight", "bias", "grad_output"):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .cases import LAYOUTS, PRECISIONS, ConvCase
+from .cases import BITS, LAYOUTS, ConvCase
 from .draws import within
 from .properties import PROPERTIES
 from .report import Finding
@@ -98,7 +98,7 @@ def diagnose(runner: Runner, case: ConvCase, name: str) -> str:
     if all(_explains(declared, trial, name) is not False for trial in trials):
         return "real numbers stay within the bound: the fault shows on other values or layouts" if trials else ""
     for part, words, narrow in EXPLANATIONS:
-        if PRECISIONS[narrow].bits < PRECISIONS[getattr(declared, part)].bits:
+        if BITS[narrow] < BITS[getattr(declared, part)]:
             explained = {_explains(declared._replace(**{part: narrow}), trial, name) for trial in trials}
             if True in explained and False not in explained:
                 return words
@@ -111,7 +111,7 @@ def _explains(arithmetic: Arithmetic, trial: Trial, name: str) -> bool | None:
     if arithmetic.input != declared.input:
         narrow = {key: rounded(trial.operands[key], arithmetic.input) for key in ("x", "weight", "grad_output")}
         truth, arithmetic = Truth(name, trial.case, trial.operands | narrow), declared
-    if not truth.high.size or gamma(truth.terms, PRECISIONS[arithmetic.accumulator].u) * truth.terms**0.5 > 1:
+    if not truth.high.size or gamma(truth.terms, arithmetic.units[1]) * truth.terms**0.5 > 1:
         return None
     return bool((np.abs(truth.error(trial.results[name])) <= bounded(truth, arithmetic)).all())
 
@@ -122,7 +122,7 @@ def written_down(found: Finding) -> str:
     subject, window = trial.subject, trial.case.kwargs
     role = found.role or ("forward" if name == "y" else "backward")
     (takes, gives), function = SIGNATURES[role], getattr(subject, role)
-    modules = ["numpy as np", *(["ml_dtypes"] if subject.dtype.name == "bfloat16" else [])]
+    modules = ["numpy as np", *(["ml_dtypes"] if subject.arithmetic.dtype == "bfloat16" else [])]
     if hasattr(function, "lines"):
         lines = [f"import {', '.join([*modules, *function.modules])}"]
         call = function.lines({key: trial.operands[key] for key in takes}, **window)
@@ -137,7 +137,7 @@ def written_down(found: Finding) -> str:
     lines += [f"{key} = {_literal(trial, key, layouts.get(key, 'contiguous'))}" for key in takes]
     if found.verdict == "contract":
         shape = subject.place_given(trial.case.shapes[name]) if name else ()
-        check = CONTRACT[found.property].format(name=name, shape=shape, dtype=subject.dtype)
+        check = CONTRACT[found.property].format(name=name, shape=shape, dtype=subject.arithmetic.dtype)
         lines += [f"before = {name}.copy()"] if "before" in check else []
     else:
         off = f"abs(float({_value(found)}) - {found.expected!r})"

@@ -90,11 +90,10 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dictionaries, lists, strings and numbers, ready for JSON."""
-        told = {key: value for key, value in vars(self).items() if key != "rows"}
-        told |= {"arithmetic": self.arithmetic._asdict(), "pairs": len(self.pairs)}
+        told = vars(self) | {"arithmetic": self.arithmetic._asdict(), "pairs": len(self.pairs)}
         told["checks"] = [
             {"property": name, "verdict": verdict, "tried": row.tried, "failed": row.failed, "worst_ratio": row.worst}
-            for (name, verdict), row in self.rows.items()
+            for (name, verdict), row in told.pop("rows").items()
         ]
         told["failures"] = [asdict(found) for found in self.failures]
         for failure in told["failures"]:

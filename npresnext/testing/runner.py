@@ -149,7 +149,7 @@ class Runner:
             call, ratio = break_rule(case, rule), math.inf
             watch(f"the call that breaks the rule: {rule}", case)
             try:
-                forward(*map(self.subject.as_given, call.operands(self.subject.dtype)), **call.kwargs)
+                forward(*map(self.subject.as_given, call.operands(self.subject.arithmetic.dtype)), **call.kwargs)
             except (Exception, SystemExit):
                 ratio = 0.0
             note = f"no error from a call that breaks the rule: {rule}"

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .cases import CONTIGUOUS, PRECISIONS, Array, ConvCase, Operands, as_dtype
+from .cases import BITS, CONTIGUOUS, Array, ConvCase, Operands
 from .draws import SUPPORTS
 from .report import Finding
 from .verdicts import Arithmetic, Truth
@@ -50,11 +50,6 @@ class Subject(NamedTuple):
     axes: tuple[int, ...] = AXES["NCHW"]
     supports: Mapping[str, Any] = SUPPORTS
 
-    @property
-    def dtype(self) -> np.dtype:
-        """The dtype of all operands and results."""
-        return as_dtype(self.arithmetic.dtype)
-
     def as_given(self, operand: Array | None) -> Array | None:
         """Return an operand as the callables see it: channels last if so agreed."""
         if operand is None or operand.ndim != 4 or self.axes[1] == 1:
@@ -72,8 +67,8 @@ class Trial:
 
     def __init__(self, subject: Subject, case: ConvCase, real: bool, operands: Operands | None = None) -> None:
         self.subject, self.case, self.real = subject, case, real
-        bits = min(PRECISIONS[name].bits for name in subject.arithmetic)  # integers that survive everywhere
-        self.operands = operands or case.operands(subject.dtype, real=real, bits=bits)
+        bits = min(BITS[name] for name in subject.arithmetic)  # integers that survive everywhere
+        self.operands = operands or case.operands(subject.arithmetic.dtype, real=real, bits=bits)
         self.truth = cache(partial(Truth, case=case, operands=self.operands))  # of y, dx, dw or db
 
     def again(self, operands: Operands | None = None, **changes: Any) -> Trial:
@@ -89,7 +84,7 @@ class Trial:
 
     def _called(self, role: str) -> Iterator[tuple[str, Array]]:
         """Call, if there is such a callable, and hold the results to the contract."""
-        function, (takes, gives), dtype = getattr(self.subject, role), SIGNATURES[role], self.subject.dtype
+        function, (takes, gives), dtype = getattr(self.subject, role), SIGNATURES[role], self.subject.arithmetic.dtype
         if function is None:
             return
         given = [self.subject.as_given(self.operands[name]) for name in takes]

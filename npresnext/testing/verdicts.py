@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import InvalidValueError
-from .cases import PRECISIONS, Array, ConvCase, Operands, as_dtype
+from .cases import BITS, TINY, Array, ConvCase, Operands, as_dtype
 
 LIMB = 18  # bits; three products of two limbs, summed up to 2^15 times, are exact in float64
 
@@ -107,7 +107,7 @@ def _limbs(values: Array) -> list[Array]:
 
 
 class Arithmetic(NamedTuple):
-    """What the author of a kernel claims: formats of operands, running sums and results, names out of `PRECISIONS`."""
+    """What the author of a kernel claims: formats of operands, running sums and results, names out of `BITS`."""
 
     input: str
     accumulator: str
@@ -117,8 +117,8 @@ class Arithmetic(NamedTuple):
     @property
     def units(self) -> tuple[float, float, float]:
         """Unit roundoffs of operands, sums and results, 0 for operands or results that need no rounding."""
-        narrow, sums, out, wide = (PRECISIONS[name] for name in self)
-        return narrow.u * (narrow.bits < wide.bits), sums.u, out.u * (out.bits < sums.bits)
+        narrow, sums, out, wide = (BITS[name] for name in self)
+        return 2.0**-narrow * (narrow < wide), 2.0**-sums, 2.0**-out * (out < sums)
 
     def __str__(self) -> str:
         return f"{self.input} inputs, {self.accumulator} accumulator, {self.output} output"
@@ -134,16 +134,15 @@ def as_arithmetic(dtype: Any, declared: Mapping[str, str] | None = None) -> Arit
     if unknown := sorted(set(given) - {"input", "accumulator", "output"}):
         raise InvalidValueError(f"arithmetic has unknown keys {unknown}: expected input, accumulator, output")
     for key, value in given.items():
-        if value not in PRECISIONS:
-            raise InvalidValueError(f'arithmetic["{key}"] is {value!r}: expected one of {", ".join(PRECISIONS)}')
+        if value not in BITS:
+            raise InvalidValueError(f'arithmetic["{key}"] is {value!r}: expected one of {", ".join(BITS)}')
     return Arithmetic(name, "float64" if name == "float64" else "float32", name, name)._replace(**given)
 
 
 def rounded(values: Array, name: str) -> Array:
     """Round float64 values to the significand of a format, to nearest even; its range is left out of account."""
     mantissa, exponent = np.frexp(values.astype(np.float64))
-    bits = PRECISIONS[name].bits
-    return np.ldexp(np.rint(np.ldexp(mantissa, bits)), exponent - bits)
+    return np.ldexp(np.rint(np.ldexp(mantissa, BITS[name])), exponent - BITS[name])
 
 
 def gamma(n: float, u: float) -> float:
@@ -178,9 +177,9 @@ def bounded(truth: Truth, arithmetic: Arithmetic) -> Array:
     """
     u_in, u, u_out = arithmetic.units
     growth = (1 + u_in) ** 2 * (1 + gamma(truth.terms, u)) - 1
-    flushed = 2 * truth.terms * PRECISIONS[arithmetic.accumulator].tiny * (1 + growth)
+    flushed = 2 * truth.terms * TINY[arithmetic.accumulator] * (1 + growth)
     summed = growth * truth.moment(1) * (1 + 4 * truth.terms * 2.0**-53) + flushed
-    narrowed = u_out * (np.abs(truth.high) + summed) + (PRECISIONS[arithmetic.output].tiny if u_out else 0.0)
+    narrowed = u_out * (np.abs(truth.high) + summed) + (TINY[arithmetic.output] if u_out else 0.0)
     return (summed + narrowed) * (1 + 2.0**-48)
 
 
@@ -199,7 +198,7 @@ def normwise(truth: Truth, arithmetic: Arithmetic, algorithm: str) -> Array:
     off by at most √M·(21tu + √5·γ_{n+2}(u))·‖left‖₂·‖right‖₂; Cauchy–Schwarz covers the sum over channels, a factor
     of 2 the higher orders. M is at most 16 times the pixels of the padded image.
     """
-    case, u = truth.case, PRECISIONS[arithmetic.accumulator].u
+    case, (_, u, u_out) = truth.case, arithmetic.units
     if algorithm == "winograd":
         sums = truth.terms if truth.name == "dw" else math.ceil(truth.terms / math.prod(case.kernel))
         largest = float(np.abs(truth.left).max(initial=0) * np.abs(truth.right).max(initial=0))
@@ -209,7 +208,7 @@ def normwise(truth: Truth, arithmetic: Arithmetic, algorithm: str) -> Array:
         points = 16 * max(2, pixels)
         relative = 2 * math.sqrt(points) * (21 * math.log2(points) * u + math.sqrt(5) * gamma(truth.terms + 2, u))
         bound = relative * float(np.linalg.norm(truth.left) * np.linalg.norm(truth.right))
-    return bounded(truth, arithmetic) + bound * (1 + PRECISIONS[arithmetic.output].u)
+    return bounded(truth, arithmetic) + bound * (1 + u_out)
 
 
 def statistical(truth: Truth, error: Array, arithmetic: Arithmetic) -> tuple[float, float]:
