@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -144,8 +144,7 @@ def sweep(offers: Mapping[str, Any] = SUPPORTS) -> list[ConvCase]:
     return list(dict.fromkeys(within(case, offers) for case in fixed))
 
 
-@dataclass(frozen=True)
-class InvalidConvCase:
+class InvalidConvCase(NamedTuple):
     """A call that every convolution must refuse, and the rule that it breaks."""
 
     rule: str

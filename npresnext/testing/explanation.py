@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import fields, replace
 from typing import Any
 
@@ -91,10 +92,8 @@ def diagnose(runner: Runner, case: ConvCase, name: str) -> str:
     """
     trials, declared = [], runner.subject.arithmetic
     for trial in (Trial(runner.subject, case, real=True), runner.large):
-        try:
+        with suppress(Broken):
             trials += [trial] if name in trial.results else []
-        except Broken:
-            continue
     if all(_explains(declared, trial, name) is not False for trial in trials):
         return "real numbers stay within the bound: the fault shows on other values or layouts" if trials else ""
     for part, words, narrow in EXPLANATIONS:
@@ -122,15 +121,14 @@ def written_down(found: Finding) -> str:
     subject, window = trial.subject, trial.case.kwargs
     role = found.role or ("forward" if name == "y" else "backward")
     (takes, gives), function = SIGNATURES[role], getattr(subject, role)
-    modules = ["numpy as np", *(["ml_dtypes"] if subject.arithmetic.dtype == "bfloat16" else [])]
+    needed = ["ml_dtypes"] if subject.arithmetic.dtype == "bfloat16" else []
+    lines = [f"import {', '.join(['numpy as np', *needed, *getattr(function, 'modules', ())])}"]
     if hasattr(function, "lines"):
-        lines = [f"import {', '.join([*modules, *function.modules])}"]
         call = function.lines({key: trial.operands[key] for key in takes}, **window)
     else:
         module, path = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
         at_hand = path.isidentifier() and getattr(sys.modules.get(module or ""), path, None) is function
-        origin = f"from {module} import {path}" if at_hand else f"# {role}: the function under test"
-        lines = [f"import {', '.join(modules)}", origin]
+        lines.append(f"from {module} import {path}" if at_hand else f"# {role}: the function under test")
         arguments = ", ".join([*takes, *(f"{key}={value}" for key, value in window.items())])
         call = f"{', '.join(gives)} = {path if at_hand else role}({arguments})"
     layouts = dict(zip(("x", "weight", "grad_output"), trial.case.layouts))

@@ -44,10 +44,8 @@ def check_grads(
 
     Raises
     ------
-    AssertionError
-        Naming the input, the element and its group.
-    ValueError
-        Unknown method, or not one gradient for each input.
+    AssertionError, ValueError
+        Naming the input, the element and its group. Unknown method, or not one gradient for each input.
 
     Examples
     --------

@@ -1,13 +1,13 @@
 """What holds between calls of any right convolution, whatever the numbers: properties beyond comparison.
 
-A property makes other trials out of the operands of one, and says how to put their results together: what comes
-out must be the results of the one. ``x`` and ``dx`` are changed alike, and so are ``weight`` and ``dw``, ``bias``
-and ``db``, ``grad_output`` and ``y``.
+A property makes other trials out of the operands of one, and puts their results together to those of the one.
+``x`` and ``dx`` are changed alike, ``weight`` and ``dw``, ``bias`` and ``db``, ``grad_output`` and ``y``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -54,16 +54,12 @@ def dealt(trial: Trial, kept: Mapping[str, Any]) -> list[Trial]:
     return [trial.again(one), trial.again(each(lambda name, array: array - one[name], named))]
 
 
-def linear(operand: str, *names: str) -> Callable[[Trial], Plan]:
+def linear(operand: str, names: tuple[str, ...], trial: Trial) -> Plan:
     """Deal the entries of one operand to two trials at random: their results add up."""
-
-    def deal(trial: Trial) -> Plan:
-        half = np.random.default_rng(trial.case.seed).random(trial.operands[operand].shape) < 0.5
-        return dealt(trial, {operand: half, "bias": True}), lambda results: {
-            name: results[0][name] + results[1][name] for name in names if name in results[0]
-        }
-
-    return deal
+    half = np.random.default_rng(trial.case.seed).random(trial.operands[operand].shape) < 0.5
+    return dealt(trial, {operand: half, "bias": True}), lambda results: {
+        name: results[0][name] + results[1][name] for name in names if name in results[0]
+    }
 
 
 def local(trial: Trial) -> Plan:
@@ -82,11 +78,8 @@ def local(trial: Trial) -> Plan:
 
 def permuted(trial: Trial) -> Plan:
     """Images and channels in reverse order, and the groups with them, give the same results in that order."""
-
-    def turn(name: str, array: Array) -> Array:
-        return array[::-1, ::-1] if array.ndim == 4 else array[::-1]
-
-    return [trial.again(each(turn, trial.operands))], lambda results: each(turn, results[0])
+    turn = partial(each, lambda name, array: np.flip(array, tuple(range(min(array.ndim, 2)))))
+    return [trial.again(turn(trial.operands))], lambda results: turn(results[0])
 
 
 def translated(trial: Trial) -> Plan:
@@ -105,9 +98,9 @@ PROPERTIES: dict[str, tuple[Callable[[Trial], Plan], Callable[[ConvCase], bool]]
     "G dense convolutions": (dense_side_by_side, lambda case: 1 < case.groups <= 8),
     "block-diagonal": (block_diagonal, lambda case: case.groups > 1),
     "groups are local": (local, lambda case: case.groups > 1),
-    "linear in x": (linear("x", "y", "dw"), lambda case: True),
-    "linear in weight": (linear("weight", "y", "dx"), lambda case: True),
-    "linear in grad_output": (linear("grad_output", "dx", "dw", "db"), lambda case: True),
+    "linear in x": (partial(linear, "x", ("y", "dw")), lambda case: True),
+    "linear in weight": (partial(linear, "weight", ("y", "dx")), lambda case: True),
+    "linear in grad_output": (partial(linear, "grad_output", ("dx", "dw", "db")), lambda case: True),
     "permutation": (permuted, lambda case: True),
     "translation": (translated, lambda case: True),
     "memory layout": (lambda trial: ([trial.again()], lambda results: results[0]),

@@ -214,10 +214,10 @@ def normwise(truth: Truth, arithmetic: Arithmetic, algorithm: str) -> Array:
 def statistical(truth: Truth, error: Array, arithmetic: Arithmetic) -> tuple[float, float]:
     """Compare errors with what independent rounding errors would make: advisory, never proof.
 
-    A worst-case bound grows like n, rounding errors like √n, so at large n a bound lets real faults through:
-    truncation in place of rounding, a narrow partial sum. Arm's TOSA specification therefore tests the root mean
-    square and the bias of a dot product's scaled errors; this is the same idea under this model: each operation's
-    relative error is independent, of mean zero, uniform on ±u (variance u²/3), and products have random signs.
+    A worst-case bound grows like n, rounding errors like √n, so at large n a bound lets truncation and narrow partial
+    sums through. Arm's TOSA specification therefore tests the root mean square and the bias of a dot product's scaled
+    errors; this is the same idea under this model: each operation's relative error is independent, of mean zero,
+    uniform on ±u (variance u²/3), and products have random signs.
     An addition that joins k products then has a square of k·Q/n on average, Q = Σ(left·right)², and over any tree of
     additions these sum to at most Q·(n + 1)/2, reached by adding one after the other. With the n products themselves,
 
