@@ -84,7 +84,7 @@ def test_rounding_faults_pass_every_verdict_but_one(name):
 
 
 DIAGNOSES = {
-    "inputs rounded to TF32 undeclared": "inputs rounded to TF32 (or float16)",
+    "inputs rounded to TF32 undeclared": "inputs rounded to TF32",
     "inputs rounded to bfloat16": "inputs rounded to bfloat16",
     "results rounded to float16": "results rounded to float16",
     "float32 sums behind float64": "float32 accumulator",

@@ -1,7 +1,5 @@
 """One convolution to try: its sizes, its arguments, its memory layouts, and the data that go with it, in any dtype."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from functools import cached_property, partialmethod

@@ -1,10 +1,4 @@
-"""Which calls to make: cases drawn within what is supported, fixed sweeps, and calls that break one rule each.
-
-``build`` makes a case out of a few bounded integers and every choice of them is valid, so that nothing is ever
-filtered; Hypothesis feeds it in ``strategies``, a seeded generator in ``check_conv``.
-"""
-
-from __future__ import annotations
+"""Which calls to make: cases drawn within what is supported, fixed sweeps, and calls that break one rule each."""
 
 import random
 from collections.abc import Callable, Iterator, Mapping
@@ -65,10 +59,10 @@ def within(case: ConvCase, offers: Mapping[str, Any] = SUPPORTS) -> ConvCase:
 
 
 def build(pick: Callable[[int, int], int], offers: Mapping[str, Any] = SUPPORTS) -> ConvCase:
-    """Make a valid case out of integers: ``pick(low, high)`` returns one from low to high, simplest first.
+    """Make a case out of integers: ``pick(low, high)`` returns one from low to high, simplest first.
 
-    A third to a half of all cases have 1 < G < C. Each image is as large as its windows need, and a few pixels
-    larger, so that the floor of the output size matters.
+    Every choice is valid, so that nothing is ever filtered. A third to a half of all cases have 1 < G < C. Each image
+    is as large as its windows need, and a few pixels larger, so that the floor of the output size matters.
     """
 
     def one_of(*choices: Any) -> Any:
@@ -178,7 +172,7 @@ RULES: dict[str, Callable[[ConvCase], dict[str, Any]]] = {
     "x has at most four axes": lambda case: {"x_shape": (*case.x_shape, 1)},
     "stride is at least 1": lambda case: {"stride": (0, case.stride[1])},
     "dilation is at least 1": lambda case: {"dilation": (case.dilation[0], 0)},
-}
+}  # fmt: skip
 
 
 def break_rule(case: ConvCase, rule: str) -> InvalidConvCase:

@@ -1,7 +1,5 @@
 """What a failure means: the smallest case that shows it, lines of Python that reproduce it, and a diagnosis."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,28 +16,24 @@ from .runner import Runner
 from .subject import CONTRACT, SIGNATURES, Broken, Trial
 from .verdicts import Arithmetic, Truth, bounded, gamma, rounded
 
-# what may be narrower than declared, the smallest departure first: rounded operands leave least room for other faults
-EXPLANATIONS = [
-    ("input", "inputs rounded to float32", "float32"), ("input", "inputs rounded to TF32 (or float16)", "tf32"),
-    ("input", "inputs rounded to bfloat16", "bfloat16"), ("output", "results rounded to float32", "float32"),
-    ("accumulator", "float32 accumulator", "float32"), ("output", "results rounded to float16", "float16"),
-    ("accumulator", "float16 accumulator", "float16"), ("output", "results rounded to bfloat16", "bfloat16"),
-    ("accumulator", "bfloat16 accumulator", "bfloat16"),
-]  # fmt: skip
+# what may be narrower than declared, and how narrow, in words; rounded operands first, which leave least room
+NARROWER = {
+    **{f"inputs rounded to {name}": ("input", name) for name in ("float32", "TF32", "bfloat16")},
+    **{words.format(name): (part, name) for name in ("float32", "float16", "bfloat16")
+       for part, words in (("output", "results rounded to {}"), ("accumulator", "{} accumulator"))},
+}  # fmt: skip
 
 
 def explain(runner: Runner, failure: Finding, budget: int = 400) -> Finding:
-    """Return a failure in its smallest case, with the value that is furthest off, its reproduction and diagnosis.
-
-    Where calls contradict each other, at least one differs from the definition: the one furthest off is shown.
-    """
+    """Return a failure in its smallest case, with the value furthest from the definition, in whichever call it is."""
     small = smallest(runner, failure, budget)
     if small.verdict == "contract":
         return replace(small, case=small.trials[0].case, reproduction=written_down(small), trials=())
     worst = max((found for trial in small.trials for found in runner.defined(trial)), key=lambda found: found.ratio)
+    place = ", ".join(map(str, runner.subject.place_given(worst.index)))
     return replace(
         worst, property=small.property, verdict=small.verdict, first=small.first, trials=(),
-        message=f"{_value(worst)} is {worst.got!r}: expected {worst.expected!r} within {worst.bound:.3g}",
+        message=f"{worst.result}[{place}] is {worst.got!r}: expected {worst.expected!r} within {worst.bound:.3g}",
         diagnosis=diagnose(runner, failure.case, worst.result), reproduction=written_down(worst),
     )  # fmt: skip
 
@@ -96,9 +90,9 @@ def diagnose(runner: Runner, case: ConvCase, name: str) -> str:
             trials += [trial] if name in trial.results else []
     if all(_explains(declared, trial, name) is not False for trial in trials):
         return "real numbers stay within the bound: the fault shows on other values or layouts" if trials else ""
-    for part, words, narrow in EXPLANATIONS:
-        if BITS[narrow] < BITS[getattr(declared, part)]:
-            explained = {_explains(declared._replace(**{part: narrow}), trial, name) for trial in trials}
+    for words, (part, narrow) in NARROWER.items():
+        if BITS[narrow.lower()] < BITS[getattr(declared, part)]:
+            explained = {_explains(declared._replace(**{part: narrow.lower()}), trial, name) for trial in trials}
             if True in explained and False not in explained:
                 return words
     return "not explained by rounding"
@@ -138,14 +132,9 @@ def written_down(found: Finding) -> str:
         check = CONTRACT[found.property].format(name=name, shape=shape, dtype=subject.arithmetic.dtype)
         lines += [f"before = {name}.copy()"] if "before" in check else []
     else:
-        off = f"abs(float({_value(found)}) - {found.expected!r})"
-        check = f"assert {off} <= {found.bound!r}, {_value(found)}  # by the definition"
+        value = f"{name}[{', '.join(map(str, subject.place_given(found.index)))}]"
+        check = f"assert abs(float({value}) - {found.expected!r}) <= {found.bound!r}, {value}  # by the definition"
     return "\n".join([*lines, call, check]).rstrip()
-
-
-def _value(found: Finding) -> str:
-    """Return the value that a finding is about as an expression."""
-    return f"{found.result}[{', '.join(map(str, found.trials[0].subject.place_given(found.index)))}]"
 
 
 def _literal(trial: Trial, name: str, layout: str) -> str:
@@ -153,8 +142,7 @@ def _literal(trial: Trial, name: str, layout: str) -> str:
     array, axes = trial.operands[name], trial.subject.axes
     if array is None:
         return "None"
-    if layout == "contiguous":
-        array = trial.subject.as_given(array)
+    array = trial.subject.as_given(array) if layout == "contiguous" else array
     values = [int(value) if value == int(value) else value for value in array.astype(np.float64).ravel().tolist()]
     literal = f'np.array({values}, "{array.dtype}").reshape({array.shape})'
     turned = f".transpose{axes}" if layout != "contiguous" and axes[1] != 1 else ""

@@ -1,7 +1,5 @@
 """check_grads: is a hand-written backward pass the derivative of its forward pass?"""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """check_conv and assert_conv: is this convolution right, and how do we know?"""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,8 +12,6 @@ from .report import Report
 from .runner import Runner, Watch
 from .subject import AXES, Subject
 from .verdicts import as_arithmetic
-
-ALGORITHMS = ("direct", "winograd", "fft")
 
 
 def check_conv(
@@ -53,8 +49,8 @@ def check_conv(
     Returns
     -------
     Report
-        ``passed``, ``failures``, ``coverage``; print it. What the callables do wrong, raising included, is in
-        it. There is no time limit on calls: a callable that hangs, hangs.
+        ``passed``, ``failures``, ``coverage``; print it. All that the callables do wrong is in it, raising included.
+        There is no time limit on calls: a callable that hangs, hangs.
 
     Raises
     ------
@@ -73,7 +69,7 @@ def check_conv(
             raise InvalidTypeError(f"{name} must be callable, but is of type {type(function).__name__}")
     if forward is None and backward is None:
         raise InvalidValueError("forward and backward are both None: there is nothing to check")
-    for name, chosen, choices in (("algorithm", algorithm, ALGORITHMS), ("layout", layout, AXES)):
+    for name, chosen, choices in (("algorithm", algorithm, ("direct", "winograd", "fft")), ("layout", layout, AXES)):
         if chosen not in choices:
             raise InvalidValueError(f"{name} is {chosen!r}: expected one of {', '.join(choices)}")
     draws, seed = as_int(cases, "cases", 0), as_int(seed, "seed", 0)

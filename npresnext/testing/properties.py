@@ -4,8 +4,6 @@ A property makes other trials out of the operands of one, and puts their results
 ``x`` and ``dx`` are changed alike, ``weight`` and ``dw``, ``bias`` and ``db``, ``grad_output`` and ``y``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -88,8 +86,9 @@ def translated(trial: Trial) -> Plan:
     steps = {"x": (down, right), "dx": (down, right), "grad_output": (1, 1), "y": (1, 1)}
     moved = {name: np.pad(trial.operands[name], ((0, 0), (0, 0), *((step, 0) for step in steps[name])))
              for name in ("x", "grad_output")}  # fmt: skip
-    return [trial.again(moved, size=(height + down, width + right))], lambda results: results[0] | {
-        name: results[0][name][:, :, steps[name][0] :, steps[name][1] :] for name in ("y", "dx") if name in results[0]
+    return [trial.again(moved, size=(height + down, width + right))], lambda results: {
+        name: array[:, :, steps[name][0] :, steps[name][1] :] if name in steps else array
+        for name, array in results[0].items()
     }
 
 

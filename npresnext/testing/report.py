@@ -1,7 +1,5 @@
 """What the kit found, for people and for programs."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from dataclasses import asdict, dataclass, field

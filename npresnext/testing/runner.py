@@ -1,7 +1,5 @@
 """Trying cases: every check of one case, and the tally over all of them."""
 
-from __future__ import annotations
-
 import math
 import random
 from collections import Counter

@@ -5,8 +5,7 @@
         y = my_conv(case.x("float32"), case.weight("float32"), case.bias("float32"), **case.kwargs)
         assert (y == reference.conv2d(case.x(), case.weight(), case.bias(), **case.kwargs)).all()
 
-The comparison is exact because the values are small integers. What fails shrinks to one image, few channels and
-small integers: something to compute by hand.
+The comparison is exact, because the values are small integers. What fails shrinks to something to compute by hand.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class Subject(NamedTuple):
     axes: tuple[int, ...] = AXES["NCHW"]
     supports: Mapping[str, Any] = SUPPORTS
 
-    def as_given(self, operand: Array | None) -> Array | None:
+    def as_given(self, operand: Any) -> Any:
         """Return an operand as the callables see it: channels last if so agreed."""
         if operand is None or operand.ndim != 4 or self.axes[1] == 1:
             return operand
@@ -80,13 +80,12 @@ class Trial:
     @cached_property
     def results(self) -> dict[str, Array]:
         """The y, dx, dw, db that the subject returns, as far as it has the callables, right in all but their values."""
-        return {name: result for role in SIGNATURES for name, result in self._called(role)}
+        there = [role for role in SIGNATURES if getattr(self.subject, role) is not None]
+        return {name: result for role in there for name, result in self._called(role)}
 
     def _called(self, role: str) -> Iterator[tuple[str, Array]]:
-        """Call, if there is such a callable, and hold the results to the contract."""
+        """Call, and hold the results to the contract."""
         function, (takes, gives), dtype = getattr(self.subject, role), SIGNATURES[role], self.subject.arithmetic.dtype
-        if function is None:
-            return
         given = [self.subject.as_given(self.operands[name]) for name in takes]
         before: list[Any] = [None if operand is None else operand.copy() for operand in given]
         try:
@@ -108,8 +107,7 @@ class Trial:
             if result is None and name == "db" and not self.case.has_bias:
                 continue  # without a bias there may be no gradient of it
             if not isinstance(result, np.ndarray):
-                kind = type(result).__name__
-                raise Broken(self, role, "result type", name, f"{name} is of type {kind}: expected a NumPy array")
+                raise Broken(self, role, "result type", name, f"{name} is a {type(result).__name__}, not a NumPy array")
             if result.shape != shape:
                 raise Broken(self, role, "shape", name, f"{name} has shape {result.shape}: expected {shape}")
             if result.dtype != dtype:

@@ -5,8 +5,6 @@ Letters: u unit roundoff, n the inner length of a result: L = (C_in/G)·kh·kw f
 Source: N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., SIAM 2002.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from functools import lru_cache
@@ -223,9 +221,9 @@ def statistical(truth: Truth, error: Array, arithmetic: Arithmetic) -> tuple[flo
 
         variance <= u²/3 · Q · (1 + (n + 1)/2) + u_in²/3 · 2·Q + u_out²/3 · y²
 
-    so errors over their standard deviations have a root mean square of at most 1, and the sum of T of them, each
-    counted positive when it leads away from zero, is within 6·√T. Returned are both, the sum over √T; suspicious is
-    more than 1.25, or 6, and below 1,000 values (0, 0) is returned.
+    so errors over their standard deviations have a root mean square of at most 1, suspicious above 1.25, and the sum
+    of T of them, each counted positive when it leads away from zero, is within 6·√T. Returned are the root mean square
+    and the sum over √T, or (0, 0) below 1,000 values.
     """
     u_in, u, u_out = arithmetic.units
     variance = truth.moment(2) * (u**2 * (1 + (truth.terms + 1) / 2) + 2 * u_in**2) + (u_out * truth.high) ** 2
