@@ -86,7 +86,7 @@ def check_target(target: dict[str, Any], options: dict[str, Any], time_limit: fl
     during which it happened. A target that cannot be imported, or an option that makes no sense, is a ValueError.
     """
     from ..testing import ConvCase, Finding, Report
-    from ..testing.arithmetic import as_arithmetic
+    from ..testing.verdicts import as_arithmetic
 
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe(duplex=False)
