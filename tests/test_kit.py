@@ -1,6 +1,7 @@
 """check_conv: what it says of right and wrong convolutions, and that nothing a callable does breaks it."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,6 +52,11 @@ def test_what_is_not_supported_is_left_out_and_said_so():
     report = check_conv(forward, supports=dict.fromkeys(names, False), **FEW)
     assert report.passed
     assert [line.split()[0] for line in report.left_out] == [key for key in SUPPORTS if key in names]
+
+
+def test_every_key_of_supports_is_documented():
+    page = (Path(__file__).parent.parent / "docs" / "verify.md").read_text(encoding="utf-8")
+    assert [key for key in SUPPORTS if f"`{key}`" not in page] == []
 
 
 def test_a_dtype_that_is_not_supported_is_not_tried():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from mutants import MUTANTS
 
-from npresnext.testing import verdicts
+from npresnext.testing import check_conv, verdicts
 from npresnext.testing.explanation import diagnose
 from npresnext.testing.runner import Runner
 from npresnext.testing.subject import Subject
@@ -81,6 +81,13 @@ def test_rounding_faults_pass_every_verdict_but_one(name):
     runner.try_large()
     failed = {verdict for (_, verdict), row in runner.rows.items() if row.failed}
     assert failed <= {BY_NAME[name].caught_by[1], "statistical"}
+
+
+def test_what_is_statistical_is_told_and_fails_nobody():
+    mutant = BY_NAME["long sums of 20 bits"]
+    report = check_conv(mutant.forward, cases=0, supports={"groups": False, "layouts": False})
+    assert report.passed and report.rows["y", "statistical"].failed
+    assert any("errors of y are not like rounding" in note for note in report.advisories)
 
 
 DIAGNOSES = {

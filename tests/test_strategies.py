@@ -83,6 +83,13 @@ def test_groups_strides_dilations_paddings_and_layouts_meet_in_pairs():
         assert len(met) == sizes[one] * sizes[other], f"{one} and {other} meet only in {sorted(met)}"
 
 
+def test_the_sweep_meets_every_pair_of_kinds():
+    """Three kinds of groups, three of stride, two of dilation, five of padding, five memory layouts."""
+    sizes = {"groups": 3, "stride": 3, "dilation": 2, "padding": 5, "layout": 5}
+    met = {pair for case in draws.sweep() for pair in draws.pairs(case)}
+    assert len(met) == sum(a * b for a, b in itertools.combinations(sizes.values(), 2)) == 126
+
+
 def test_every_number_of_groups_from_1_to_32_is_swept():
     swept = list(draws.every_group())
     assert {case.groups for case in swept if case.groups == case.in_channels} == set(range(1, 33))
