@@ -24,6 +24,7 @@ LAYOUTS = {
     "reversed": "np.ascontiguousarray({a}[..., ::-1, ::-1])[..., ::-1, ::-1]",
     "broadcast": "np.broadcast_to({a}[:1, :, :, :1], {shape})",
 }
+IN_LAYOUT = {name: compile(text.format(a="a", shape="a.shape"), name, "eval") for name, text in LAYOUTS.items()}
 CONTIGUOUS = ("contiguous",) * 3
 
 # format -> bits p of its significand, for a unit roundoff of 2^-p; TF32: NVIDIA A100 whitepaper, 10 explicit bits
@@ -127,8 +128,7 @@ class ConvCase:
                 terms = [size if axis in axes else 1 for axis, size in enumerate(array.shape)]
                 array *= (rng.permutation(math.prod(terms)) < most - 1).reshape(terms).astype(dtype)
         for name, layout in zip(("x", "weight", "grad_output"), self.layouts):
-            if layout != "contiguous":
-                arrays[name] = eval(LAYOUTS[layout].format(a="a", shape="a.shape"), {"np": np, "a": arrays[name]})
+            arrays[name] = eval(IN_LAYOUT[layout], {"np": np, "a": arrays[name]})
         return arrays if self.has_bias else {**arrays, "bias": None}
 
     def operand(self, name: str, dtype: Any = "float64", **how: Any) -> Any:

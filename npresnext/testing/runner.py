@@ -92,7 +92,7 @@ class Runner:
         with np.errstate(divide="ignore", invalid="ignore"):
             ratios = np.where(error == 0, 0.0, np.abs(error) / bound)
         index = tuple(map(int, np.unravel_index(np.argmax(ratios), ratios.shape)))
-        at = [float(np.broadcast_to(array, ratios.shape)[index]) for array in (ratios, got, expected, bound)]
+        at = [float(array[index]) for array in np.broadcast_arrays(ratios, got, expected, bound)]
         return Finding(name, verdict, at[0], "", trials[0].case, result, index, *at[1:], trials=trials)  # type: ignore[misc, arg-type]
 
     def defined(self, trial: Trial) -> Iterator[Finding]:

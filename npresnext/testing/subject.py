@@ -85,11 +85,11 @@ class Trial:
 
     def _called(self, role: str) -> Iterator[tuple[str, Array]]:
         """Call, and hold the results to the contract."""
-        function, (takes, gives), dtype = getattr(self.subject, role), SIGNATURES[role], self.subject.arithmetic.dtype
+        (takes, gives), dtype, axes = SIGNATURES[role], self.subject.arithmetic.dtype, self.subject.axes
         given = [self.subject.as_given(self.operands[name]) for name in takes]
         before: list[Any] = [None if operand is None else operand.copy() for operand in given]
         try:
-            returned = function(*given, **self.case.kwargs)
+            returned = getattr(self.subject, role)(*given, **self.case.kwargs)
         except (Exception, SystemExit) as error:
             line = next(iter(str(error).splitlines()), "")[:200]
             raise Broken(self, role, "returns", "", f"{role} raised {type(error).__name__}: {line}") from error
@@ -114,4 +114,4 @@ class Trial:
                 raise Broken(self, role, "dtype", name, f"{name} has dtype {result.dtype}: expected {dtype}")
             if not np.isfinite(result.astype(np.float64)).all():
                 raise Broken(self, role, "finite", name, f"{name} is NaN or infinite somewhere, from finite operands")
-            yield name, result.transpose(np.argsort(self.subject.axes)) if result.ndim == 4 else result  # NCHW
+            yield name, result if result.ndim != 4 or axes[1] == 1 else result.transpose(np.argsort(axes))  # NCHW
