@@ -36,6 +36,7 @@ FUSED = {
     ("numpy", "relu_backward"): "cpu_elements",
     ("numpy", "add"): "cpu_elements",
     ("numpy", "add_"): "cpu_elements",
+    ("numpy", "matmul"): "cpu_matmul",
     ("numpy", "batch_norm"): "cpu_batchnorm",
     ("numpy", "batch_norm_backward"): "cpu_batchnorm",
     ("numpy", "batch_norm_relu"): "cpu_batchnorm",

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from ..backend import floating_module, widen
+from ..engines import fused
 from ..errors import ShapeError
 
 Array = Any
@@ -44,7 +45,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     if bias is not None and tuple(bias.shape) != (out_features,):
         raise ShapeError(f"bias has shape {tuple(bias.shape)}: expected (out_features,) = ({out_features},)")
     flat = xp.reshape(widen(xp, x), (rows, in_features))                      # (M, in)
-    y = xp.matmul(flat, xp.matrix_transpose(widen(xp, weight)))               # (M, out)
+    y = _matmul(xp, flat, xp.matrix_transpose(widen(xp, weight)))             # (M, out)
     if bias is not None:
         y += widen(xp, bias)
     return xp.astype(xp.reshape(y, (*x.shape[:-1], out_features)), x.dtype, copy=False)  # (..., out)
@@ -94,11 +95,11 @@ def linear_backward(
     grad = xp.reshape(widen(xp, grad_output), (rows, out_features))           # (M, out)
     dx = dweight = dbias = None
     if needs[0]:
-        dx = xp.matmul(grad, _conj(xp, widen(xp, weight)))                    # (M, in)
+        dx = _matmul(xp, grad, _conj(xp, widen(xp, weight)))                  # (M, in)
         dx = xp.astype(xp.reshape(dx, x.shape), x.dtype, copy=False)          # (..., in)
     if needs[1]:
         flat = xp.reshape(_conj(xp, widen(xp, x)), (rows, in_features))       # (M, in)
-        dweight = xp.astype(xp.matmul(xp.matrix_transpose(grad), flat), x.dtype, copy=False)  # (out, in)
+        dweight = xp.astype(_matmul(xp, xp.matrix_transpose(grad), flat), x.dtype, copy=False)  # (out, in)
     if needs[2]:
         dbias = xp.astype(xp.sum(grad, axis=0), x.dtype, copy=False)          # (out,)
     return dx, dweight, dbias
@@ -115,6 +116,10 @@ def _sizes(x: Array, weight: Array) -> tuple[int, int, int]:
             f"expected (..., in_features) with in_features = {in_features}"
         )
     return math.prod(x.shape[:-1]), out_features, in_features
+
+
+def _matmul(xp: Any, a: Array, b: Array) -> Array:
+    return (fused(xp, "matmul", a, b) or xp.matmul)(a, b)
 
 
 def _conj(xp: Any, array: Array) -> Array:

@@ -1,0 +1,44 @@
+"""The product of two NumPy matrices on the threads of cpu_threads.py instead of BLAS's own.
+
+OpenBLAS's threads wait for more work by spinning, some 25 milliseconds after each product: so long they take a core
+from the convolutions that follow a fully connected layer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .cpu_threads import run
+from .cpu_tiles import PIECES, chunks
+
+Array = np.ndarray[Any, Any]
+
+UNTHREADED = 2**18           # multiply-adds up to which BLAS itself keeps to one thread,
+UNTHREADED_VECTOR = 2**13    # and with a vector
+SINGLE = 2_000_000           # up to which a second thread does not help
+
+
+def takes(x: Any) -> bool:
+    """Whether BLAS multiplies it, and there is anything to do."""
+    return type(x) is np.ndarray and x.dtype.char in "fd" and x.ndim == 2 and x.size > 0
+
+
+def matmul(a: Array, b: Array) -> Array:
+    """Return ``a · b``, cut along its longer side into pieces that depend on shapes alone."""
+    (rows, inner), columns = a.shape, b.shape[1]
+    macs = rows * inner * columns
+    if macs <= (UNTHREADED_VECTOR if 1 in (rows, columns) else UNTHREADED):
+        return np.matmul(a, b)
+    y = np.empty((rows, columns), a.dtype)
+
+    def piece(part: slice) -> None:
+        if columns > rows:
+            np.matmul(a, b[:, part], out=y[:, part])
+        else:
+            np.matmul(a[part], b, out=y[part])
+
+    longer = max(rows, columns)
+    run(piece, chunks(longer, -(-longer // (1 if macs < SINGLE else PIECES))))
+    return y
