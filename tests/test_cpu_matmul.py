@@ -5,6 +5,7 @@ import pytest
 
 from npresnext import functional as F
 from npresnext.engines import cpu_matmul, cpu_threads
+from npresnext.errors import AllocationError
 
 SIZES = [(8, 512, 1000), (1000, 512, 8), (257, 129, 255), (1, 300, 70), (70, 300, 1), (3, 5, 4)]
 
@@ -28,6 +29,15 @@ def test_bits_are_the_same_for_every_number_of_threads(rows, inner, columns, mon
         monkeypatch.setattr(cpu_threads, "_chosen", threads)
         results.append(cpu_matmul.matmul(a, b))
     assert (results[0] == results[1]).all() and (results[0] == results[2]).all()
+
+
+def test_refused_memory_is_told_with_the_shape_of_the_result(monkeypatch):
+    def refuse(a, b):
+        raise MemoryError("no")
+
+    monkeypatch.setattr(cpu_matmul, "matmul", refuse)
+    with pytest.raises(AllocationError, match=r"result of matmul of shape \(8, 1000\) and dtype float32 takes 32,000"):
+        F.linear(np.zeros((8, 512), "float32"), np.zeros((1000, 512), "float32"))
 
 
 def test_a_large_linear_layer_keeps_blas_to_one_thread(monkeypatch):

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -110,10 +110,11 @@ def engine_for(xp: Any) -> Any:
     return importlib.import_module(f".{name}", __name__)
 
 
-def fused(xp: Any, operation: str, x: Array, *others: Array) -> Any:
+def fused(xp: Any, operation: str, x: Array, *others: Array, shape: Sequence[int] | None = None) -> Any:
     """Return the engine's own function for an operation on arrays like these, or None: then array operations do it.
 
-    None too where ``use_engine`` has chosen the lesson.
+    None too where ``use_engine`` has chosen the lesson. Errors for want of memory name `shape`, that of the result, if it
+    is not that of x.
     """
     module = FUSED.get((xp.__name__, operation))
     if module is None or _chosen.get() == "im2col":
@@ -121,4 +122,5 @@ def fused(xp: Any, operation: str, x: Array, *others: Array) -> Any:
     kernels = importlib.import_module(f".{module}", __name__)
     if not all(kernels.takes(array) for array in (x, *others)):
         return None
-    return memory_for(f"the result of {operation}", x.shape, x.dtype)(getattr(kernels, operation))
+    memory = memory_for(f"the result of {operation}", x.shape if shape is None else shape, x.dtype)
+    return memory(getattr(kernels, operation))

@@ -1,6 +1,6 @@
 """The product of two NumPy matrices on the threads of cpu_threads.py instead of BLAS's own.
 
-OpenBLAS's threads wait for more work by spinning, some 25 milliseconds after each product: so long they take a core
+OpenBLAS's threads wait for more work by spinning, some 100 milliseconds after each product: so long they take a core
 from the convolutions that follow a fully connected layer.
 """
 
@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from .cpu_sweep import SINGLE
 from .cpu_threads import run
 from .cpu_tiles import PIECES, chunks
 
 Array = np.ndarray[Any, Any]
 
-UNTHREADED = 2**18           # multiply-adds up to which BLAS itself keeps to one thread,
-UNTHREADED_VECTOR = 2**13    # and with a vector
-SINGLE = 2_000_000           # up to which a second thread does not help
+UNTHREADED = 2**18           # multiply-adds up to which OpenBLAS itself keeps to one thread (its interface/gemm.c),
+UNTHREADED_VECTOR = 2**13    # and with a vector (interface/gemv.c)
 
 
 def takes(x: Any) -> bool:

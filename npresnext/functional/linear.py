@@ -119,7 +119,7 @@ def _sizes(x: Array, weight: Array) -> tuple[int, int, int]:
 
 
 def _matmul(xp: Any, a: Array, b: Array) -> Array:
-    return (fused(xp, "matmul", a, b) or xp.matmul)(a, b)
+    return (fused(xp, "matmul", a, b, shape=(a.shape[0], b.shape[1])) or xp.matmul)(a, b)
 
 
 def _conj(xp: Any, array: Array) -> Array:

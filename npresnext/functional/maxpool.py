@@ -52,10 +52,10 @@ def max_pool2d(
     """
     xp = floating_module(x=x)
     window = pool_window(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
-    images = batched(x)
-    kernel = fused(xp, "max_pool2d", images)
+    images, shape = batched(x), output_shape(window)
+    kernel = fused(xp, "max_pool2d", images, shape=shape)
     if kernel is not None:
-        return like(x.shape, kernel(images, window, output_shape(window)))
+        return like(x.shape, kernel(images, window, shape))
     return like(x.shape, _maximum(xp, window, images))
 
 
