@@ -113,8 +113,8 @@ def engine_for(xp: Any) -> Any:
 def fused(xp: Any, operation: str, x: Array, *others: Array, shape: Sequence[int] | None = None) -> Any:
     """Return the engine's own function for an operation on arrays like these, or None: then array operations do it.
 
-    None too where ``use_engine`` has chosen the lesson. Errors for want of memory name `shape`, that of the result, if it
-    is not that of x.
+    None too where ``use_engine`` has chosen the lesson. Errors for want of memory name `shape`, that of the result, if
+    it is not that of x.
     """
     module = FUSED.get((xp.__name__, operation))
     if module is None or _chosen.get() == "im2col":
