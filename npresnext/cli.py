@@ -28,7 +28,7 @@ COMMANDS = (
     "check",
 )
 
-DONE, FAILED, MISTAKE, INTERRUPTED, READER_GONE = 0, 1, 2, 130, 141
+FAILED, MISTAKE, INTERRUPTED, READER_GONE = 1, 2, 130, 141
 
 
 class Parser(argparse.ArgumentParser):

@@ -12,10 +12,9 @@ import numpy as np
 
 from ..errors import StateDictError
 from ..io import load
+from ..nn.init import Undrawn
 from .blocks import BasicBlock, Bottleneck
 from .resnet import ResNet
-
-Shapes = dict[str, tuple[int, ...]]
 
 # What gives away a network that differs from torchvision's ResNet in more than its size (timm's names first)
 _VARIANTS = (
@@ -74,7 +73,7 @@ def from_state(
     options = recognise(shapes)
     if dtype is None:
         dtype = state["conv1.weight"].dtype
-    model = ResNet(**options, dtype=dtype, rng=_Undrawn(np.random.PCG64(0)))
+    model = ResNet(**options, dtype=dtype, rng=Undrawn())
     # PyTorch before 0.4.1 counted no batches
     counts = {name: np.array(0) for name in model.state_dict() if name.endswith("num_batches_tracked")}
     model.load_state_dict({**counts, **state})
@@ -148,15 +147,3 @@ def _need(shapes: Mapping[str, tuple[int, ...]], axes: dict[str, int]) -> None:
         f"the state of no ResNet: {', '.join(missing)} missing or of another number of axes; "
         f"it has {len(shapes)} arrays: {seen or 'none'}{', ...' if len(shapes) > 6 else ''}{hint}"
     )
-
-
-class _Undrawn(np.random.Generator):
-    """Draws zeros: every weight is about to be replaced, and drawing 25 million takes most of a second."""
-
-    def standard_normal(self, size: Any = None, *_: Any, **__: Any) -> Any:
-        """Return zeros."""
-        return np.zeros(size)
-
-    def uniform(self, low: Any = 0.0, high: Any = 1.0, size: Any = None) -> Any:
-        """Return zeros."""
-        return np.zeros(size)
