@@ -4,8 +4,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+
+from npresnext.commands import targets
+from npresnext.errors import MissingExtraError
 
 RIGHT = """
 import npresnext as nx
@@ -128,6 +132,19 @@ def test_a_mistake_is_one_line_and_2(check, arguments, message):
     done = check(*arguments)
     assert done.returncode == 2
     assert message in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "convention", "missing"),
+    [("torch", "npresnext", "torch"), ("jax", "npresnext", "jax"), ("onnxruntime", "npresnext", "onnxruntime"),
+     ("onnxruntime", "npresnext", "onnx"), ("operator:add", "torch", "torch")],
+)  # fmt: skip
+def test_a_framework_that_is_missing_is_named_as_pip_knows_it(target, convention, missing, monkeypatch):
+    for name in ("onnx", "onnx.parser", "onnxruntime", missing):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(MissingExtraError, match=f"needs {missing}: pip install {missing}$"):
+        targets.load(target, convention=convention)
 
 
 def test_the_page_shows_what_the_command_says(tmp_path):

@@ -13,8 +13,7 @@ from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from ..errors import InvalidValueError
-from ..extras import load_extra
+from ..errors import InvalidValueError, MissingExtraError
 from ..testing.cases import LAYOUTS
 from ..testing.subject import SIGNATURES
 
@@ -92,7 +91,10 @@ class Recipe:
     def __init__(self, role: str, framework: Framework, **words: str) -> None:
         self.role, self.modules, self.words, self.namespace = role, framework.modules, words, dict[str, Any]()
         self.template = getattr(framework, role).strip()
-        exec(f"import {', '.join(['numpy as np', *self.modules])}", self.namespace)
+        try:
+            exec(f"import {', '.join(['numpy as np', *self.modules])}", self.namespace)
+        except ImportError as error:
+            raise MissingExtraError(f"this target needs {error.name}: pip install {error.name}") from error
 
     def __call__(self, *operands: Any, **window: Any) -> Any:
         """Return what the lines make of the operands."""
@@ -143,17 +145,15 @@ def load(
     ------
     ValueError
         It cannot be imported, the convention is unknown, or has no `backward` of its own.
+    ImportError
+        The framework is not installed.
     """
     if convention not in CONVENTIONS:
         raise InvalidValueError(f"convention is {convention!r}: expected one of {', '.join(CONVENTIONS)}")
     if backward is not None and (name in FRAMEWORKS or convention != "npresnext"):
         raise InvalidValueError(f"backward is {backward!r}, but only a function in the convention npresnext takes one")
     framework, conv = FRAMEWORKS.get(name, TORCH if convention == "torch" else ONNX), "torch.nn.functional.conv2d"
-    if name in FRAMEWORKS:
-        module = load_extra(name, "onnx" if name == "onnxruntime" else name, f"the target {name}")
-        if name == "onnxruntime":
-            module.set_default_logger_severity(4)  # what it refuses is a finding, not news
-    else:
+    if name not in FRAMEWORKS:
         function, conv = _function(name), name.replace(":", ".")
         if convention == "npresnext":
             return Target(function, _function(backward) if backward else None, {})
@@ -165,8 +165,10 @@ def load(
             pass  # raises now what every call would raise
     scope = f"nx.use_backend({backend!r})" + (f", nx.use_engine({engine!r})" if engine else "")
     words = {"conv": conv, "to": "" if device == "cpu" else f".to({device!r})", "scope": scope}
-    runs = Recipe("backward", framework, **words) if framework.backward else None
-    return Target(Recipe("forward", framework, **words), runs, framework.supports)
+    forward = Recipe("forward", framework, **words)
+    if name == "onnxruntime":
+        forward.namespace[name].set_default_logger_severity(4)  # what it refuses is a finding, not news
+    return Target(forward, Recipe("backward", framework, **words) if framework.backward else None, framework.supports)
 
 
 def _function(name: str) -> Callable[..., Any]:
