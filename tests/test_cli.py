@@ -1,7 +1,10 @@
 """The command line: exit codes that mean something, and mistakes in one line."""
 
+import configparser
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -64,6 +67,17 @@ def test_info_names_the_versions_the_backend_and_the_digits(capsys):
     shown = capsys.readouterr().out
     for name in ("npresnext", "NumPy", "BLAS", "backend", "CUDA", "digits"):
         assert f"{name} " in shown
+
+
+def test_info_names_what_every_extra_brings(capsys):
+    setup = configparser.ConfigParser()
+    setup.read(Path(__file__).parent.parent / "setup.cfg")
+    brought = setup["options.extras_require"]
+    extras = re.search(r"\[(.*)\]", brought["all"])[1].split(",")
+    cli.main(["info"])
+    shown = capsys.readouterr().out
+    for package in (re.match(r"\w+", brought[extra])[0] for extra in extras):
+        assert f"\n{package} " in shown
 
 
 def test_the_package_runs_as_a_module_and_a_reader_that_leaves_costs_no_traceback():

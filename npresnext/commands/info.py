@@ -19,6 +19,7 @@ OPTIONAL = {
     "onnx": "onnx",
     "safetensors": "safetensors",
     "ml_dtypes": "bfloat16",
+    "Pillow": "images",
 }
 
 
