@@ -102,6 +102,14 @@ def test_only_ignored_targets_have_the_mean_nan_and_the_sum_zero(xp):
     assert not nx.to_numpy(dlogits).any()
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_ignored_samples_get_no_gradient_even_where_there_are_no_others(xp, reduction):
+    for targets in ([7, 7], [7, 1]):
+        logits, target = xp.asarray(np.array([[np.nan, 1.0, 2.0], [0.0, 1.0, 2.0]])), np.array(targets)
+        dlogits = nx.to_numpy(F.cross_entropy_backward(None, logits, target, ignore_index=7, reduction=reduction))
+        assert dlogits.any(1).tolist() == [target != 7 for target in targets]
+
+
 def test_an_ignored_class_within_range_counts_for_nothing():
     logits, target = np.random.default_rng(0).standard_normal((4, 3)), np.array([0, 1, 2, 1])
     kept = target != 1

@@ -87,7 +87,8 @@ def cross_entropy_backward(
 ) -> Array:
     """Gradient of :func:`cross_entropy` with respect to the logits: ``softmax(logits)·Σ_c q_c − q``.
 
-    With plain targets this is softmax − one-hot; the mean divides it as it divides the loss.
+    With plain targets this is softmax − one-hot; the mean divides it as it divides the loss. Ignored samples get 0,
+    even where there are no others, so that the mean is NaN.
 
     Parameters
     ----------
@@ -120,6 +121,7 @@ def cross_entropy_backward(
         dlogits *= _upstream(xp, grad_output, dlogits.dtype, shape if reduction == "none" else ())
     if total is not None:
         dlogits /= total
+    dlogits = xp.where(xp.any(wanted != 0, axis=1, keepdims=True), dlogits, xp.zeros((), dtype=dlogits.dtype))
     if len(shape) > 1:
         C = logits.shape[1]
         dlogits = xp.moveaxis(xp.reshape(dlogits, (*shape, C)), -1, 1)        # (N, C, d1, ...)
