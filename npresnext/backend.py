@@ -136,11 +136,20 @@ def floating_module(*, allow_complex: bool = False, **arrays: Array) -> Any:
     return xp
 
 
+def sum_dtype(xp: Any, dtype: Any) -> Any:
+    """Return the dtype that sums of `dtype` are made in: float32 for the 16-bit types, else itself."""
+    return xp.float32 if str(dtype) in ("float16", "bfloat16") else dtype
+
+
 def widen(xp: Any, array: Array) -> Array:
-    """Return `array` in the dtype that its sums are made in: float32 for the 16-bit types, else as it is."""
-    if str(array.dtype) in ("float16", "bfloat16"):
-        return xp.astype(array, xp.float32)
-    return array
+    """Return `array` in the dtype that its sums are made in."""
+    dtype = sum_dtype(xp, array.dtype)
+    return array if dtype is array.dtype else xp.astype(array, dtype)
+
+
+def conjugate(xp: Any, array: Array) -> Array:
+    """Return the complex conjugate; of real numbers, the array itself."""
+    return xp.conj(array) if xp.isdtype(array.dtype, "complex floating") else array
 
 
 def asarray(values: Any, dtype: Any = None) -> Array:

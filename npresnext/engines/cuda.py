@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import array_module, widen
+from ..backend import array_module, sum_dtype, widen
 from ..geometry import ConvGeometry
 from . import cuda_columns as columns
 from . import cuda_pointwise as pointwise
@@ -40,7 +40,7 @@ def forward(x: Array, weight: Array, bias: Array | None, geometry: ConvGeometry)
         bias = None if bias is None else xp.ascontiguousarray(bias)
         return _gather(xp, plan, x, weight, bias, xp.empty(geometry.output_shape, dtype=x.dtype))
     way = pointwise if pointwise.takes(geometry) else columns
-    y = way.forward(x, weight, geometry, x.dtype if bias is None else _sums(xp, x.dtype))
+    y = way.forward(x, weight, geometry, x.dtype if bias is None else sum_dtype(xp, x.dtype))
     if bias is not None:
         y += xp.reshape(widen(xp, bias), (1, geometry.out_channels, 1, 1))    # (1, C_out, 1, 1)
     return xp.astype(y, x.dtype, copy=False)
@@ -57,7 +57,7 @@ def input_grad(grad_output: Array, weight: Array, geometry: ConvGeometry) -> Arr
         return _gather(xp, plan, grad_output, weight, None, xp.empty(geometry.x_shape, dtype=dtype))
     if pointwise.takes(geometry):
         return pointwise.input_grad(grad_output, weight, geometry)
-    return columns.input_grad(grad_output, weight, geometry, _sums(xp, dtype))
+    return columns.input_grad(grad_output, weight, geometry, sum_dtype(xp, dtype))
 
 
 def weight_grad(grad_output: Array, x: Array, geometry: ConvGeometry) -> Array:
@@ -69,9 +69,9 @@ def weight_grad(grad_output: Array, x: Array, geometry: ConvGeometry) -> Array:
     plan = _plan(weight_grad_launch, geometry, dtype)
     if plan is None:
         way = pointwise if pointwise.takes(geometry) else columns
-        return xp.astype(way.weight_grad(grad_output, x, geometry, _sums(xp, dtype)), dtype, copy=False)
+        return xp.astype(way.weight_grad(grad_output, x, geometry, sum_dtype(xp, dtype)), dtype, copy=False)
     splits = int(plan.plan["splits"])
-    partial = xp.empty((splits, *geometry.weight_shape), dtype=_sums(xp, dtype))
+    partial = xp.empty((splits, *geometry.weight_shape), dtype=sum_dtype(xp, dtype))
     dweight = xp.empty(geometry.weight_shape, dtype=dtype)
     args = xp.ascontiguousarray(grad_output), xp.ascontiguousarray(x), partial, plan.plan
     name = expression("weight_grad", dtype, *plan.template)
@@ -95,11 +95,6 @@ def _plan(planner: Any, geometry: ConvGeometry, dtype: Any) -> Launch | None:
     if channels > CHANNELS or str(dtype) not in C_TYPES or pointwise.takes(geometry):
         return None
     return planner(geometry, 8 if str(dtype) == "float64" else 4)
-
-
-def _sums(xp: Any, dtype: Any) -> Any:
-    """Return the dtype that sums are made in."""
-    return xp.float32 if str(dtype) in ("float16", "bfloat16") else dtype
 
 
 def _is_empty(geometry: ConvGeometry) -> bool:

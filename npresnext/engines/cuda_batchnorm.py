@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import array_module, widen
+from ..backend import array_module, sum_dtype, widen
 from .cuda_launch import C_TYPES, DIVISOR, divisor, expression, launch
 
 Array = Any
@@ -37,7 +37,7 @@ def batch_norm(
     x, weight, bias = (None if array is None else xp.ascontiguousarray(array) for array in (x, weight, bias))
     rest, y = None, xp.empty(x.shape, dtype=x.dtype)
     if mean is None:
-        sums = _sums(xp, x.dtype)
+        sums = sum_dtype(xp, x.dtype)
         partial = xp.empty((blocks, 3), dtype=sums)
         mean, rest, var = (xp.empty((x.shape[1],), dtype=sums) for _ in range(3))
         _start("channel_moments", x.dtype, blocks, x, partial, plan)
@@ -57,7 +57,7 @@ def batch_norm_backward(
     grad, x = xp.ascontiguousarray(grad_output), xp.ascontiguousarray(x)
     weight = None if weight is None else xp.ascontiguousarray(weight)
     mean, var = (xp.ascontiguousarray(widen(xp, array)) for array in (mean, var))
-    sums, C = _sums(xp, x.dtype), x.shape[1]
+    sums, C = sum_dtype(xp, x.dtype), x.shape[1]
     partial, terms = xp.empty((blocks, 3), dtype=sums), xp.empty((C, 3), dtype=sums)
     dx, dweight, dbias = (xp.empty(shape, dtype=x.dtype) for shape in (x.shape, (C,), (C,)))
     _start("channel_products", x.dtype, blocks, grad, x, mean, partial, plan)
@@ -81,11 +81,6 @@ def _slices(shape: tuple[int, ...]) -> tuple[np.ndarray, int]:
 
 def _blocks(channels: int) -> int:
     return -(-channels // THREADS)
-
-
-def _sums(xp: Any, dtype: Any) -> Any:
-    """Return the dtype that sums are made in."""
-    return xp.float64 if str(dtype) == "float64" else xp.float32
 
 
 def _start(kernel: str, dtype: Any, blocks: int, *args: Any) -> None:

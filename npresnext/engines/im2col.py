@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backend import array_module, widen
+from ..backend import array_module, conjugate, widen
 from ..geometry import ConvGeometry, WindowGeometry
 
 Array = Any
@@ -74,7 +74,7 @@ def input_grad(grad_output: Array, weight: Array, geometry: ConvGeometry) -> Arr
     xp = array_module(grad_output=grad_output)
     N, G, L, P, O = _letters(geometry)
     grad = xp.reshape(widen(xp, grad_output), (N, G, O, P))                   # (N, G, C_out/G, P)
-    weight = xp.reshape(_conj(xp, widen(xp, weight)), (G, O, L))              # (G, C_out/G, L)
+    weight = xp.reshape(conjugate(xp, widen(xp, weight)), (G, O, L))          # (G, C_out/G, L)
     columns = xp.matmul(xp.matrix_transpose(weight), grad)                    # (N, G, L, P)
     return xp.astype(col2im(columns, geometry), grad_output.dtype, copy=False)
 
@@ -84,7 +84,7 @@ def weight_grad(grad_output: Array, x: Array, geometry: ConvGeometry) -> Array:
     xp = array_module(grad_output=grad_output)
     N, G, L, P, O = _letters(geometry)
     grad = xp.reshape(widen(xp, grad_output), (N, G, O, P))                   # (N, G, C_out/G, P)
-    columns = _conj(xp, im2col(widen(xp, x), geometry))                       # (N, C_in·kh·kw, P)
+    columns = conjugate(xp, im2col(widen(xp, x), geometry))                   # (N, C_in·kh·kw, P)
     columns = xp.matrix_transpose(xp.reshape(columns, (N, G, L, P)))          # (N, G, P, L)
     dweight = xp.sum(xp.matmul(grad, columns), axis=0)                        # (G, C_out/G, L)
     return xp.astype(xp.reshape(dweight, geometry.weight_shape), grad_output.dtype, copy=False)
@@ -94,7 +94,3 @@ def _letters(geometry: ConvGeometry) -> tuple[int, int, int, int, int]:
     """Return N, G, L, P and C_out/G."""
     G = geometry.groups
     return geometry.batch, G, geometry.inner, geometry.positions, geometry.out_channels // G
-
-
-def _conj(xp: Any, array: Array) -> Array:
-    return xp.conj(array) if xp.isdtype(array.dtype, "complex floating") else array

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..backend import array_module, floating_module, widen
+from ..backend import array_module, floating_module, sum_dtype, widen
 from ..engines import fused
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError
 
@@ -265,7 +265,7 @@ def checked(
     for name, array in (("weight", weight), ("bias", bias), ("mean", mean), ("var", var)):
         if array is not None and tuple(array.shape) != (x.shape[1],):
             raise ShapeError(f"{name} has shape {tuple(array.shape)}: expected (C,) = ({x.shape[1]},)")
-    wide = xp.float32 if str(x.dtype) in ("float16", "bfloat16") else x.dtype
+    wide = sum_dtype(xp, x.dtype)
     for name, array in (("mean", mean), ("var", var)):
         if array is not None and array.dtype != x.dtype and array.dtype != wide:
             raise InvalidTypeError(f"{name} has dtype {array.dtype} but x has dtype {x.dtype}: expected {wide}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..backend import floating_module, widen
+from ..backend import conjugate, floating_module, widen
 from ..engines import fused
 from ..errors import ShapeError
 
@@ -95,10 +95,10 @@ def linear_backward(
     grad = xp.reshape(widen(xp, grad_output), (rows, out_features))           # (M, out)
     dx = dweight = dbias = None
     if needs[0]:
-        dx = _matmul(xp, grad, _conj(xp, widen(xp, weight)))                  # (M, in)
+        dx = _matmul(xp, grad, conjugate(xp, widen(xp, weight)))              # (M, in)
         dx = xp.astype(xp.reshape(dx, x.shape), x.dtype, copy=False)          # (..., in)
     if needs[1]:
-        flat = xp.reshape(_conj(xp, widen(xp, x)), (rows, in_features))       # (M, in)
+        flat = xp.reshape(conjugate(xp, widen(xp, x)), (rows, in_features))   # (M, in)
         dweight = xp.astype(_matmul(xp, xp.matrix_transpose(grad), flat), x.dtype, copy=False)  # (out, in)
     if needs[2]:
         dbias = xp.astype(xp.sum(grad, axis=0), x.dtype, copy=False)          # (out,)
@@ -120,7 +120,3 @@ def _sizes(x: Array, weight: Array) -> tuple[int, int, int]:
 
 def _matmul(xp: Any, a: Array, b: Array) -> Array:
     return (fused(xp, "matmul", a, b, shape=(a.shape[0], b.shape[1])) or xp.matmul)(a, b)
-
-
-def _conj(xp: Any, array: Array) -> Array:
-    return xp.conj(array) if xp.isdtype(array.dtype, "complex floating") else array
