@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from npresnext import nn
-from npresnext.errors import AllocationError, InvalidTypeError, InvalidValueError, StateDictError
+from npresnext.errors import AllocationError, InvalidTypeError, InvalidValueError, ShapeError, StateDictError
 
 SETTINGS = [
     {"lr": 0.1},
@@ -146,6 +146,15 @@ def test_mistakes_are_named():
             nn.SGD(params, **settings)
     with pytest.raises(InvalidTypeError, match=r"params must be Parameters, as model.parameters\(\), but is a Linear"):
         nn.SGD(nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (6,), (1, 3), (7,)])
+def test_a_gradient_of_another_shape_moves_nothing(shape):
+    first, second = nn.Parameter(np.ones(2)), nn.Parameter(np.ones((2, 3)))
+    first.grad, second.grad = np.ones(2), np.ones(shape)
+    with pytest.raises(ShapeError, match=r"params\[1\].grad has shape .* but params\[1\].data has \(2, 3\)"):
+        nn.SGD([first, second], lr=1.0, momentum=0.9).step()
+    assert (first.data == 1).all() and (second.data == 1).all()
 
 
 def test_the_quadratic_bowl_is_descended_as_theory_says():

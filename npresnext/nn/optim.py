@@ -8,7 +8,7 @@ from typing import Any
 
 from ..backend import array_module, to_numpy, with_memory_errors
 from ..engines.cpu_blocks import by_elements
-from ..errors import InvalidTypeError, InvalidValueError, StateDictError
+from ..errors import InvalidTypeError, InvalidValueError, ShapeError, StateDictError
 from .module import Module
 from .parameter import Parameter
 
@@ -80,10 +80,17 @@ class SGD:
 
     @with_memory_errors
     def step(self) -> None:
-        """Move every parameter one step down its gradient, in place."""
+        """Move every parameter one step down its gradient, in place.
+
+        Raises
+        ------
+        ValueError
+            A gradient has not the shape of its parameter; nothing has moved.
+        """
         updates = []
         for index, parameter in enumerate(self.params):
             if parameter.grad is not None:
+                _check_grad(f"params[{index}]", parameter.data, parameter.grad)
                 buffer, is_new = self._buffer(index, parameter.data)
                 updates.append((functools.partial(self._update, is_new), (parameter.data, parameter.grad, buffer)))
         by_elements(updates)
@@ -163,6 +170,13 @@ class SGD:
 def _copied_to(data: Array, buffer: Array) -> Array:
     """Return a copy of `buffer` in the backend and dtype of `data`."""
     return array_module(data=data).asarray(to_numpy(buffer).copy(), dtype=data.dtype)
+
+
+def _check_grad(name: str, data: Array, grad: Array) -> None:
+    """Refuse a gradient of another array library, or of another shape: element by element it might seem to fit."""
+    array_module(**{f"{name}.data": data, f"{name}.grad": grad})
+    if tuple(grad.shape) != tuple(data.shape):
+        raise ShapeError(f"{name}.grad has shape {tuple(grad.shape)} but {name}.data has {tuple(data.shape)}")
 
 
 def _check_settings(lr: float, momentum: float, dampening: float, weight_decay: float, nesterov: bool) -> None:
