@@ -117,6 +117,7 @@ class Trainer:
         with np.errstate(all="ignore"):  # what overflows shows in the loss, which is watched
             while self.step < steps:
                 self._run_epoch(steps)
+        self.meter.read()
 
     def learn(self, x: Array, target: Array) -> None:
         """Take one step: forward, loss, backward, update."""
@@ -222,6 +223,11 @@ def evaluate(model: Module, data: ImageSet, *, batch_size: int = 256, dtype: str
     -------
     (loss, accuracy)
         The accuracy is a share, from 0 to 1.
+
+    Raises
+    ------
+    NonFiniteLossError
+        A loss is NaN or infinite.
     """
     was_training, criterion, meter = model.training, CrossEntropyLoss(), Meter()
     model.eval()
@@ -232,4 +238,9 @@ def evaluate(model: Module, data: ImageSet, *, batch_size: int = 256, dtype: str
                 meter.add(0, criterion(logits, target), logits, target)
     finally:
         model.train(was_training)
-    return meter.read()
+    try:
+        return meter.read()
+    except NonFiniteLossError as error:
+        raise NonFiniteLossError(
+            f"the loss on {data.name} is NaN or infinite: the network is no good; a lower learning rate may help"
+        ) from error

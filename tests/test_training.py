@@ -100,16 +100,33 @@ def test_a_loss_that_is_no_number_stops_training_and_names_its_step(steps_betwee
     assert not trainer.history
 
 
-def test_a_step_fetches_nothing_from_the_device(monkeypatch):
-    trainer = tiny_trainer(images=400)
+@pytest.mark.parametrize("steps", [2, 4])
+def test_a_run_that_ends_within_an_epoch_notices_a_loss_that_is_no_number(steps):
+    trainer = tiny_trainer(images=160)
+    trainer.model.fc.bias.data[0] = np.nan
+    with pytest.raises(NonFiniteLossError, match="the loss is nan at step 0"):
+        trainer.run(steps)
+
+
+def test_an_evaluation_that_gives_no_number_speaks_of_its_images_and_of_no_step():
+    trainer = tiny_trainer(images=32)
+    trainer.run(2)
+    trainer.model.fc.bias.data[0] = np.nan
+    with pytest.raises(NonFiniteLossError, match="the loss on digits test is NaN or infinite") as caught:
+        evaluate(trainer.model, load_digits()[1].first(20))
+    assert "step" not in str(caught.value)
+
+
+def test_losses_are_fetched_now_and_then_and_at_the_end(monkeypatch):
+    trainer, fetched = tiny_trainer(images=400), []
 
     def fetch(array):
-        raise AssertionError("fetched")
+        fetched.append(trainer.step)
+        return np.asarray(array)
 
     monkeypatch.setattr(training, "to_numpy", fetch)
-    trainer.run(training.STEPS_BETWEEN_READS - 1)
-    with pytest.raises(AssertionError, match="fetched"):
-        trainer.run(training.STEPS_BETWEEN_READS)
+    trainer.run(training.STEPS_BETWEEN_READS + 3)
+    assert set(fetched) == {training.STEPS_BETWEEN_READS, training.STEPS_BETWEEN_READS + 3}
 
 
 @pytest.mark.parametrize("xp", [np, array_api_strict], ids=["numpy", "strict"])
