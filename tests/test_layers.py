@@ -160,6 +160,13 @@ def test_running_statistics_move_in_training_alone_and_under_no_grad_too():
         np.testing.assert_array_equal(array, before[name])
 
 
+def test_images_of_other_channels_leave_the_running_statistics_alone():
+    layer = nn.BatchNorm2d(1, affine=False)      # with no weight to tell, and one channel would broadcast
+    with pytest.raises(ShapeError, match=r"x has shape \(2, 3, 5, 5\): expected \(N, 1, H, W\)"):
+        layer(np.ones((2, 3, 5, 5), "float32"))
+    assert layer.running_mean.shape == (1,) and layer.num_batches_tracked == 0
+
+
 def test_momentum_none_averages_over_all_batches():
     layer = nn.BatchNorm2d(2, momentum=None, dtype="float64")
     batches = np.random.default_rng(10).standard_normal((5, 4, 2, 3, 3))
@@ -261,8 +268,9 @@ def test_mistakes_are_named():
         (lambda: nn.Linear(2, "3"), InvalidTypeError, "out_features must be an integer"),
         (lambda: nn.BatchNorm2d(-1), InvalidValueError, "num_features must be at least 0"),
         (lambda: nn.CrossEntropyLoss(reduction="max"), InvalidValueError, "reduction must be one of mean, sum, none"),
-        (lambda: nn.BatchNorm2d(3)(np.zeros((2, 3, 4))), ShapeError, r"\(2, 3, 4\): expected \(N, C, H, W\)"),
-        (lambda: nn.BatchNorm2d(3)(np.zeros((2, 4, 5, 5), "float32")), ShapeError, r"expected \(C,\) = \(4,\)"),
+        (lambda: nn.BatchNorm2d(3)(np.zeros((2, 3, 4))), ShapeError, r"\(2, 3, 4\): expected \(N, 3, H, W\)"),
+        (lambda: nn.BatchNorm2d(3)(np.zeros((2, 4, 5, 5), "float32")), ShapeError, r"expected \(N, 3, H, W\)"),
+        (lambda: nn.BatchNorm2d(3)([[[[1.0]]]]), InvalidTypeError, "x must be an array, but is of type list"),
         (lambda: nn.Linear(2, 3)(np.zeros((1, 2))), InvalidTypeError, "x has dtype float64 and weight has dtype"),
         (lambda: nn.Conv2d(1, 1, 3)(np.zeros((1, 1, 2, 5), "float32")), ShapeError, "kernel is larger than the padded"),
         (lambda: nn.ReLU()([1.0]), InvalidTypeError, "x must be an array, but is of type list"),
@@ -280,3 +288,6 @@ def test_a_wrong_upstream_gradient_is_refused():
         layer(np.ones(shape, dtype="float32"))
         with pytest.raises(ShapeError, match=r"grad_output has shape \(5, 5\)"):
             layer.backward(np.ones((5, 5), dtype="float32"))
+        layer(np.ones(shape, dtype="float32"))
+        with pytest.raises(InvalidTypeError, match="grad_output must be an array, but is of type list"):
+            layer.backward([1.0])

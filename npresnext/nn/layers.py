@@ -170,8 +170,9 @@ class BatchNorm2d(Module):
 
     def forward_through(self, function: Callable[..., tuple[Array, Array, Array]], x: Array, **more: Any) -> Array:
         """Do what forward does by `function` in place of ``batch_norm``: one that takes `more` and goes on from it."""
-        if len(x.shape) != 4:
-            raise ShapeError(f"x has shape {tuple(x.shape)}: expected (N, C, H, W)")
+        array_module(x=x)
+        if len(x.shape) != 4 or x.shape[1] != self.num_features:
+            raise ShapeError(f"x has shape {tuple(x.shape)}: expected (N, {self.num_features}, H, W)")
         of_batch = self.training or self.running_mean is None
         given = {} if of_batch else {"mean": self.running_mean, "var": self.running_var}
         y, mean, var = function(x, _data(self.weight), _data(self.bias), **given, **more, eps=self.eps)

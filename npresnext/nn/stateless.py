@@ -174,9 +174,10 @@ class Flatten(Module):
     def backward(self, grad_output: Array) -> Array:
         """Reshape back."""
         x_shape, y_shape = self.kept()
+        xp = array_module(grad_output=grad_output)
         if tuple(grad_output.shape) != y_shape:
             raise ShapeError(f"grad_output has shape {tuple(grad_output.shape)} but the output has shape {y_shape}")
-        return array_module(grad_output=grad_output).reshape(grad_output, x_shape)
+        return xp.reshape(grad_output, x_shape)
 
     def extra_repr(self) -> str:
         """Return the constructor's arguments as PyTorch prints them."""
