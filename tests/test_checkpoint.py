@@ -199,7 +199,11 @@ SMALL = ["train", "--limit", "32", "--batch-size", "16", "--epochs", "1"]
         (["--checkpoint", "{}/run.pth"], "ends in .npz"),
         (["--checkpoint", "{}/run.npz", "--resume"], "no checkpoint .*/run.npz to resume from"),
         (["--checkpoint", "{}/there.npz"], "there.npz exists already"),
+        (["--checkpoint", "{}/gone.npz"], "gone.previous.npz exists already"),
         (["--save", "{}/there.npz"], "there.npz exists already"),
+        (["--save", "{}/link.npz"], "link.npz exists already"),
+        (["--save", "{}/run.npz", "--checkpoint", "{}/sub/../run.npz"], "--save .*/run.npz .* the checkpoint"),
+        (["--save", "{}/run.previous.npz", "--checkpoint", "{}/run.npz", "--force"], "--save .* the checkpoint"),
         (["--save", "{}/weights.txt"], "expected one of .npz"),
         (["--save", "{}/nowhere/weights.npz"], "folder .*/nowhere does not exist"),
         (["--model", "resnext_smal"], "choose one of .*resnext_small"),
@@ -219,12 +223,22 @@ def test_a_mistake_is_found_before_training_and_is_one_line(tmp_path, argv, word
 
     monkeypatch.setattr("npresnext.training.Trainer.run", train)
     (tmp_path / "there.npz").write_bytes(b"mine")
+    (tmp_path / "gone.previous.npz").write_bytes(b"mine")
+    (tmp_path / "link.npz").symlink_to("absent.npz")
+    (tmp_path / "sub").mkdir()
     assert cli.main([*SMALL, *(word.format(tmp_path) for word in argv)]) == cli.MISTAKE
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.count("\n") == 1
     assert re.search(words, captured.err), captured.err
-    assert [path.name for path in tmp_path.iterdir()] == ["there.npz"]
-    assert (tmp_path / "there.npz").read_bytes() == b"mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gone.previous.npz", "link.npz", "sub", "there.npz"]
+    assert (tmp_path / "there.npz").read_bytes() == (tmp_path / "gone.previous.npz").read_bytes() == b"mine"
+
+
+def test_a_missing_writer_is_found_before_training(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    assert cli.main([*SMALL, "--save", str(tmp_path / "weights.safetensors")]) == cli.MISTAKE
+    captured = capsys.readouterr()
+    assert captured.out == "" and "npresnext[safetensors]" in captured.err
 
 
 def test_a_loss_that_is_no_number_ends_the_command_with_one_line_and_no_file(tmp_path, capsys):

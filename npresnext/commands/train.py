@@ -70,7 +70,9 @@ def _train(args: argparse.Namespace) -> int:
 
 def _check_files(args: argparse.Namespace) -> None:
     """Raise now what writing the files would raise after the training."""
-    from ..checkpoint import check_checkpoint_path
+    from pathlib import Path
+
+    from ..checkpoint import check_checkpoint_path, previous_path
     from ..errors import InvalidValueError
     from ..io.atomic import check_writable
     from ..io.state import check_ending
@@ -83,4 +85,8 @@ def _check_files(args: argparse.Namespace) -> None:
             raise InvalidValueError("--resume and --checkpoint-every need --checkpoint FILE.npz")
         return
     check_checkpoint_path(args.checkpoint)
-    check_writable(args.checkpoint, overwrite=args.resume or args.force)
+    kept = args.checkpoint, previous_path(args.checkpoint)
+    for path in kept:
+        check_writable(path, overwrite=args.resume or args.force)
+    if args.save and Path(args.save).resolve() in [Path(path).resolve() for path in kept]:
+        raise InvalidValueError(f"--save {args.save} is where the checkpoint, or the one before it, is kept")

@@ -22,7 +22,7 @@ def check_writable(path: str | os.PathLike[str], *, overwrite: bool = False) -> 
     path = Path(path)
     if path.is_dir():
         raise InvalidValueError(f"{path} is a directory: give the name of a file")
-    if path.exists() and not overwrite:
+    if os.path.lexists(path) and not overwrite:  # a link to nothing, too
         raise InvalidValueError(f"{path} exists already: choose another name, or ask for it to be overwritten")
     if not path.parent.is_dir():
         raise InvalidValueError(f"{path} cannot be written: the folder {path.parent} does not exist")

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..backend import to_numpy
 from ..errors import FileFormatError, InvalidTypeError, InvalidValueError
+from ..extras import load_extra
 from . import npz, safetensors_file, torch_read, torch_write
 from .archive import open_archive
 from .atomic import atomic_path
@@ -118,10 +119,12 @@ def save(
 
 
 def check_ending(path: str | os.PathLike[str]) -> Path:
-    """Raise if the ending of `path` is none that :func:`save` writes."""
+    """Raise if the ending of `path` is none that :func:`save` writes, or what writes it is not installed."""
     path = Path(path)
     if path.suffix not in WRITERS:
         raise InvalidValueError(f"{path} has the ending {path.suffix!r}: expected one of {', '.join(WRITERS)}")
+    if path.suffix == ".safetensors":
+        load_extra("safetensors", "safetensors", "writing .safetensors files")
     return path
 
 
