@@ -5,7 +5,9 @@
 """
 
 import argparse
+import importlib
 import inspect
+import re
 import sys
 from pathlib import Path
 
@@ -15,21 +17,14 @@ ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "api.md"
 HEAD = """# Every public name
 
-One line each; the link leads to the source, whose docstring gives shapes, errors, the formula and an example.
-Written by `scripts/make_api_page.py` from the docstrings themselves.
+One line each, under the module to import it from; the link leads to the source, whose docstring gives shapes, errors,
+the formula and an example. Written by `scripts/make_api_page.py` from the docstrings themselves.
 """
-SECTIONS = {
-    "npresnext (`import npresnext as nx`)": nx,
-    "nx.functional": "functional",
-    "nx.nn": "nn",
-    "nx.models": "models",
-    "nx.data": "data",
-    "nx.analysis": "analysis",
-    "nx.io": "io",
-    "nx.onnx": "onnx",
-    "nx.testing": "testing",
-    "nx.errors": "errors",
-}
+SECTIONS = (
+    "npresnext", "npresnext.functional", "npresnext.nn", "npresnext.models", "npresnext.models.forms",
+    "npresnext.models.carry", "npresnext.data", "npresnext.schedules", "npresnext.training", "npresnext.analysis",
+    "npresnext.io", "npresnext.onnx", "npresnext.testing", "npresnext.testing.strategies", "npresnext.errors",
+)
 
 
 def public_names(module):
@@ -44,14 +39,15 @@ def public_names(module):
 
 def line(name, value):
     sentence = (inspect.getdoc(value) or "").strip().split("\n\n")[0].replace("\n", " ")
+    sentence = re.sub(r":\w+:(`[^`]+`)", r"\1", sentence)    # a reference of Sphinx's is a name here
     source = Path(inspect.getsourcefile(inspect.unwrap(value))).resolve().relative_to(ROOT).as_posix()
     return f"| [`{name}`](../{source}) | {sentence.replace('|', chr(92) + '|')} |"
 
 
 def page():
     parts = [HEAD]
-    for title, module in SECTIONS.items():
-        module = module if module is nx else getattr(nx, module)
+    for title in SECTIONS:
+        module = importlib.import_module(title)
         values = [(name, getattr(module, name)) for name in public_names(module)]
         rows = [line(name, value) for name, value in values if inspect.isfunction(value) or inspect.isclass(value)]
         if rows:

@@ -35,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.epilog = EXAMPLES
     parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="picture files, or folders of them")
-    parser.add_argument("--weights", required=True, metavar="FILE", help="a state file, or a name: digits")
+    parser.add_argument("--weights", required=True, metavar="FILE", help="a state file, or digits, or fashion_mnist")
     parser.add_argument(
         "--preprocessing", metavar="v1|v2|FILE.json",
         help="torchvision's recipe V1 (256 to 224) or V2 (232 to 224), or a file with resize, crop, mean and std "

@@ -5,9 +5,11 @@ Every engine is a module with the same three functions,
     forward(x, weight, bias, geometry)         input_grad(grad_output, weight, geometry)
     weight_grad(grad_output, x, geometry)
 
-on arrays that ``functional.conv`` has already checked against the ConvGeometry. An engine that gains from
-computing both gradients together has a fourth, ``gradients(grad_output, x, weight, geometry)``, which
-returns (dx, dweight).
+on arrays that ``functional.conv`` has already checked against the ConvGeometry. An engine that gains from doing
+more in one go may have two others,
+
+    gradients(grad_output, x, weight, geometry)             which returns (dx, dweight)
+    forward_relu(x, weight, bias, geometry, shortcut)       relu(y + shortcut), or relu(y) where that is None
 
 All engines compute the same thing; the property tests hold them to it. What is not chosen with
 ``use_engine`` goes to the fast engine of the array's library, or else to the lesson.
@@ -60,7 +62,8 @@ def use_engine(name: str, *, allow_tf32: bool = False) -> Iterator[None]:
     Parameters
     ----------
     name : str
-        One of ``ENGINES``.
+        "cpu" (for NumPy's arrays), "cuda" (CuPy's), or "im2col" (any library's), under which batch norm, pooling and
+        all else, too, are plain array operations.
     allow_tf32 : bool
         Let cuBLAS round the factors of float32 products to TF32 (10 bits of mantissa instead of 23) for the speed
         of tensor cores. For the engine "cuda" only; off unless asked for, here.
@@ -69,6 +72,8 @@ def use_engine(name: str, *, allow_tf32: bool = False) -> Iterator[None]:
     ------
     ValueError
         There is no such engine, or it knows no TF32.
+    TypeError
+        From a call inside the block: the engine does not take its arrays.
 
     >>> import numpy as np, npresnext as nx
     >>> with use_engine("im2col"):

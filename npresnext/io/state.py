@@ -43,7 +43,7 @@ def load(path: str | os.PathLike[str], *, strip_prefix: str = "", check_hash: bo
     """Read a state file: ``.npz``, ``.safetensors``, or a PyTorch checkpoint of either format, without PyTorch.
 
     Nothing in the file is executed, whoever wrote it: checkpoints go through :mod:`npresnext.io.unpickle`. Of a
-    checkpoint that has the network in an entry ``state_dict`` or ``model``, that entry is returned.
+    checkpoint that has the network in an entry ``state_dict``, ``model`` or ``model_state_dict`` this is returned.
 
     Parameters
     ----------
