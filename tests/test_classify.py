@@ -93,6 +93,12 @@ def test_bad_pictures_are_said_and_the_others_classified(tmp_path, capsys, pictu
     assert code == 1 and ["error" in row for row in json.loads(out)] == [True, False]
 
 
+def test_a_picture_given_twice_is_answered_twice(capsys, pictures):
+    picture = sorted(pictures[0].iterdir())[0]
+    code, out, _ = classified(capsys, picture, picture, picture.parent, "--weights", "digits", "--json")
+    assert code == 0 and [row["picture"] for row in json.loads(out)][:3] == [str(picture)] * 3
+
+
 @pytest.mark.parametrize(
     "name, expected",
     [("net.npz", "v1"), ("resnext-7cdf4587.npz", "v1"), ("resnext-1a0047aa.npz", "v2")],
@@ -112,6 +118,21 @@ def test_weights_that_answer_with_nan_are_refused(tmp_path, capsys, pictures, tr
     io.save(tmp_path / "net.npz", state, metadata=metadata)
     code, out, err = classified(capsys, pictures[0], "--weights", tmp_path / "net.npz", "--json")
     assert (code, out) == (2, "") and "NaN or infinity" in err
+
+
+@pytest.mark.parametrize("classes", ["[1,", "{}", "3", '["one"]'])
+def test_class_names_in_metadata_that_are_no_names_are_refused(tmp_path, capsys, pictures, trained, classes):
+    metadata = {"preprocessing": json.dumps(PREPROCESSING), "classes": classes}
+    io.save(tmp_path / "net.npz", trained.state_dict(), metadata=metadata)
+    code, out, err = classified(capsys, pictures[0], "--weights", tmp_path / "net.npz")
+    assert (code, out, len(err.splitlines())) == (2, "", 1) and "10 classes" in err
+
+
+@pytest.mark.parametrize("option", ["--classes", "--preprocessing"])
+def test_a_text_file_that_is_no_text_is_named(tmp_path, capsys, pictures, option):
+    (tmp_path / "latin.txt").write_bytes("é".encode("latin-1"))
+    code, out, err = classified(capsys, pictures[0], "--weights", "digits", option, tmp_path / "latin.txt")
+    assert (code, out, len(err.splitlines())) == (2, "", 1) and "latin.txt is no UTF-8" in err
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,14 @@ def test_pictures_of_every_usual_mode_are_read(tmp_path, mode, ending):
     assert RECIPES["v1"](picture).shape == (3, 224, 224)
 
 
+def test_transparency_of_a_palette_is_dropped_without_a_warning(tmp_path):
+    picture = photograph(40, 30).quantize(16)
+    picture.save(tmp_path / "plain.png")
+    picture.save(tmp_path / "clear.png", transparency=bytes([0, 128]))
+    plain, clear = (RECIPES["v1"](read_picture(tmp_path / name)) for name in ("plain.png", "clear.png"))
+    assert (plain == clear).all()
+
+
 def animated(path):
     photograph(9, 9).save(path, save_all=True, append_images=[photograph(9, 9, 1), photograph(9, 9, 2)])
 

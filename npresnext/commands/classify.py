@@ -92,18 +92,18 @@ def _classified(
     from ..errors import InvalidValueError
 
     for start in range(0, len(paths), batch_size):
-        read: dict[Path, Any] = {}
+        read: list[tuple[Path, Any]] = []
         for path in paths[start : start + batch_size]:
             try:
-                read[path] = preprocessing(read_picture(path))
+                read.append((path, preprocessing(read_picture(path))))
             except (InvalidValueError, OSError) as error:
-                read[path] = error
-        pictures = [each for each in read.values() if not isinstance(each, Exception)]
+                read.append((path, error))
+        pictures = [each for _, each in read if not isinstance(each, Exception)]
         if pictures:
             with no_grad(), np.errstate(all="ignore"):  # what goes wrong shows in the logits
                 logits = to_numpy(model(asarray(np.stack(pictures), dtype=model.conv1.weight.data.dtype)))
             results = iter(_probabilities(logits))
-        for path, each in read.items():
+        for path, each in read:
             yield path, each if isinstance(each, Exception) else next(results)
 
 
@@ -129,7 +129,7 @@ def _preprocessing(args: argparse.Namespace, weights: Path, metadata: dict[str, 
     if args.preprocessing in RECIPES:
         chosen = RECIPES[args.preprocessing]
     elif args.preprocessing:
-        chosen = Preprocessing.from_json(Path(args.preprocessing).read_text("utf-8"))
+        chosen = Preprocessing.from_json(_text(args.preprocessing))
     elif "preprocessing" in metadata:
         chosen = Preprocessing.from_json(metadata["preprocessing"])
     else:
@@ -147,17 +147,30 @@ def _class_names(args: argparse.Namespace, metadata: dict[str, str], count: int)
     from ..data.pictures import imagenet_classes
     from ..errors import InvalidValueError
 
+    names: Any = None
     if args.classes:
-        names = Path(args.classes).read_text("utf-8").splitlines()
+        names = _text(args.classes).splitlines()
     elif "classes" in metadata:
-        names = json.loads(metadata["classes"])
+        with contextlib.suppress(ValueError, RecursionError):
+            names = json.loads(metadata["classes"])
     elif count == 1000:
         names = imagenet_classes()
     else:
         names = [f"class {number}" for number in range(count)]
     if not isinstance(names, list) or len(names) != count:
-        raise InvalidValueError(f"the network tells {count} classes apart, and {len(names)} names are given")
+        given = f"{len(names)} names are given" if isinstance(names, list) else "its metadata classes are no JSON list"
+        raise InvalidValueError(f"the network tells {count} classes apart, and {given}")
     return [str(name) for name in names]
+
+
+def _text(path: str) -> str:
+    """Return what a text file says."""
+    from ..errors import FileFormatError
+
+    try:
+        return Path(path).read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise FileFormatError(f"{path} is no UTF-8 text: {error}") from error
 
 
 def _progress(results: Iterator[Any], total: int) -> Iterator[Any]:

@@ -121,6 +121,7 @@ def read_picture(path: str | os.PathLike[str]) -> Any:
             picture = pillow.open(file)
             _check(picture, path)
             picture.load()
+            picture.info.pop("transparency", None)  # which converting drops, with a warning for palettes
         except pillow.UnidentifiedImageError as error:
             raise FileFormatError(f"{path} is no picture that Pillow knows") from error
         except (pillow.DecompressionBombWarning, pillow.DecompressionBombError) as error:
