@@ -187,6 +187,8 @@ def test_errors_name_the_argument_and_the_rule():
         (lambda: F.batch_norm(x, mean=ones, var=np.ones(2)), r"var has shape \(2,\)"),
         (lambda: F.batch_norm(x, eps=0), "eps must be above 0, but is 0"),
         (lambda: F.batch_norm_backward(x[:1], x, ones, ones), r"grad_output has shape \(1, 3, 4\) but x has shape"),
+        (lambda: F.running_statistics(ones, ones, ones, np.ones(1), 4, 0.1), r"var has shape \(1,\) but running_mean"),
+        (lambda: F.running_statistics(ones, ones, ones, ones, 1, 0.1), "count is 1: a single value per channel has no"),
     ):
         with pytest.raises(ValueError, match=message):
             call()

@@ -8,6 +8,7 @@ from typing import Any
 from ..backend import array_module, floating_module, sum_dtype, widen
 from ..engines import fused
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError
+from ..geometry import as_int
 
 Array = Any
 
@@ -149,7 +150,7 @@ def running_statistics(
     mean, var : array (C,)
         As :func:`batch_norm` returned them in training.
     count : int
-        Values per channel in the batch, N·H·W; 0 for an empty batch, which changes nothing.
+        Values per channel in the batch, N·H·W, at least 2; or 0 for an empty batch, which changes nothing.
     momentum : float or array () of the dtype of `mean`
         The share of the new batch.
 
@@ -160,6 +161,8 @@ def running_statistics(
 
     Raises
     ------
+    ValueError
+        Shapes that differ, or a `count` of 1.
     TypeError
         Arrays of more than one library.
 
@@ -170,6 +173,12 @@ def running_statistics(
     (array([0.2]), array([1.3]))
     """
     xp = array_module(running_mean=running_mean, running_var=running_var, mean=mean, var=var)
+    for name, array in (("running_var", running_var), ("mean", mean), ("var", var)):
+        if array.shape != running_mean.shape:
+            shapes = f"{name} has shape {tuple(array.shape)} but running_mean has shape {tuple(running_mean.shape)}"
+            raise ShapeError(f"{shapes}: expected one (C,) for all")
+    if as_int(count, "count", 0) == 1:
+        raise InvalidValueError("count is 1: a single value per channel has no unbiased variance")
     if count == 0:
         return running_mean, running_var
     unbiased = widen(xp, var) * (count / (count - 1))
