@@ -93,17 +93,15 @@ def get_array_module() -> Any:
 
 
 def array_module(**arrays: Array) -> Any:
-    """Return the library that all of `arrays` belong to; those that are None are passed over.
+    """Return the library that all of `arrays` belong to; pass those that may be None through :func:`given`.
 
     Pass the arrays by the names their user knows, since a TypeError calls them so.
 
-    >>> array_module(x=np.zeros(3), bias=None).__name__
+    >>> array_module(x=np.zeros(3), **given(bias=None)).__name__
     'numpy'
     """
     found, first = None, ""
     for name, array in arrays.items():
-        if array is None:
-            continue
         module = np if type(array) is np.ndarray else _library(array, name)
         if found is None:
             found, first = module, name
@@ -112,9 +110,12 @@ def array_module(**arrays: Array) -> Any:
                 f"{first} is an array of {found.__name__} and {name} one of {module.__name__}: "
                 "all arrays of a call must belong to one library (to_numpy and asarray carry them over)"
             )
-    if found is None:
-        raise InvalidTypeError(f"at least one of {', '.join(arrays)} must be an array")
     return found
+
+
+def given(**arrays: Array | None) -> dict[str, Array]:
+    """Return those of `arrays` that are not None."""
+    return {name: array for name, array in arrays.items() if array is not None}
 
 
 def floating_module(*, allow_complex: bool = False, **arrays: Array) -> Any:
@@ -122,8 +123,6 @@ def floating_module(*, allow_complex: bool = False, **arrays: Array) -> Any:
     xp = array_module(**arrays)
     dtype, first = None, ""
     for name, array in arrays.items():
-        if array is None:
-            continue
         if dtype is None:
             dtype, first = array.dtype, name
             if not _is_floating(xp, dtype, allow_complex):
@@ -276,6 +275,9 @@ def _device(name: str, device: int | None) -> Any:
 
 def _library(array: Any, name: str) -> Any:
     """Return the library of one array that is not plainly NumPy's."""
+    if isinstance(array, (np.matrix, np.ma.MaskedArray)):
+        raise InvalidTypeError(f"{name} is a {type(array).__name__}, which computes by rules of its own: "
+                               "to_numpy makes it an array, without a mask")
     if isinstance(array, np.ndarray):
         return np
     if type(array).__module__.partition(".")[0] == "cupy" and hasattr(array, "__cuda_array_interface__"):

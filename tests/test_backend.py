@@ -90,10 +90,24 @@ def test_a_mixture_of_libraries_names_both_arguments():
         nx.conv2d(x, weight)
 
 
-@pytest.mark.parametrize("bad", [[[1.0]], "image", 3.0], ids=repr)
+@pytest.mark.parametrize("bad", [[[1.0]], "image", 3.0, None], ids=repr)
 def test_things_that_are_no_arrays_are_refused(bad):
     with pytest.raises(InvalidTypeError, match="x must be an array, but is of type"):
         nx.conv2d(bad, np.zeros((1, 1, 1, 1)))
+    with pytest.raises(InvalidTypeError, match="weight must be an array, but is of type"):
+        nx.functional.linear_backward(np.zeros((1, 1)), np.zeros((1, 1)), bad)
+
+
+def test_arrays_with_a_mask_or_an_arithmetic_of_their_own_are_refused():
+    masked = np.ma.masked_array(np.ones((1, 1, 2, 2)), mask=True)
+    with pytest.raises(InvalidTypeError, match="x is a MaskedArray, .* to_numpy makes it an array"):
+        nx.conv2d(masked, np.ones((1, 1, 1, 1)))
+    with pytest.raises(InvalidTypeError, match="target is a MaskedArray"):
+        nx.functional.cross_entropy(np.ones((2, 3)), np.ma.masked_array([0, 1], mask=[False, True]))
+    matrix = np.ones((2, 2)).view(np.matrix)
+    with pytest.raises(InvalidTypeError, match="output is a matrix"):
+        nx.functional.relu_backward(np.ones((2, 2)), matrix)
+    assert nx.functional.relu(nx.to_numpy(matrix)).tolist() == [[1, 1], [1, 1]]
 
 
 def test_integer_images_and_mixed_dtypes_are_type_errors():

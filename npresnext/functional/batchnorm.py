@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..backend import array_module, floating_module, sum_dtype, widen
+from ..backend import array_module, floating_module, given, sum_dtype, widen
 from ..engines import fused
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError
 from ..geometry import as_int
@@ -265,8 +265,8 @@ def checked(
     x: Array, weight: Array | None, bias: Array | None, mean: Array | None, var: Array | None, eps: float
 ) -> Any:
     """Return the library of all arrays after checking dtypes, shapes and eps."""
-    xp = floating_module(x=x, weight=weight, bias=bias)
-    array_module(x=x, mean=mean, var=var)
+    xp = floating_module(x=x, **given(weight=weight, bias=bias))
+    array_module(x=x, **given(mean=mean, var=var))
     if len(x.shape) < 2:
         raise ShapeError(f"x has shape {tuple(x.shape)}: expected (N, C, ...)")
     if (mean is None) != (var is None):

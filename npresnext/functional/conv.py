@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..backend import floating_module, memory_for, widen
+from ..backend import floating_module, given, memory_for, widen
 from ..engines import engine_for
 from ..errors import ShapeError
 from ..geometry import ConvGeometry
@@ -64,7 +64,7 @@ def conv2d(
     >>> conv2d(x, weight, padding=1, groups=32).shape
     (8, 128, 56, 56)
     """
-    xp = floating_module(allow_complex=True, x=x, weight=weight, bias=bias)
+    xp = floating_module(allow_complex=True, x=x, weight=weight, **given(bias=bias))
     images, geometry = _checked(x, weight, bias, stride, padding, dilation, groups)
     with memory_for("the output", geometry.output_shape, x.dtype):
         return like(x.shape, engine_for(xp).forward(images, weight, bias, geometry))
@@ -75,7 +75,7 @@ def conv2d_relu(
     stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
 ) -> Array:
     """Return ``relu(conv2d(x, …) + shortcut)`` for images (N, C_in, H, W); an engine may do it all in the cache."""
-    xp = floating_module(x=x, weight=weight, bias=bias, shortcut=shortcut)
+    xp = floating_module(x=x, weight=weight, **given(bias=bias, shortcut=shortcut))
     images, geometry = _checked(x, weight, bias, stride, padding, dilation, groups)
     engine = engine_for(xp)
     with memory_for("the output", geometry.output_shape, x.dtype):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..backend import conjugate, floating_module, widen
+from ..backend import conjugate, floating_module, given, widen
 from ..engines import fused
 from ..errors import ShapeError
 
@@ -40,7 +40,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     >>> linear(np.array([[1.0, 2.0]]), np.array([[3.0, 4.0], [5.0, 6.0]]), np.array([0.0, 100.0]))
     array([[ 11., 117.]])
     """
-    xp = floating_module(allow_complex=True, x=x, weight=weight, bias=bias)
+    xp = floating_module(allow_complex=True, x=x, weight=weight, **given(bias=bias))
     rows, out_features, in_features = _sizes(x, weight)
     if bias is not None and tuple(bias.shape) != (out_features,):
         raise ShapeError(f"bias has shape {tuple(bias.shape)}: expected (out_features,) = ({out_features},)")

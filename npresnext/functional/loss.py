@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import array_module, floating_module, widen
+from ..backend import array_module, floating_module, given, widen
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError
 from ..geometry import as_int
 
@@ -132,7 +132,7 @@ def _prepare(
     logits: Array, target: Array, weight: Array | None, ignore_index: int, label_smoothing: float, reduction: str
 ) -> tuple[Any, Array, Array, Array | None, tuple[int, ...]]:
     """Check all arguments; return the library, the logits (M, C), q (M, C), the mean's divisor and target's shape."""
-    xp = floating_module(logits=logits, weight=weight)
+    xp = floating_module(logits=logits, **given(weight=weight))
     if len(logits.shape) < 2 or logits.shape[1] == 0:
         raise ShapeError(f"logits has shape {tuple(logits.shape)}: expected (N, C) or (N, C, d1, ...), C ≥ 1")
     C, shape = logits.shape[1], (logits.shape[0], *logits.shape[2:])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backend import floating_module
+from ..backend import floating_module, given
 from ..engines import fused
 from ..errors import ShapeError
 
@@ -84,7 +84,7 @@ def add_backward(grad_output: Array) -> tuple[Array, Array]:
 
 def checked_sides(x: Array, y: Array | None) -> Any:
     """Return the library of both sides after checking their shapes; y may be None."""
-    xp = floating_module(x=x, y=y)
+    xp = floating_module(x=x, **given(y=y))
     if y is not None and x.shape != y.shape:
         raise ShapeError(
             f"x has shape {tuple(x.shape)} but y has shape {tuple(y.shape)}: both sides of a residual addition "
