@@ -38,7 +38,7 @@ LAYERS = {
 }
 
 
-def make(expression, **drawn):
+def make(expression):
     """Build our layer of that expression in float64, with random values where it has some."""
     name, _, arguments = expression.partition("(")
     options = {"Conv2d": {"rng": 0, "dtype": "float64"}, "Linear": {"rng": 0, "dtype": "float64"},
