@@ -276,8 +276,10 @@ def _device(name: str, device: int | None) -> Any:
 def _library(array: Any, name: str) -> Any:
     """Return the library of one array that is not plainly NumPy's."""
     if isinstance(array, (np.matrix, np.ma.MaskedArray)):
-        raise InvalidTypeError(f"{name} is a {type(array).__name__}, which computes by rules of its own: "
-                               "to_numpy makes it an array, without a mask")
+        raise InvalidTypeError(
+            f"{name} is a {type(array).__name__}, which computes by rules of its own: "
+            "to_numpy makes it an array, without a mask"
+        )
     if isinstance(array, np.ndarray):
         return np
     if type(array).__module__.partition(".")[0] == "cupy" and hasattr(array, "__cuda_array_interface__"):

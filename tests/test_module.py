@@ -108,6 +108,12 @@ def test_sequential_is_a_sequence():
         nn.Sequential(nn.ReLU(), lambda x: x)
 
 
+@pytest.mark.parametrize("name", ["forward", "training", "a.b", "", 1], ids=repr)
+def test_sequential_takes_no_name_that_would_replace_a_part_of_itself_or_blur_the_state(name):
+    with pytest.raises(InvalidValueError, match=f"cannot name a module {name!r}"):
+        nn.Sequential({name: nn.ReLU()})
+
+
 def test_backward_goes_through_the_modules_in_reverse():
     network = nn.Sequential(nn.Linear(3, 4, rng=0, dtype="float64"), nn.ReLU(), nn.Linear(4, 2, rng=1, dtype="float64"))
     rng = np.random.default_rng(0)

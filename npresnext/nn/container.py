@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..errors import InvalidTypeError
+from ..errors import InvalidTypeError, InvalidValueError
 from .module import Module
 
 Array = Any
@@ -18,6 +18,15 @@ class Sequential(Module):
     ----------
     *modules : Module
         Named "0", "1", ...; or one mapping of names to modules.
+
+    Raises
+    ------
+    TypeError
+        Something is no module.
+    ValueError
+        A name is empty, has a dot, or is that of an attribute such as "forward".
+    ModuleError
+        One module stands in two places.
 
     >>> from npresnext import nn
     >>> nn.Sequential(nn.Linear(2, 3), nn.ReLU())
@@ -35,6 +44,11 @@ class Sequential(Module):
         for name, module in named.items():
             if not isinstance(module, Module):
                 raise InvalidTypeError(f"Sequential takes modules, but {name} is of type {type(module).__name__}")
+            if not isinstance(name, str) or not name or "." in name or hasattr(type(self), name):
+                raise InvalidValueError(
+                    f"Sequential cannot name a module {name!r}: names are texts without dots, "
+                    "and not those of its own attributes"
+                )
             setattr(self, name, module)
 
     def forward(self, x: Array) -> Array:
