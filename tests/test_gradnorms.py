@@ -382,6 +382,21 @@ def test_json_has_null_where_csv_is_empty(tmp_path):
 # The picture
 
 
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_a_disk_that_is_full_leaves_whole_rows(tmp_path, ending):
+    resource = pytest.importorskip("resource")
+    path, limits = tmp_path / f"norms.{ending}", resource.getrlimit(resource.RLIMIT_FSIZE)
+    rows = [{"step": step, "l2": 1 / 3} for step in range(40)]
+    try:
+        with open_rows(str(path), ["step", "l2"]) as file, pytest.raises(OSError, match="too large"):
+            file.write(rows[:10])
+            resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 20, limits[1]))
+            file.write(rows[10:])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert read(path) == rows[:10]
+
+
 def made_up_rows(steps=(0, 5, 10)):
     return [
         {"step": step, "layer": layer, "conv_group": group, "groups": groups, "l2": 10.0**-group * (step + 1)}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import math
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -98,10 +100,17 @@ class TextRows(RowFile):
             self._file.close()
 
     def _append(self, text: str) -> None:
-        left = memoryview(text.encode())
-        while left:
-            left = left[self._file.write(left) or 0 :]
-        self._file.flush()
+        left, streamed = memoryview(text.encode()), self._path == "-"
+        whole = 0 if streamed else os.fstat(self._file.fileno()).st_size
+        try:
+            while left:
+                left = left[self._file.write(left) or 0 :]
+            self._file.flush()
+        except OSError:
+            if not streamed:
+                with contextlib.suppress(OSError):  # a pipe cannot be cut
+                    self._file.truncate(whole)
+            raise
 
     def _head(self) -> str:
         return ""
