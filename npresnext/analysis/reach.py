@@ -157,9 +157,8 @@ def connectivity(
             if isinstance(symbol.detail, (Conv2d, Linear)):
                 own = _own_mask(symbol.detail, pointwise)
                 through = _chained(own, reached[0])
-                # Layers that the start cannot reach do not count as steps away from it.
-                order += bool(through.any())
-                if through.any():
+                if through.any():  # what the start cannot reach is no step away from it
+                    order += 1
                     steps.append(Step(symbol.path, symbol.detail, own, through, order))
                 found[id(symbol)] = through, order
             else:

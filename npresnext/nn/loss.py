@@ -6,6 +6,7 @@ from typing import Any
 
 from ..errors import InvalidValueError
 from ..functional import cross_entropy, cross_entropy_backward
+from ..functional.loss import REDUCTIONS
 from .module import Module
 
 Array = Any
@@ -37,8 +38,8 @@ class CrossEntropyLoss(Module):
         self, weight: Array | None = None, ignore_index: int = -100, reduction: str = "mean",
         label_smoothing: float = 0.0,
     ) -> None:
-        if reduction not in ("mean", "sum", "none"):
-            raise InvalidValueError(f"reduction must be one of mean, sum, none, but is {reduction!r}")
+        if reduction not in REDUCTIONS:
+            raise InvalidValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, but is {reduction!r}")
         self.weight, self.ignore_index = weight, ignore_index
         self.reduction, self.label_smoothing = reduction, label_smoothing
 

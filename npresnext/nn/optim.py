@@ -41,7 +41,8 @@ class SGD:
     Raises
     ------
     ValueError
-        No parameters, the same parameter twice, a negative setting, Nesterov without momentum.
+        No parameters, the same parameter twice, a negative lr, momentum or weight decay, Nesterov
+        without momentum or with dampening.
     TypeError
         `params` holds something else than Parameters.
 
