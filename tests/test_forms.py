@@ -216,6 +216,26 @@ def test_what_cannot_be_carried_is_refused(arguments, message):
         carry(state, *arguments)
 
 
+@pytest.mark.parametrize(
+    "options, error, words",
+    [
+        ({"groups": 0}, ValueError, "groups must be at least 1, but is 0"),
+        ({"groups": "4"}, TypeError, "groups must be an integer, but '4'"),
+        ({"groups": 4, "width_per_group": 4}, ValueError, "the width .* is 0 for planes=4"),
+    ],
+)
+@pytest.mark.parametrize("form", [Bottleneck, FormA, FormB, FormC])
+def test_no_path_and_no_width_are_refused_in_every_form(form, options, error, words):
+    with pytest.raises(error, match=words):
+        form(16, 4, **options)
+
+
+@pytest.mark.parametrize("sizes", [(8, 4, 0), (8, 0, 2)])
+def test_a_block_of_depth_two_has_paths_and_these_have_a_width(sizes):
+    with pytest.raises(ValueError, match="must be at least 1, but is 0"):
+        DepthTwo(*sizes)
+
+
 def test_a_state_with_other_paths_is_refused():
     with pytest.raises(ValueError, match=r"conv1.weight comes in the paths \[0, 1\]: expected 3 paths"):
         carry(FormA(16, 4, groups=2, rng=0).state_dict(), "a", "c", 3)

@@ -84,6 +84,18 @@ class BasicBlock(Module):
         return add_(dx, dshortcut)
 
 
+def path_width(planes: int, groups: int, width_per_group: int) -> int:
+    """Return the channels of each of `groups` paths, after checking that there are paths and that they have any."""
+    groups = as_int(groups, "groups", 1)
+    width = int(planes * width_per_group / 64)
+    if width < 1:
+        raise InvalidValueError(
+            f"the width int(planes·width_per_group/64)·groups is {width * groups} for planes={planes}, "
+            f"width_per_group={width_per_group}, groups={groups}: it must be at least 1"
+        )
+    return width
+
+
 class Bottleneck(Module):
     """1x1 down, grouped 3x3, 1x1 up, and a shortcut: the block of ResNet-50 and of every ResNeXt.
 
@@ -128,13 +140,7 @@ class Bottleneck(Module):
         self, inplanes: int, planes: int, stride: int = 1, downsample: Module | None = None, groups: int = 1,
         width_per_group: int = 64, *, rng: Any = None, dtype: Any = "float32",
     ) -> None:
-        groups = as_int(groups, "groups", 1)
-        width = int(planes * width_per_group / 64) * groups
-        if width < 1:
-            raise InvalidValueError(
-                f"the width int(planes·width_per_group/64)·groups is {width} for planes={planes}, "
-                f"width_per_group={width_per_group}, groups={groups}: it must be at least 1"
-            )
+        width = groups * path_width(planes, groups, width_per_group)
         drawn: dict[str, Any] = {"rng": generator(rng), "dtype": dtype}
         self.conv1 = Conv2d(inplanes, width, 1, bias=False, **drawn)
         self.bn1 = BatchNorm2d(width, dtype=dtype)

@@ -22,8 +22,10 @@ from typing import Any
 
 from ..backend import array_module
 from ..functional import add, add_backward
+from ..geometry import as_int
 from ..nn import BatchNorm2d, Conv2d, Module, ReLU, Sequential
 from ..nn.init import generator
+from .blocks import path_width
 
 Array = Any
 
@@ -122,7 +124,7 @@ class FormA(_Form):
         width_per_group: int = 64, *, norm: bool = True, rng: Any = None, dtype: Any = "float32",
     ) -> None:
         drawn: dict[str, Any] = {"rng": generator(rng), "dtype": dtype}
-        width = int(planes * width_per_group / 64)
+        width = path_width(planes, groups, width_per_group)
         self.paths = Sum(*(
             Sequential(
                 _layers(inplanes, width, stride, 1, norm, drawn)
@@ -141,7 +143,7 @@ class FormB(_Form):
         width_per_group: int = 64, *, norm: bool = True, rng: Any = None, dtype: Any = "float32",
     ) -> None:
         drawn: dict[str, Any] = {"rng": generator(rng), "dtype": dtype}
-        width = int(planes * width_per_group / 64)
+        width = path_width(planes, groups, width_per_group)
         self.paths = Concat(*(Sequential(_layers(inplanes, width, stride, 1, norm, drawn)) for _ in range(groups)))
         self.conv3 = Conv2d(width * groups, planes * self.expansion, 1, bias=False, **drawn)
         self._finish(planes * self.expansion, downsample, "bn3" if norm else None, dtype)
@@ -155,7 +157,7 @@ class FormC(_Form):
         width_per_group: int = 64, *, norm: bool = True, rng: Any = None, dtype: Any = "float32",
     ) -> None:
         drawn: dict[str, Any] = {"rng": generator(rng), "dtype": dtype}
-        width = int(planes * width_per_group / 64) * groups
+        width = groups * path_width(planes, groups, width_per_group)
         for name, layer in _layers(inplanes, width, stride, groups, norm, drawn).items():
             setattr(self, name, layer)
         self.conv3 = Conv2d(width, planes * self.expansion, 1, bias=False, **drawn)
@@ -187,6 +189,7 @@ class DepthTwo(_Form):
     def __init__(
         self, channels: int, width: int, groups: int, *, norm: bool = True, rng: Any = None, dtype: Any = "float32"
     ) -> None:
+        groups, width = as_int(groups, "groups", 1), as_int(width, "width", 1)
         drawn: dict[str, Any] = {"rng": generator(rng), "dtype": dtype}
         self.paths = Sum(*(Sequential(_two_layers(channels, width, norm, drawn)) for _ in range(groups)))
         self._finish(channels, None, "bn2" if norm else None, dtype)
