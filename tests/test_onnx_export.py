@@ -206,6 +206,7 @@ class Doubled(nn.Module):
         (nn.Flatten(2), InvalidValueError, "two axes"),
         (Doubled(), InvalidTypeError, "'multiply' .* no counterpart"),
         (nn.Conv2d(2, 1, 3), InvalidValueError, "channels"),
+        (nn.Conv2d(1, 1, 3, dtype="bfloat16"), InvalidValueError, "opset 17 .*Conv.* type.*bfloat16"),
     ],
 )
 def test_what_onnx_cannot_express_is_refused_and_nothing_written(tmp_path, model, error, message):

@@ -71,7 +71,10 @@ def export(
     proto = onnx.helper.make_model(
         made, producer_name="npresnext", opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=_IR_VERSION
     )
-    onnx.checker.check_model(proto, full_check=True)
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise InvalidValueError(f"opset {OPSET} has no such graph: {error}") from error
     with atomic_path(path, overwrite=overwrite) as beside:
         beside.write_bytes(proto.SerializeToString())
 
