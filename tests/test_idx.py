@@ -75,10 +75,15 @@ def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path_factory, data):
         (b"\0\0\x0d\1\0\0\0\1\0\0\0\0", "begins with 00 00 0d 01, expected 00 00 08"),
         (idx_bytes(np.zeros(4, np.uint8)) + b"!", "holds 4 values, of shape \\(4,\\), and holds 5"),
         (b"\0\0\x08\3" + b"\xff" * 12, "truncated or damaged"),
+        (b"\0\0\x08\3" + b"\xff" * 8 + bytes(4), "shape \\(4294967295, 4294967295, 0\\)"),
+        (b"\0\0\x08\xff" + b"\0\0\0\1" * 255 + b"!", "shape \\(1, 1, 1"),
         (gzip.compress(b"\0" * 90)[:-9] + b"x" * 9, "truncated or damaged"),
     ],
     # named, because the bytes of a gzip stream hold the time at which it was made
-    ids=["empty", "a picture", "another type", "a byte too many", "a huge shape", "damaged gzip"],
+    ids=[
+        "empty", "a picture", "another type", "a byte too many", "a huge shape", "a huge shape of nothing", "255 axes",
+        "damaged gzip",
+    ],  # fmt: skip
 )
 def test_a_file_of_another_kind_is_refused_by_what_it_begins_with(tmp_path, content, words):
     path = tmp_path / "file"
@@ -98,6 +103,13 @@ def test_images_in_the_place_of_labels_are_refused(tmp_path):
     write_set(tmp_path)
     (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes((tmp_path / "train-images-idx3-ubyte.gz").read_bytes())
     with pytest.raises(FileFormatError, match="train-labels.* expected 1 axes"):
+        load_mnist(tmp_path)
+
+
+@pytest.mark.parametrize("sizes", [{"test": 0}, {"train": 0}, {"size": (28, 0)}])
+def test_a_set_without_images_or_of_images_without_pixels_is_refused(tmp_path, sizes):
+    write_set(tmp_path, **sizes)
+    with pytest.raises(FileFormatError, match="images-idx3-ubyte.gz holds an array of shape .*: expected 3 axes"):
         load_mnist(tmp_path)
 
 

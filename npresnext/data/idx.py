@@ -77,7 +77,10 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
             f"{path} says that it holds {math.prod(shape)} values, of shape {shape}, and holds {held}: "
             "it is truncated or damaged; get it anew"
         )
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+    try:
+        return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+    except ValueError as error:  # more axes than NumPy has, or nothing at all along a huge one
+        raise FileFormatError(f"{path} says that it holds an array of shape {shape}: {error}") from error
 
 
 def _content(path: Path) -> bytes:
@@ -99,8 +102,8 @@ def _load(folder: Path, name: str, *, mean: float, std: float, help: str) -> tup
         labels_path = _find(folder, f"{prefix}-labels", "idx1-ubyte", name, help)
         images, labels = read_idx(images_path), read_idx(labels_path)
         for path, array, axes in ((images_path, images, 3), (labels_path, labels, 1)):
-            if array.ndim != axes:
-                raise FileFormatError(f"{path} holds an array of shape {array.shape}: expected {axes} axes")
+            if array.ndim != axes or not array.size:
+                raise FileFormatError(f"{path} holds an array of shape {array.shape}: expected {axes} axes, none of 0")
         if len(images) != len(labels):
             raise FileFormatError(
                 f"{images_path} holds {len(images)} images and {labels_path} {len(labels)} labels: "
