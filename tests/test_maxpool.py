@@ -109,6 +109,15 @@ def test_any_memory_layout_gives_what_its_contiguous_copy_gives():
     assert (dx == copied).all()
 
 
+def test_pixels_that_a_large_stride_passes_over_are_not_copied(monkeypatch):
+    x, copied, copy = np.ones((1, 1, 300, 300)), [], np.ascontiguousarray
+    monkeypatch.setattr(np, "ascontiguousarray", lambda part: copied.append(part.size) or copy(part))
+    y = F.max_pool2d(x, 2, stride=100)
+    dx = F.max_pool2d_backward(5 * y, x, y, 2, stride=100)
+    assert sum(copied) <= 2 * 4 * y.size                                      # forward and backward, four taps
+    assert dx.sum() == 5 * 9 and (dx[:, :, ::100, ::100] == 5).all()
+
+
 def test_errors_name_the_argument_and_the_rule():
     x = np.ones((1, 2, 4, 4))
     for kwargs, message in (

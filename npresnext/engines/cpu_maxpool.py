@@ -31,7 +31,7 @@ def max_pool2d(x: Array, window: WindowGeometry, shape: tuple[int, ...]) -> Arra
     y = np.full(shape, -np.inf, x.dtype)
 
     def piece(block: slice) -> None:
-        pixels, maxima = _copies(x[:, block], window.stride), y[:, block]     # (N, c, oh, ow)
+        pixels, maxima = _copies(x[:, block], window), y[:, block]     # (N, c, oh, ow)
         for _, _, windows, read in window.taps():
             phase, there = _in_phase(read, window.stride)
             part = maxima[:, :, *windows]
@@ -43,12 +43,13 @@ def max_pool2d(x: Array, window: WindowGeometry, shape: tuple[int, ...]) -> Arra
 
 def max_pool2d_backward(grad_output: Array, x: Array, output: Array, window: WindowGeometry) -> Array:
     """Return dx as ``functional.max_pool2d_backward``, whose checks have passed."""
-    dx = np.empty(x.shape, x.dtype)
+    every = min(window.stride[0], window.height) * min(window.stride[1], window.width)
+    dx = (np.empty if len(_phases(x, window)) == every else np.zeros)(x.shape, x.dtype)
     bits = f"u{x.itemsize}"    # a gate of 0 or 1 times the bits is exact, even for infinity and NaN
 
     def piece(block: slice) -> None:
         maxima, grad = output[:, block], grad_output[:, block].view(bits)     # (N, c, oh, ow)
-        pixels = _copies(x[:, block], window.stride)
+        pixels = _copies(x[:, block], window)
         gradients = {phase: np.zeros_like(part) for phase, part in pixels.items()}
         searching = np.ones(maxima.shape, bool)                               # windows whose maximum is yet to come
         for _, _, windows, read in window.taps():
@@ -58,22 +59,22 @@ def max_pool2d_backward(grad_output: Array, x: Array, output: Array, window: Win
             np.greater(searching[here], found, out=found)                     # still searching, and not below
             searching[here] ^= found
             gradients[phase][there] += (grad[here] * found).view(x.dtype)
-        for phase, part in _phases(dx[:, block], window.stride).items():
+        for phase, part in _phases(dx[:, block], window).items():
             part[...] = gradients[phase]
 
     in_blocks(piece, x, x.shape[1])
     return dx
 
 
-def _phases(images: Array, stride: tuple[int, int]) -> dict[tuple[int, int], Array]:
-    """View (N, c, H, W) as its phases, by the rests of their rows and columns."""
-    rows, columns = (range(min(step, size)) for step, size in zip(stride, images.shape[2:]))
-    return {(a, b): images[:, :, a :: stride[0], b :: stride[1]] for a in rows for b in columns}
+def _phases(images: Array, window: WindowGeometry) -> dict[tuple[int, int], Array]:
+    """View (N, c, H, W) as its phases, by the rests of their rows and columns: those that the taps read."""
+    read = {_in_phase(pixels, window.stride)[0] for _, _, _, pixels in window.taps()}
+    return {(a, b): images[:, :, a :: window.stride[0], b :: window.stride[1]] for a, b in read}
 
 
-def _copies(images: Array, stride: tuple[int, int]) -> dict[tuple[int, int], Array]:
+def _copies(images: Array, window: WindowGeometry) -> dict[tuple[int, int], Array]:
     """Lay each phase of (N, c, H, W) out as an array of its own."""
-    return {phase: np.ascontiguousarray(part) for phase, part in _phases(images, stride).items()}
+    return {phase: np.ascontiguousarray(part) for phase, part in _phases(images, window).items()}
 
 
 def _in_phase(read: tuple[slice, slice], stride: tuple[int, int]) -> tuple[tuple[int, int], tuple[slice, ...]]:
