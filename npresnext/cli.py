@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -98,6 +99,8 @@ def _run(parser: Parser, argv: Sequence[str] | None) -> int:
 
 def _guarded(prog: str, action: Callable[[], int]) -> int:
     """Return the exit code of `action`; what goes wrong is one line on standard error, never a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="replace")  # tables and file names hold what not every terminal can show
     try:
         return action()
     except NonFiniteLossError as error:

@@ -1,6 +1,7 @@
 """The command line: exit codes that mean something, and mistakes in one line."""
 
 import configparser
+import os
 import re
 import subprocess
 import sys
@@ -60,6 +61,16 @@ def test_what_goes_wrong_is_one_line_and_an_exit_code(raised, code, line, capsys
     monkeypatch.setattr("npresnext.commands.info.run", run)
     assert cli.main(["info"]) == code
     assert one_line_on_stderr(capsys) == line
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_terminal_that_lacks_a_character_gets_a_question_mark(encoding):
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    done = subprocess.run(
+        [sys.executable, "-m", "npresnext", "summary", "resnext_small", "--depth", "1"], env=environment,
+        capture_output=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"") and b"\n??Conv2d (conv1): 1-1 " in done.stdout
 
 
 def test_info_names_the_versions_the_backend_and_the_digits(capsys):
