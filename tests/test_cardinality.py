@@ -144,7 +144,8 @@ def test_the_command_lists_what_each_group_count_saves_in_the_layer(capsys):
 
 def test_the_command_refuses_before_it_prints(capsys, tmp_path):
     (tmp_path / "there.png").write_text("mine")
-    for arguments in (["--like", "32by4"], ["--plot", str(tmp_path / "there.png")], ["--plot", "designs.bmp"]):
+    for arguments in (["--like", "32by4"], ["--plot", str(tmp_path / "there.png")], ["--plot", "designs.bmp"],
+                      ["--layer", "64", "128", "--plot", str(tmp_path / "layer.png")]):  # fmt: skip
         assert main(["cardinality", *arguments]) == 2
         output = capsys.readouterr()
         assert output.out == "" and len(output.err.splitlines()) == 1
@@ -155,3 +156,15 @@ def test_the_picture_is_written(tmp_path, capsys):
     pytest.importorskip("matplotlib")
     assert main(["cardinality", "--plot", str(tmp_path / "designs.png")]) == 0
     assert (tmp_path / "designs.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("count", [1, 5, 14])
+def test_the_labels_of_a_picture_do_not_touch(count):
+    pytest.importorskip("matplotlib")
+    from npresnext.analysis.pictures import draw_designs
+
+    figure = draw_designs(equal_complexity([1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 64, 128, 256, 512][-count:]))
+    figure.canvas.draw()
+    for axes in figure.axes:
+        labels = [label.get_window_extent() for label in axes.get_xticklabels()]
+        assert len(labels) == count and all(one.x1 < other.x0 for one, other in zip(labels, labels[1:]))

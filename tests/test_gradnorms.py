@@ -436,6 +436,14 @@ def test_a_picture_of_one_step_and_of_vanished_gradients_is_drawn():
         draw_grad_norms([])
 
 
+@pytest.mark.parametrize("steps", [(0,), (0, 1), (0, 1, 2)])
+def test_a_picture_counts_whole_steps(steps):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    figure = draw_grad_norms(made_up_rows(steps))
+    figure.canvas.draw()
+    assert all(tick == int(tick) for ax in figure.axes[:-1] for tick in ax.get_xticks())
+
+
 def test_a_dump_notices_a_loss_that_is_no_number_before_it_writes():
     with open_rows(os.devnull, COLUMNS, format="csv", overwrite=True) as file:
         dump = NormDump(file, ["conv1"])

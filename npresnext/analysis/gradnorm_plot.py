@@ -63,6 +63,7 @@ def draw_grad_norms(rows: Sequence[Row], *, value: str = "l2", title: str = "") 
         _label_rows(ax, labels)
         ax.set_title(name, fontsize=9, loc="left", family="monospace" if labels[0].isdigit() else None)
         ax.tick_params(labelsize=7, length=2)
+        ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         ax.spines[:].set_visible(False)
         if number + columns >= len(panels):
             ax.set_xlabel("step", fontsize=8)

@@ -58,7 +58,7 @@ def draw_designs(designs: Sequence[Design]) -> Any:
     -------
     matplotlib.figure.Figure
     """
-    figure = new_figure(9, 3.6)
+    figure = new_figure(max(9, 1.8 * len(designs)), 3.6)
     widths, costs = figure.subplots(1, 2)
     names = [design.name for design in designs]
     places = range(len(designs))

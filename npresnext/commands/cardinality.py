@@ -45,8 +45,11 @@ def run(args: argparse.Namespace) -> int:
     from ..analysis.cardinality import equal_complexity
     from ..analysis.skeleton import Skeleton
     from ..analysis.tables import text_table
+    from ..errors import InvalidValueError
 
     if args.layer:
+        if args.plot:
+            raise InvalidValueError("--plot draws designs, and --layer lists the groups of a layer: choose one of them")
         print(_layer_table(args.layer[0], args.layer[1], args.kernel))
         return 0
     if args.plot:
