@@ -29,13 +29,12 @@ from typing import Any
 
 import benchmark_cuda_subjects as subjects
 import numpy as np
+from benchmark_report import KINDS, SUBJECTS, spread
 
 from npresnext.geometry import ConvGeometry
 from npresnext.io.atomic import atomic_path
 
 HERE = Path(__file__).parent
-SUBJECTS = ("npresnext", "torch", "torch-channels-last")
-KINDS = ("forward", "backward", "input gradient", "weight gradient")
 PARTS = ("layers float32", "layers tf32", "step float32", "step tf32", "gradients")
 WORST = 12                            # rows of the table of gradients
 
@@ -106,11 +105,6 @@ def grouped_times(kind: str, layers: dict[ConvGeometry, int]) -> Callable[[list[
 def ratios(rounds: list[dict[str, Any]], choose: Callable[[Any], float]) -> list[float]:
     """Return one ratio ours / PyTorch's best for each round."""
     return [ours / theirs for ours, theirs in (best(one, choose) for one in rounds)]
-
-
-def spread(values: list[float]) -> str:
-    """Median, smallest and largest as text."""
-    return f"{statistics.median(values):.2f} ({min(values):.2f}–{max(values):.2f})"
 
 
 def goals(data: dict[str, Any]) -> Iterator[tuple[str, float, str]]:
