@@ -3,6 +3,7 @@
 import io
 import re
 import sys
+import types
 
 import array_api_strict
 import numpy as np
@@ -190,6 +191,19 @@ def test_plain_lines_show_loss_accuracy_and_rate_of_each_epoch():
         r"lr 0\.\d+  \d+ images/s"
     )
     assert [re.fullmatch(pattern, line)[1] for line in lines.getvalue().splitlines()] == ["1", "2"]
+
+
+def test_the_rate_is_that_of_the_images_since_the_epoch_began(monkeypatch):
+    clock = types.SimpleNamespace(now=7.0, monotonic=lambda: clock.now)
+
+    class Tick(Watcher):
+        def after_backward(self, trainer):
+            clock.now += 1 + trainer.epoch
+
+    monkeypatch.setattr(progress, "time", clock)
+    lines = io.StringIO()
+    tiny_trainer(watchers=[Tick(), progress.Progress(2, lines)]).run(6)              # 3 steps of 16 images an epoch
+    assert [line.rpartition("  ")[2] for line in lines.getvalue().splitlines()] == ["16 images/s", "8 images/s"]
 
 
 class Terminal(io.StringIO):
