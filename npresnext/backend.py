@@ -280,7 +280,7 @@ def _library(array: Any, name: str) -> Any:
             f"{name} is a {type(array).__name__}, which computes by rules of its own: "
             "to_numpy makes it an array, without a mask"
         )
-    if isinstance(array, np.ndarray):
+    if isinstance(array, (np.ndarray, np.generic)):
         return np
     if type(array).__module__.partition(".")[0] == "cupy" and hasattr(array, "__cuda_array_interface__"):
         return sys.modules["cupy"]

@@ -293,7 +293,8 @@ def test_ctrl_c_leaves_whole_rows(tmp_path, ending):
     path = tmp_path / f"norms{ending}"
     argv = ["gradnorms", "--limit", "64", "--batch-size", "16", "--steps", "100000", "--every", "1", "-o", str(path)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "npresnext", *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "npresnext", *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),    # a shell's background job ignores it
     )
     assert process.stdout.readline().startswith("epoch 1/")
     time.sleep(0.05)
@@ -379,9 +380,6 @@ def test_json_has_null_where_csv_is_empty(tmp_path):
     assert (tmp_path / "norms.csv").read_text().splitlines()[1].startswith("3,,a,0,")
 
 
-# The picture
-
-
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
 def test_a_disk_that_is_full_leaves_whole_rows(tmp_path, ending):
     resource = pytest.importorskip("resource")
@@ -395,6 +393,9 @@ def test_a_disk_that_is_full_leaves_whole_rows(tmp_path, ending):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert read(path) == rows[:10]
+
+
+# The picture
 
 
 def made_up_rows(steps=(0, 5, 10)):

@@ -154,7 +154,7 @@ class NpzRows(RowFile):
         """Write the file."""
         columns = {name: _column(name, [row.get(name) for row in self._rows]) for name in self._columns}
         with atomic_path(self._path, overwrite=self._overwrite) as beside, open(beside, "wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **columns)
+            np.savez_compressed(file, **columns)
 
 
 def _column(name: str, values: list[Any]) -> np.ndarray:
