@@ -42,9 +42,11 @@ def test_gradient_is_the_central_difference_away_from_the_kink(seed, shape):
     np.testing.assert_allclose(F.relu_backward(grad, F.relu(x)), grad * slope, rtol=1e-12)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "longdouble"])
-def test_dtype_is_kept(dtype):
-    x = away_from_zero(0, (2, 3)).astype(dtype)
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "longdouble", ">f4"])
+@pytest.mark.parametrize("shape", [(2, 3), ()])
+def test_dtype_is_kept(dtype, shape):
+    x = np.asarray(away_from_zero(0, shape)).astype(dtype).T
+    assert type(F.relu(x)) is type(F.add(x, x)) is np.ndarray and F.add(x, x).dtype == dtype
     assert F.relu(x).dtype == dtype and F.relu_backward(x, F.relu(x)).dtype == dtype
 
 

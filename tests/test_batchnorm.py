@@ -155,6 +155,19 @@ def test_pytorch_175189_any_memory_layout_gives_what_its_contiguous_copy_gives()
             np.testing.assert_allclose(ours, copied, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("engine", ["im2col", "cpu"])
+def test_the_byte_order_is_kept_so_that_the_backward_takes_what_the_forward_gave(engine):
+    x, grad, shortcut = draw(0, *[(4, 3, 2)] * 3)
+    with nx.use_engine(engine):
+        expected = F.batch_norm_relu(x, shortcut=shortcut)
+        swapped = F.batch_norm_relu(x.astype(">f8"), shortcut=shortcut.astype(">f8"))
+        gradients = F.batch_norm_relu_backward(grad, expected[0], x, *expected[1:])
+        again = F.batch_norm_relu_backward(grad.astype(">f8"), swapped[0], x.astype(">f8"), *swapped[1:])
+    for one, other in zip((*expected, *gradients), (*swapped, *again)):
+        assert other.dtype == ">f8"
+        np.testing.assert_allclose(other, one, rtol=1e-12, atol=1e-13)
+
+
 def test_operands_are_left_alone():
     x, grad, weight, bias = draw(0, (3, 2, 4), (3, 2, 4), 2, 2)
     before = [a.copy() for a in (x, grad, weight, bias)]

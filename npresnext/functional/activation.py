@@ -8,7 +8,7 @@ from ..backend import floating_module
 from ..engines import fused
 from ..errors import ShapeError
 from .masks import keep
-from .residual import checked_sides
+from .residual import add, checked_sides
 
 Array = Any
 
@@ -40,7 +40,9 @@ def relu(x: Array) -> Array:
     """
     xp = floating_module(x=x)
     kernel = fused(xp, "relu", x)
-    return xp.maximum(x, xp.zeros((), dtype=x.dtype)) if kernel is None else kernel(x)
+    if kernel is not None:
+        return kernel(x)
+    return xp.asarray(xp.maximum(x, xp.zeros((), dtype=x.dtype)), dtype=x.dtype)   # NumPy's is in its own byte order
 
 
 def relu_(x: Array, shortcut: Array | None = None) -> Array:
@@ -51,7 +53,7 @@ def relu_(x: Array, shortcut: Array | None = None) -> Array:
     kernel = fused(checked_sides(x, shortcut), "relu_", x, *([] if shortcut is None else [shortcut]))
     if kernel is not None:
         return kernel(x, shortcut)
-    return relu(x if shortcut is None else x + shortcut)
+    return relu(x if shortcut is None else add(x, shortcut))
 
 
 def relu_backward(grad_output: Array, output: Array) -> Array:

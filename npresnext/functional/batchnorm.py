@@ -206,6 +206,7 @@ def _normalise(
     centred *= xp.reshape(scale, column)                                      # (N, C, P)
     if shift is not None:
         centred += xp.reshape(shift, column)
+    mean, var = (xp.astype(each, sum_dtype(xp, x.dtype), copy=False) for each in (mean, var))
     return xp.astype(centred, x.dtype, copy=False), mean, var
 
 

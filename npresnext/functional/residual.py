@@ -39,8 +39,9 @@ def add(x: Array, y: Array) -> Array:
     >>> add(np.array([1.0, 2.0]), np.array([10.0, 20.0]))
     array([11., 22.])
     """
-    kernel = fused(checked_sides(x, y), "add", x, y)
-    return x + y if kernel is None else kernel(x, y)
+    xp = checked_sides(x, y)
+    kernel = fused(xp, "add", x, y)
+    return xp.asarray(x + y, dtype=x.dtype) if kernel is None else kernel(x, y)
 
 
 def add_(x: Array, y: Array) -> Array:
