@@ -292,3 +292,17 @@ print(os.waitpid(child, 0)[1])
 
 def test_engine_takes_what_is_large():
     assert cpu.SMALL == 0    # set by conftest, so that these tests reach the engine at all
+
+
+@pytest.mark.parametrize("state", ["ignore", "raise"])
+def test_numpys_error_state_holds_on_every_thread(state):
+    nx.set_num_threads(2)
+    seen, both = {}, threading.Barrier(2, timeout=10)
+
+    def work(piece):
+        both.wait()  # so that each thread takes one piece
+        seen[threading.get_ident()] = np.geterr()["over"]
+
+    with np.errstate(over=state):
+        cpu_threads.run(work, [0, 1])
+    assert len(seen) == 2 and set(seen.values()) == {state}

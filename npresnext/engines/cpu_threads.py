@@ -11,6 +11,7 @@ BLAS's thread count belongs to the whole process, so one lock counts who needs i
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import os
 import queue
 import threading
@@ -88,6 +89,7 @@ class _Job:
         self.error: BaseException | None = None
         self.active, self.closed = 0, False
         self.changed = threading.Condition()
+        self.context = contextvars.copy_context()    # NumPy's error state is in it
 
     def help(self) -> None:
         """Work on the job from another thread, unless it is over."""
@@ -95,7 +97,7 @@ class _Job:
             if self.closed:
                 return
             self.active += 1
-        self.work_on()
+        self.context.copy().run(self.work_on)
         with self.changed:
             self.active -= 1
             self.changed.notify()
