@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .errors import FileFormatError, InvalidValueError
+from .errors import FileFormatError, InvalidValueError, StateDictError
+from .geometry import as_int
 from .io import atomic_path, load, save
 from .training import Meter, Trainer, Watcher
 
@@ -106,15 +107,23 @@ def load_checkpoint(path: str | os.PathLike[str], trainer: Trainer, arguments: M
         if state.metadata.get("format") != FORMAT:
             raise FileFormatError(f"{path} is a state file, but no checkpoint of a run")
         stored = {name: json.loads(text) for name, text in state.metadata.items() if name != "format"}
-    except (FileFormatError, json.JSONDecodeError) as error:
+        step, history, meter = as_int(stored["step"], "step", 0), list(stored["history"]), Meter(**stored["meter"])
+        began_with = dict(stored["arguments"])
+    except FileFormatError as error:
         raise FileFormatError(f"{error}{_advice(path)}") from error
-    _check_arguments(path, stored["arguments"], arguments)
+    except (KeyError, TypeError, ValueError) as error:
+        raise FileFormatError(f"{path} is no whole checkpoint ({error!r}){_advice(path)}") from error
+    _check_arguments(path, began_with, arguments)
     model = {name.removeprefix(MODEL): array for name, array in state.items() if name.startswith(MODEL)}
-    settings = trainer.optimizer.state_dict()
-    settings["momentum_buffers"] = [state.get(MOMENTUM + name) for name in _parameter_names(trainer)]
-    trainer.model.load_state_dict(model)
-    trainer.optimizer.load_state_dict(settings)
-    trainer.step, trainer.history, trainer.meter = stored["step"], stored["history"], Meter(**stored["meter"])
+    before = trainer.optimizer.state_dict()
+    momentum = [state.get(MOMENTUM + name) for name in _parameter_names(trainer)]
+    try:
+        trainer.optimizer.load_state_dict({**before, "momentum_buffers": momentum})
+        trainer.model.load_state_dict(model)
+    except StateDictError as error:
+        trainer.optimizer.load_state_dict(before)
+        raise FileFormatError(f"{path}: {error}") from error
+    trainer.step, trainer.history, trainer.meter = step, history, meter
 
 
 def _parameter_names(trainer: Trainer) -> list[str]:

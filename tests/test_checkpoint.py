@@ -174,6 +174,33 @@ def test_a_foreign_file_is_refused(tmp_path):
             load_checkpoint(tmp_path / f"{name}.npz", trainer, ARGUMENTS)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda arrays, notes: notes.pop("arguments"),
+        lambda arrays, notes: notes.pop("step"),
+        lambda arrays, notes: notes.update(step="-1"),
+        lambda arrays, notes: notes.update(step='"5"'),
+        lambda arrays, notes: notes.update(meter="[1]"),
+        lambda arrays, notes: notes.update(arguments="[]"),
+        lambda arrays, notes: arrays.update({"momentum/conv1.weight": np.zeros(3, "float32")}),
+        lambda arrays, notes: arrays.pop("model/conv1.weight"),
+    ],
+)
+def test_a_checkpoint_that_lacks_something_is_refused_and_the_trainer_left_alone(tmp_path, change):
+    trainer, path = tiny_trainer(), tmp_path / "run.npz"
+    trainer.run(5)
+    save_checkpoint(path, trainer, ARGUMENTS)
+    arrays = io.load(path)
+    change(arrays, arrays.metadata)
+    io.save(path, arrays, metadata=arrays.metadata, overwrite=True)
+    other = tiny_trainer(seed=1)
+    before = state_bytes(other)
+    with pytest.raises(ValueError, match="run.npz"):
+        load_checkpoint(path, other, ARGUMENTS)
+    assert (state_bytes(other), other.step, other.history) == (before, 0, [])
+
+
 def test_a_resume_with_other_arguments_says_which_differ(tmp_path):
     save_checkpoint(tmp_path / "run.npz", tiny_trainer(), ARGUMENTS)
     with pytest.raises(InvalidValueError, match="other arguments: lr was 0.05 and is 0.1; new was None and is 1$"):
