@@ -106,6 +106,18 @@ def test_a_misfit_names_the_layer():
         trace(resnext_small(rng=0), (1, 3, 8, 8))
 
 
+@pytest.mark.parametrize(
+    ("layer", "shape"), [(nn.Flatten(2, 5), (4, 1)), (nn.Flatten(2, 1), (2, 3, 4)), (nn.Flatten(), ()),
+                         (nn.GlobalAvgPool2d(), (2, 3)), (nn.GlobalAvgPool2d(), (2, 3, 0, 1))], ids=str,
+)  # fmt: skip
+def test_what_the_forward_pass_refuses_is_refused(layer, shape):
+    with pytest.raises(ValueError) as computed:
+        layer(np.ones(shape))
+    with pytest.raises(ValueError) as followed:
+        trace(layer, shape)
+    assert str(followed.value) == f"{type(layer).__name__}: {computed.value}"
+
+
 def test_a_layer_of_ones_own_says_what_comes_out_of_it():
     class Halves(nn.Module):
         def forward(self, x):

@@ -135,7 +135,7 @@ def global_avg_pool2d(x: Array) -> Array:
            [[5.5]]])
     """
     xp = floating_module(allow_complex=True, x=x)
-    N, C, H, W = _sizes_of_map(x.shape)
+    N, C, H, W = sizes_of_map(x.shape)
     rows = xp.reshape(widen(xp, x), (N, C, H * W))                            # (N, C, H·W)
     y = xp.reshape(xp.sum(rows, axis=2) / (H * W), (N, C, 1, 1))              # (N, C, 1, 1)
     return like(x.shape, xp.astype(y, x.dtype, copy=False))
@@ -168,7 +168,7 @@ def global_avg_pool2d_backward(grad_output: Array, x_shape: Sequence[int]) -> Ar
             [2., 2.]]])
     """
     xp = floating_module(allow_complex=True, grad_output=grad_output)
-    N, C, H, W = _sizes_of_map(x_shape)
+    N, C, H, W = sizes_of_map(x_shape)
     expected = (N, C, 1, 1)[4 - len(x_shape):]
     if tuple(grad_output.shape) != expected:
         raise ShapeError(f"grad_output has shape {tuple(grad_output.shape)} but the output has shape {expected}")
@@ -195,7 +195,7 @@ def _counts(xp: Any, windows: int, kernel: int, stride: int, before: int, size: 
     return xp.clip(xp.clip(first + kernel, None, size + side) - xp.clip(first, -side, None), 1, None)
 
 
-def _sizes_of_map(x_shape: Sequence[int]) -> tuple[int, int, int, int]:
+def sizes_of_map(x_shape: Sequence[int]) -> tuple[int, int, int, int]:
     """Return N, C, H and W after checking that a map has pixels to average."""
     N, C, H, W = as_shape((1, *x_shape) if len(x_shape) == 3 else x_shape, "(N, C, H, W)", "x")
     if H * W == 0:

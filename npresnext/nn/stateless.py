@@ -161,13 +161,8 @@ class Flatten(Module):
 
     def forward(self, x: Array) -> Array:
         """Reshape x."""
-        xp, axes = array_module(x=x), len(x.shape)
-        if not (-axes <= self.start_dim < axes and -axes <= self.end_dim < axes):
-            raise ShapeError(f"x has shape {tuple(x.shape)}: {self!r} joins axes that it does not have")
-        first, last = self.start_dim % axes, self.end_dim % axes
-        if first > last:
-            raise ShapeError(f"start_dim={self.start_dim} comes after end_dim={self.end_dim} in shape {tuple(x.shape)}")
-        y_shape = (*x.shape[:first], math.prod(x.shape[first : last + 1]), *x.shape[last + 1 :])
+        xp = array_module(x=x)
+        y_shape = self.output_shape(tuple(x.shape))
         self.keep(x.shape, y_shape)
         return xp.reshape(x, y_shape)
 
@@ -178,6 +173,16 @@ class Flatten(Module):
         if tuple(grad_output.shape) != y_shape:
             raise ShapeError(f"grad_output has shape {tuple(grad_output.shape)} but the output has shape {y_shape}")
         return xp.reshape(grad_output, x_shape)
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape that comes out of an input of `shape`."""
+        axes = len(shape)
+        if not (-axes <= self.start_dim < axes and -axes <= self.end_dim < axes):
+            raise ShapeError(f"x has shape {shape}: {self!r} joins axes that it does not have")
+        first, last = self.start_dim % axes, self.end_dim % axes
+        if first > last:
+            raise ShapeError(f"start_dim={self.start_dim} comes after end_dim={self.end_dim} in shape {shape}")
+        return (*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :])
 
     def extra_repr(self) -> str:
         """Return the constructor's arguments as PyTorch prints them."""

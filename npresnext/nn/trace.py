@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import singledispatch
 from typing import Any
 
 from ..errors import InvalidTypeError, ShapeError
+from ..functional.avgpool import sizes_of_map
 from ..functional.windows import pool_window
 from ..geometry import ConvGeometry, as_int
 from .layers import BatchNorm2d, Conv2d, Linear
@@ -161,13 +161,12 @@ def _(layer: AvgPool2d, shape: Shape) -> Shape:
 
 @output_shape.register
 def _(layer: GlobalAvgPool2d, shape: Shape) -> Shape:
-    return (*shape[:-2], 1, 1)
+    return (*sizes_of_map(shape)[4 - len(shape) : 2], 1, 1)
 
 
 @output_shape.register
 def _(layer: Flatten, shape: Shape) -> Shape:
-    first, last = layer.start_dim % len(shape), layer.end_dim % len(shape)
-    return (*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :])
+    return layer.output_shape(shape)
 
 
 @output_shape.register
