@@ -101,6 +101,15 @@ def test_the_layers_saving_and_the_networks_stand_side_by_side(resnext50):
     assert whole.split()[3:] == ["25,028,904", "68,883,240", "63.66%"]
 
 
+def test_sizes_are_told_in_millions_of_bytes(resnext50):
+    told = dict(line.split(" (MB):") for line in str(resnext50).splitlines() if " (MB):" in line)
+    assert {name: value.strip() for name, value in told.items()} == {
+        "Input": f"{4 * 3 * 224 * 224 / 1e6:.2f}",
+        "Outputs of all layers": f"{sum(row.activation_bytes for row in resnext50.layers) / 1e6:.2f}",
+        "Parameters": "100.12",
+    }
+
+
 def test_a_network_without_groups_speaks_of_no_saving():
     assert "saved" not in str(nx.summary(nn.Linear(3, 2, rng=0), (1, 3)))
 
