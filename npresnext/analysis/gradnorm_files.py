@@ -152,7 +152,7 @@ class NpzRows(RowFile):
 
     def close(self) -> None:
         """Write the file."""
-        columns = {name: _column(name, [row.get(name) for row in self._rows]) for name in self._columns}
+        columns: dict[str, Any] = {name: _column(name, [row.get(name) for row in self._rows]) for name in self._columns}
         with atomic_path(self._path, overwrite=self._overwrite) as beside, open(beside, "wb") as file:
             np.savez_compressed(file, **columns)
 
