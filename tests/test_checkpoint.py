@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from test_training import state_bytes, tiny_trainer
 
 from npresnext import cli, io
-from npresnext.checkpoint import load_checkpoint, previous_path, save_checkpoint
+from npresnext.checkpoint import Checkpoints, load_checkpoint, previous_path, save_checkpoint
 from npresnext.data import load_digits
 from npresnext.errors import FileFormatError, InvalidValueError, NonFiniteLossError
 
@@ -52,6 +52,14 @@ def test_a_checkpoint_holds_weights_statistics_momentum_and_position(tmp_path):
     state = io.load(tmp_path / "run.npz")
     assert {"model/conv1.weight", "model/bn1.running_var", "momentum/layer1.0.conv2.weight"} <= set(state)
     assert json.loads(state.metadata["step"]) == 5 and json.loads(state.metadata["arguments"]) == ARGUMENTS
+
+
+@pytest.mark.parametrize("every, steps", [(None, [3, 6]), (2, [2, 3, 4, 6]), (4, [3, 4, 6])])
+def test_checkpoints_are_written_every_so_many_steps_and_at_the_end_of_each_epoch(every, steps, monkeypatch):
+    written = []
+    monkeypatch.setattr("npresnext.checkpoint.save_checkpoint", lambda path, trainer, _: written.append(trainer.step))
+    tiny_trainer(watchers=[Checkpoints("run.npz", ARGUMENTS, every)]).run(6)          # two epochs of three
+    assert written == steps
 
 
 def command(folder, name, *more):

@@ -33,6 +33,7 @@ LAYERS = {
     "Flatten()": IMAGES,
     "Flatten(0, 2)": IMAGES,
     "Flatten(-2)": IMAGES,
+    "Flatten(-4, -4)": IMAGES,
     "Linear(5, 3)": (4, 5),
     "Linear(5, 3, bias=False)": (2, 4, 5),
 }
@@ -274,7 +275,7 @@ def test_mistakes_are_named():
         (lambda: nn.Linear(2, 3)(np.zeros((1, 2))), InvalidTypeError, "x has dtype float64 and weight has dtype"),
         (lambda: nn.Conv2d(1, 1, 3)(np.zeros((1, 1, 2, 5), "float32")), ShapeError, "kernel is larger than the padded"),
         (lambda: nn.ReLU()([1.0]), InvalidTypeError, "x must be an array, but is of type list"),
-        (lambda: nn.Flatten(1, 5)(np.zeros((2, 3))), ShapeError, "joins axes that it does not have"),
+        (lambda: nn.Flatten(1, 2)(np.zeros((2, 3))), ShapeError, "joins axes that it does not have"),
         (lambda: nn.Flatten(2, 1)(np.zeros((2, 3, 4))), ShapeError, "start_dim=2 comes after end_dim=1"),
     ):
         with pytest.raises(kind, match=message):

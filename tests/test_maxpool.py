@@ -37,6 +37,16 @@ def test_output_and_gradient_equal_the_definition_ties_included(xp, seed, poolin
     assert (nx.to_numpy(got) == dx).all()
 
 
+def test_rounded_up_one_window_may_be_larger_than_the_image(xp):  # as in PyTorch; rounded down, it is refused
+    x, grad = xp.asarray(np.array([[[[1.0, 4.0], [3.0, 2.0]]]])), xp.asarray(np.array([[[[5.0]]]]))
+    y = F.max_pool2d(x, 3, stride=2, ceil_mode=True)
+    assert nx.to_numpy(y).tolist() == [[[[4.0]]]]
+    dx = F.max_pool2d_backward(grad, x, y, 3, stride=2, ceil_mode=True)
+    assert nx.to_numpy(dx).tolist() == [[[[0.0, 5.0], [0.0, 0.0]]]]
+    with pytest.raises(nx.errors.ShapeError, match="the kernel is larger than the padded image"):
+        F.max_pool2d(x, 3, stride=2)
+
+
 def test_gradient_is_the_central_difference_away_from_ties():
     rng, step = np.random.default_rng(0), 2.0**-10
     x = rng.permutation(2 * 6 * 7).reshape(1, 2, 6, 7).astype(float)           # no two alike
