@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npresnext.data import Augment, ImageSet, all_batches, load_digits, normalise, random_crop, training_batches
-from npresnext.errors import InvalidValueError
+from npresnext.errors import InvalidValueError, NpresnextError
 
 
 def numbered(count=20, size=(3, 4)):
@@ -102,3 +102,16 @@ def test_an_impossible_batch_size_is_refused(batch_size):
 def test_a_negative_crop_is_refused():
     with pytest.raises(InvalidValueError, match="crop=-1"):
         Augment(crop=-1)
+
+
+def test_a_pixel_above_white_is_refused_when_the_set_is_made():
+    with pytest.raises(InvalidValueError, match="dots has a pixel of 17: none can be above white=16"):
+        ImageSet("dots", np.full((1, 1, 2, 2), 17, np.uint8), np.array([0]), num_classes=2, white=16)
+
+
+@pytest.mark.parametrize("batch_size, error", [(0, ValueError), (-1, ValueError), (1.5, TypeError)])
+@pytest.mark.parametrize("batches", [all_batches, lambda data, size: training_batches(data, size, seed=0, epoch=0)])
+def test_a_batch_has_a_whole_number_of_images_above_0(batches, batch_size, error):
+    with pytest.raises(error, match="batch_size") as caught:
+        next(batches(load_digits()[1], batch_size))
+    assert isinstance(caught.value, NpresnextError)

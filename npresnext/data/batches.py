@@ -10,6 +10,7 @@ import numpy as np
 
 from ..backend import asarray
 from ..errors import InvalidValueError
+from ..geometry import as_int
 from .images import ImageSet
 
 Array = Any
@@ -114,13 +115,13 @@ def training_batches(
 
 def batches_per_epoch(data: ImageSet, batch_size: int) -> int:
     """Return how many whole batches there are in `data`."""
-    if not 1 <= batch_size <= len(data):
+    if not 1 <= as_int(batch_size, "batch_size") <= len(data):
         raise InvalidValueError(f"batch_size={batch_size}: expected 1 to {len(data)}, the images of {data.name}")
     return len(data) // batch_size
 
 
 def all_batches(data: ImageSet, batch_size: int, *, dtype: str = "float32") -> Iterator[tuple[Array, Array]]:
     """Yield all of `data` in its own order, as images and labels of the backend; the last batch may be smaller."""
-    for start in range(0, len(data), batch_size):
+    for start in range(0, len(data), as_int(batch_size, "batch_size", 1)):
         images, labels = data.images[start : start + batch_size], data.labels[start : start + batch_size]
         yield normalise(data, images, dtype), asarray(labels)

@@ -57,6 +57,9 @@ class ImageSet:
                 f"{self.name} has {len(self.images)} images and labels of shape {self.labels.shape}: "
                 "expected one label for each image"
             )
+        brightest = self.images.max(initial=0)
+        if brightest > self.white:
+            raise InvalidValueError(f"{self.name} has a pixel of {brightest}: none can be above white={self.white}")
         wrong = self.labels[(self.labels < 0) | (self.labels >= self.num_classes)]
         if wrong.size:
             raise InvalidValueError(
