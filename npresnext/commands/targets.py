@@ -85,7 +85,7 @@ class Target(NamedTuple):
     supports: dict[str, Any]
 
 
-class Recipe:
+class FrameworkCall:
     """A callable that runs the lines of a framework."""
 
     def __init__(self, role: str, framework: Framework, **words: str) -> None:
@@ -165,10 +165,11 @@ def load(
             pass  # raises now what every call would raise
     scope = f"nx.use_backend({backend!r})" + (f", nx.use_engine({engine!r})" if engine else "")
     words = {"conv": conv, "to": "" if device == "cpu" else f".to({device!r})", "scope": scope}
-    forward = Recipe("forward", framework, **words)
+    forward = FrameworkCall("forward", framework, **words)
+    backwards = FrameworkCall("backward", framework, **words) if framework.backward else None
     if name == "onnxruntime":
         forward.namespace[name].set_default_logger_severity(4)  # what it refuses is a finding, not news
-    return Target(forward, Recipe("backward", framework, **words) if framework.backward else None, framework.supports)
+    return Target(forward, backwards, framework.supports)
 
 
 def _function(name: str) -> Callable[..., Any]:
