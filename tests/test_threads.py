@@ -196,6 +196,25 @@ def test_memory_refused_on_one_thread_is_a_clear_error_and_the_next_call_works(m
         np.testing.assert_array_equal(array, correct)
 
 
+@pytest.mark.parametrize("granted", [0, 1])
+def test_where_the_system_refuses_threads_fewer_do_the_work(granted, monkeypatch):
+    nx.set_num_threads(4)
+    expected = all_results(GEOMETRIES["grouped"])
+    start, started = threading.Thread.start, []
+
+    def refuse(thread):
+        if len(started) == granted:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(cpu_threads, "_pool", cpu_threads._Pool())
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    for array, correct in zip(all_results(GEOMETRIES["grouped"]), expected, strict=True):
+        np.testing.assert_array_equal(array, correct)
+    assert len(started) == granted
+
+
 def test_blas_has_its_threads_back_afterwards_even_after_an_error():
     threadpoolctl = pytest.importorskip("threadpoolctl")
     blas = threadpoolctl.ThreadpoolController().select(user_api="blas")

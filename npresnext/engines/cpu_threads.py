@@ -134,9 +134,11 @@ class _Pool:
         with self.lock:
             if len(self.threads) < get_num_threads() - 1:
                 thread = threading.Thread(target=self._serve, name="npresnext", daemon=True)
-                thread.start()
-                self.threads.append(thread)
-        self.jobs.put(job)
+                with contextlib.suppress(RuntimeError):    # the system refuses more, or the interpreter is ending
+                    thread.start()
+                    self.threads.append(thread)
+        if self.threads:
+            self.jobs.put(job)
 
     def _serve(self) -> None:
         while True:
