@@ -16,6 +16,7 @@ from typing import Any
 from .errors import FileFormatError, InvalidValueError, StateDictError
 from .geometry import as_int
 from .io import atomic_path, load, save
+from .io.atomic import check_writable
 from .training import Meter, Trainer, Watcher
 
 FORMAT = "npresnext checkpoint 1"
@@ -37,12 +38,15 @@ class Checkpoints(Watcher):
 
     def __init__(self, path: str | os.PathLike[str], arguments: Mapping[str, Any], every: int | None = None) -> None:
         self._path, self._arguments, self._every = Path(path), arguments, every
+        self._is_there = self._path.exists()
 
     def after_step(self, trainer: Trainer) -> None:
         """Write a checkpoint if it is time to."""
         ended_epoch = trainer.step % trainer.steps_per_epoch == 0
         if ended_epoch or (self._every is not None and trainer.step % self._every == 0):
+            check_writable(self._path, overwrite=self._is_there)  # another run may keep its own there by now
             save_checkpoint(self._path, trainer, self._arguments)
+            self._is_there = True
 
 
 def previous_path(path: str | os.PathLike[str]) -> Path:

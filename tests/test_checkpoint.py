@@ -101,7 +101,7 @@ import os, signal, sys
 from pathlib import Path
 from test_training import tiny_trainer
 from npresnext import io
-from npresnext.checkpoint import load_checkpoint, previous_path, save_checkpoint
+from npresnext.checkpoint import Checkpoints, load_checkpoint, previous_path, save_checkpoint
 
 path = Path(sys.argv[1]) / "run.npz"
 trainer = tiny_trainer()
@@ -213,6 +213,15 @@ def test_a_resume_with_other_arguments_says_which_differ(tmp_path):
     save_checkpoint(tmp_path / "run.npz", tiny_trainer(), ARGUMENTS)
     with pytest.raises(InvalidValueError, match="other arguments: lr was 0.05 and is 0.1; new was None and is 1$"):
         load_checkpoint(tmp_path / "run.npz", tiny_trainer(), {"seed": 0, "lr": 0.1, "new": 1})
+
+
+def test_a_checkpoint_of_another_run_that_came_meanwhile_is_kept(tmp_path):
+    first, second = (Checkpoints(tmp_path / "run.npz", {**ARGUMENTS, "seed": seed}, 1) for seed in (1, 2))
+    tiny_trainer(seed=1, watchers=[first]).run(2)
+    before = (tmp_path / "run.npz").read_bytes()
+    with pytest.raises(InvalidValueError, match="run.npz exists already"):
+        tiny_trainer(seed=2, watchers=[second]).run(2)
+    assert (tmp_path / "run.npz").read_bytes() == before
 
 
 def test_a_network_that_is_no_number_is_never_written(tmp_path):
