@@ -124,6 +124,70 @@ def test_a_failure_shrinks_to_something_to_compute_by_hand_and_reproduces_withou
         exec(right.replace("last_column(", "conv2d("), {})
 
 
+def test_a_failure_is_told_by_its_own_result():
+    """The bias gradient is further off than y, but it is not what the failure of y is about."""
+
+    def forward(x, weight, bias, **window):
+        return nx.conv2d(x, weight, bias, **window) * np.float32(1 + 2.0**-20)
+
+    def backward(grad_output, x, weight, **window):
+        dx, dw, db = nx.conv2d_backward(grad_output, x, weight, **window)
+        return dx, dw, db + 1
+
+    report = check_conv(forward, backward, **FEW)
+    told = {finding.property: finding for finding in report.failures if finding.verdict == "bounded"}
+    assert set(told) == {"y", "db"}
+    for name, finding in told.items():
+        assert finding.result == name and finding.message.startswith(f"{name}[") and f"{name}[" in finding.reproduction
+
+
+def test_no_smaller_case_is_tried_that_has_what_is_left_out():
+    def forward(x, weight, bias, **window):
+        for taps, step, sides in zip(weight.shape[2:], window["dilation"], window["padding"]):
+            assert sides[0] == sides[1] <= (taps - 1) * step, "asymmetric, or windows of padding alone"
+        y = nx.conv2d(x, weight, bias, **window)
+        return y + 1 if window["groups"] > 1 and window["padding"][0][0] else y
+
+    names = ("asymmetric_padding", "negative_padding", "wide_padding")
+    calls = []
+    report = check_conv(lambda *operands, **window: calls.append(window) or forward(*operands, **window),
+                        supports={**dict.fromkeys(names, False), "invalid_calls": False}, **FEW)  # fmt: skip
+    assert ("y", "exact") in failing(report) and ("returns", "contract") not in failing(report)
+    assert all(top == bottom for window in calls for top, bottom in window["padding"])
+    assert all(finding.case.padding == ((1, 1), (0, 0)) for finding in report.failures)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_missing_part_of_a_sum_is_not_called_a_narrow_accumulator(seed):
+    def backward(grad_output, x, weight, **window):
+        dx, dw, _ = nx.conv2d_backward(grad_output, x, weight, **window)
+        return dx, dw, grad_output[:1].sum((0, 2, 3))
+
+    report = check_conv(None, backward, seed=seed, **FEW)
+    assert ("permutation", "exact") in failing(report)
+    assert {finding.diagnosis for finding in report.failures} == {"not explained by rounding"}
+
+
+def test_a_fault_that_a_second_call_does_not_show_is_told_as_one():
+    memory = np.zeros(2**16, "float32")
+
+    def forward(x, weight, bias, **window):
+        y = nx.conv2d(x, weight, bias, **window)
+        memory[: y.size] = y.ravel()
+        return memory[: y.size].reshape(y.shape)  # which the next call overwrites
+
+    report = check_conv(forward, **FEW)
+    assert not report.passed
+    for finding in report.failures:
+        assert finding.diagnosis == "right when called again: the result depends on earlier calls, or on chance"
+
+
+def test_a_narrow_accumulator_that_no_bound_can_follow_is_judged_without_a_warning():
+    pytest.importorskip("ml_dtypes")
+    narrow = {"dtype": "bfloat16", "arithmetic": {"accumulator": "bfloat16"}}
+    assert check_conv(nx.conv2d, nx.conv2d_backward, **narrow, **FEW).passed
+
+
 def test_the_report_tells_people_and_programs_the_same():
     report = check_conv(last_column, **FEW)
     told = json.loads(json.dumps(report.to_dict()))

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from functools import cached_property, partialmethod
+from functools import cached_property, partial, partialmethod
 from typing import Any
 
 import numpy as np
@@ -135,7 +135,4 @@ class ConvCase:
         """Return one of the :meth:`operands`; ``bias()`` is None where the case has none."""
         return self.operands(dtype, **how)[name]
 
-    x = partialmethod(operand, "x")
-    weight = partialmethod(operand, "weight")
-    bias = partialmethod(operand, "bias")
-    grad_output = partialmethod(operand, "grad_output")
+    x, weight, bias, grad_output = map(partial(partialmethod, operand), ("x", "weight", "bias", "grad_output"))

@@ -50,10 +50,8 @@ def within(case: ConvCase, offers: Mapping[str, Any] = SUPPORTS) -> ConvCase:
     for key, without in WITHOUT.items():
         if not offers[key]:
             case = replace(case, **without(case))
-    height, width = (
-        max(size, reach - sum(sides), 1 - sum(min(side, 0) for side in sides))
-        for size, reach, sides in zip(case.size, case.reach, case.padding)
-    )
+    height, width = (max(size, reach - sum(sides), 1 - sum(min(side, 0) for side in sides))
+                     for size, reach, sides in zip(case.size, case.reach, case.padding))  # fmt: skip
     layouts = tuple(layout if layout in offers["layouts"] else "contiguous" for layout in case.layouts)
     return replace(case, size=(height, width), layouts=layouts)
 
@@ -88,10 +86,8 @@ def build(pick: Callable[[int, int], int], offers: Mapping[str, Any] = SUPPORTS)
     padding = one_of("none", "symmetric", "asymmetric", "negative", "symmetric", "asymmetric", "wide", "negative")
     (top, bottom), (left, right) = ((side(reach), side(reach)) for reach in case.reach)
     sides = ((top, top), (left, left)) if padding == "symmetric" else ((top, bottom), (left, right))
-    height, width = (
-        pick(0, 3) * step + pick(0, step - 1) + reach - before - after
-        for step, reach, (before, after) in zip(case.stride, case.reach, sides)
-    )
+    height, width = (pick(0, 3) * step + pick(0, step - 1) + reach - before - after
+                     for step, reach, (before, after) in zip(case.stride, case.reach, sides))  # fmt: skip
     return within(replace(case, padding=sides, size=(height, width)), offers)
 
 
@@ -149,8 +145,7 @@ class InvalidConvCase(NamedTuple):
 
     def operands(self, dtype: Any = "float64") -> list[Any]:
         """Return x, weight and bias, all of them ones."""
-        shapes = (self.x_shape, self.weight_shape, self.bias_shape)
-        return [None if shape is None else np.ones(shape, dtype) for shape in shapes]
+        return [None if shape is None else np.ones(shape, dtype) for shape in self[1:4]]
 
 
 # rule -> what to change in a valid case to break it, and it alone
@@ -177,7 +172,6 @@ RULES: dict[str, Callable[[ConvCase], dict[str, Any]]] = {
 
 def break_rule(case: ConvCase, rule: str) -> InvalidConvCase:
     """Break one of `RULES` in a valid case with at least one input channel."""
-    bias = (case.out_channels,) if case.has_bias else None
-    call = {"x_shape": case.x_shape, "weight_shape": case.weight_shape, "bias_shape": bias, **case.kwargs}
-    call |= RULES[rule](case)
+    call = {"x_shape": case.x_shape, "weight_shape": case.weight_shape, **case.kwargs}
+    call |= {"bias_shape": (case.out_channels,) if case.has_bias else None} | RULES[rule](case)
     return InvalidConvCase(rule, kwargs={name: call.pop(name) for name in case.kwargs}, **call)

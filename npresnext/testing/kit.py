@@ -49,8 +49,7 @@ def check_conv(
     Returns
     -------
     Report
-        ``passed``, ``failures``, ``coverage``; print it. All that the callables do wrong is in it, raising included.
-        There is no time limit on calls: a callable that hangs, hangs.
+        ``passed``, ``failures``, ``coverage``; print it. What the callables raise is in it; a call that hangs, hangs.
 
     Raises
     ------

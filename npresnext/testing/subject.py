@@ -96,12 +96,10 @@ class Trial:
         for name, operand, kept in zip(takes, given, before):
             if operand is not None and not np.array_equal(operand, kept):
                 raise Broken(self, role, "inputs untouched", name, f"{role} changed its operand {name}")
-        if role == "forward":
-            returned = (returned,)
+        returned = (returned,) if role == "forward" else returned
         number = len(returned) if isinstance(returned, (tuple, list)) else type(returned).__name__
         if number != len(gives):
-            message = f"{role} returned {number}: expected {len(gives)} results, ({', '.join(gives)})"
-            raise Broken(self, role, "result type", gives[0], message)
+            raise Broken(self, role, "result type", gives[0], f"{role} returned {number}: expected {', '.join(gives)}")
         for name, result in zip(gives, returned):
             shape = self.subject.place_given(self.case.shapes[name])
             if result is None and name == "db" and not self.case.has_bias:

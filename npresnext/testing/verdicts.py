@@ -144,8 +144,8 @@ def rounded(values: Array, name: str) -> Array:
 
 
 def gamma(n: float, u: float) -> float:
-    """Return γ_n(u), or infinity where n·u >= 1 and nothing can be said (Higham, lemma 3.1)."""
-    return n * u / (1 - n * u) if n * u < 1 else math.inf
+    """Return γ_n(u) (Higham, lemma 3.1), or 2^900, as good as infinite, where n·u >= 1 and nothing can be said."""
+    return n * u / (1 - n * u) if n * u < 1 else 2.0**900
 
 
 def exact(truth: Truth) -> Array:
@@ -170,8 +170,7 @@ def bounded(truth: Truth, arithmetic: Arithmetic) -> Array:
     and rounding that falls below the smallest normal number loses at most that number, flushed to zero or not
     (section 2.1). The sums of magnitudes are themselves float64 sums; the last factors cover their rounding.
 
-    A theorem for IEEE formats rounded to nearest. For TF32 it is a model: NVIDIA documents the format, not how
-    the tensor cores add.
+    A theorem for IEEE formats rounded to nearest. For TF32 it is a model: how tensor cores add is not documented.
     """
     u_in, u, u_out = arithmetic.units
     growth = (1 + u_in) ** 2 * (1 + gamma(truth.terms, u)) - 1
@@ -209,6 +208,13 @@ def normwise(truth: Truth, arithmetic: Arithmetic, algorithm: str) -> Array:
     return bounded(truth, arithmetic) + bound * (1 + u_out)
 
 
+def deviation(truth: Truth, arithmetic: Arithmetic) -> Array:
+    """Return at least the standard deviation of each value's error, under the model of `statistical`."""
+    u_in, u, u_out = arithmetic.units
+    variance = truth.moment(2) * (u**2 * (1 + (truth.terms + 1) / 2) + 2 * u_in**2) + (u_out * truth.high) ** 2
+    return np.sqrt(variance / 3)
+
+
 def statistical(truth: Truth, error: Array, arithmetic: Arithmetic) -> tuple[float, float]:
     """Compare errors with what independent rounding errors would make: advisory, never proof.
 
@@ -225,9 +231,8 @@ def statistical(truth: Truth, error: Array, arithmetic: Arithmetic) -> tuple[flo
     of T of them, each counted positive when it leads away from zero, is within 6·√T. Returned are the root mean square
     and the sum over √T, or (0, 0) below 1,000 values.
     """
-    u_in, u, u_out = arithmetic.units
-    variance = truth.moment(2) * (u**2 * (1 + (truth.terms + 1) / 2) + 2 * u_in**2) + (u_out * truth.high) ** 2
-    scaled = (error * np.sign(truth.high))[variance > 0] / np.sqrt(variance[variance > 0] / 3)
+    expected = deviation(truth, arithmetic)
+    scaled = (error * np.sign(truth.high))[expected > 0] / expected[expected > 0]
     if scaled.size < 1000:
         return 0.0, 0.0
     return float(np.sqrt(np.mean(scaled**2))), float(scaled.sum() / math.sqrt(scaled.size))
