@@ -209,6 +209,9 @@ def test_the_report_tells_people_and_programs_the_same():
         ({"supports": {"layouts": ["strided"]}}, "expected names out of contiguous, transposed"),
         ({"arithmetic": {"inputs": "tf32"}}, r"arithmetic has unknown keys \['inputs'\]"),
         ({"arithmetic": {"input": "fp8"}}, r'arithmetic\["input"\] is \'fp8\': expected one of float64'),
+        ({"supports": {"dtypes": False}}, r'supports\["dtypes"\] is False: expected names of dtypes'),
+        ({"supports": {"dtypes": "float32"}}, r"is 'float32': expected names of dtypes"),
+        ({"algorithm": "fft", "arithmetic": {"accumulator": "tf32"}}, "fft has no useful bound in tf32"),
         ({"cases": -1}, "cases must be at least 0"),
     ],
 )

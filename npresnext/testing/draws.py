@@ -39,6 +39,8 @@ def as_supports(supports: Mapping[str, Any] | None) -> dict[str, Any]:
     chosen = {**SUPPORTS, **(supports or {})}
     if unknown := sorted(set(chosen) - set(SUPPORTS)):
         raise InvalidValueError(f"supports has unknown keys {', '.join(unknown)}: expected {', '.join(SUPPORTS)}")
+    if isinstance(chosen["dtypes"], (bool, str)):
+        raise InvalidValueError(f'supports["dtypes"] is {chosen["dtypes"]!r}: expected names of dtypes')
     names = LAYOUTS if chosen["layouts"] is True else tuple(chosen["layouts"] or ())
     if not set(names) <= set(LAYOUTS):
         raise InvalidValueError(f'supports["layouts"] is {names!r}: expected names out of {", ".join(LAYOUTS)}')

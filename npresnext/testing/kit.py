@@ -5,7 +5,7 @@ from typing import Any
 
 from ..errors import InvalidTypeError, InvalidValueError
 from ..geometry import as_int
-from .cases import as_dtype
+from .cases import BITS, as_dtype
 from .draws import as_supports
 from .explanation import explain
 from .report import Report
@@ -40,7 +40,7 @@ def check_conv(
         ``input``, ``accumulator`` and ``output`` out of float64, float32, tf32, float16, bfloat16. By default all
         are `dtype`, and 16-bit types are summed in float32.
     algorithm : "direct", "winograd" or "fft"
-        What is not direct is judged normwise, since it is not exact on integers.
+        What is not direct is judged normwise, since it is not exact on integers, and sums in float32 or float64.
     layout : "NCHW" or "NHWC"
         Channels last holds for x and grad_output (N, H, W, C) and for the weight (C_out, kh, kw, C_in/G).
     watch : callable, optional
@@ -73,6 +73,8 @@ def check_conv(
             raise InvalidValueError(f"{name} is {chosen!r}: expected one of {', '.join(choices)}")
     draws, seed = as_int(cases, "cases", 0), as_int(seed, "seed", 0)
     offers, declared = as_supports(supports), as_arithmetic(dtype, arithmetic)
+    if algorithm != "direct" and BITS[declared.accumulator] < BITS["float32"]:
+        raise InvalidValueError(f"{algorithm} has no useful bound in {declared.accumulator}: choose float32 or float64")
     if offers["dtypes"] is not None and declared.dtype not in {as_dtype(name).name for name in offers["dtypes"]}:
         return Report(declared, algorithm, seed, [f"dtype {declared.dtype}"])
     runner = Runner(Subject(forward, backward, declared, algorithm, AXES[layout], offers))
