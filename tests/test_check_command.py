@@ -34,6 +34,15 @@ def hangs(x, weight, bias, **window):
 def dies(x, weight, bias, **window):
     os._exit(7)
 
+def dies_when_small(x, weight, bias, **window):
+    if (x.shape, weight.shape) == ((1, 2, 1, 1), (2, 1, 1, 1)):
+        os._exit(7)
+    y = nx.conv2d(x, weight, bias, **window)
+    return y + 1 if window["groups"] == 2 else y
+
+def hangs_later(x, weight, bias, **window):
+    return time.sleep(60) if len(x) == 3 else nx.conv2d(x, weight, bias, **window)
+
 def onnx_style(x, weight, bias, *, strides, pads, dilations, group):
     top, left, bottom, right = pads
     padding = ((top, bottom), (left, right))
@@ -55,6 +64,7 @@ def check(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kernels")
     (folder / "kernel.py").write_text(WRONG)
     (folder / "broken.py").write_text("1 / 0")
+    (folder / "leaving.py").write_text("raise SystemExit(3)")
 
     def run(*arguments):
         command = [sys.executable, "-m", "npresnext", "check", *arguments]
@@ -85,6 +95,19 @@ def test_a_hang_is_a_finding(check):
 def test_a_death_is_a_finding(check):
     done = check("kernel:dies")
     assert done.returncode == 1 and "the process died with exit code 7, during case 1" in done.stdout
+
+
+def test_a_hang_is_told_with_the_number_of_its_case(check):
+    done = check("kernel:hangs_later", "--time-limit", "4")
+    number = done.stdout.split("during case ")[1].splitlines()[0]
+    assert int(number) > 1 and f"first in case {number}\n" in done.stdout and f"in {number} cases" in done.stdout
+
+
+def test_a_death_on_the_way_to_the_smallest_case_is_told_as_that(check):
+    done = check("kernel:dies_when_small", "--cases", "5")
+    assert done.returncode == 1
+    assert "exit code 7, during the search for the smallest case of y (exact)" in done.stdout
+    assert "x (1, 2, 1, 1), weight (2, 1, 1, 1), " in done.stdout
 
 
 @pytest.mark.oracle
@@ -118,6 +141,10 @@ def test_jax_holds(check):
         (["kernel:nothing"], "kernel:nothing cannot be imported: AttributeError"),
         (["no_such_module:conv"], "no_such_module:conv cannot be imported: ModuleNotFoundError"),
         (["broken:conv"], "broken:conv cannot be imported: ZeroDivisionError"),
+        (["leaving:conv"], "leaving:conv cannot be imported: SystemExit: 3"),
+        (["kernel:forward", "--time-limit", "inf"], "--time-limit must be above 0 and at most 1000000, but is inf"),
+        (["kernel:forward", "--device", "cuda"], "device is 'cuda', but only tensors of the torch convention"),
+        (["kernel:forward", "--engine", "cpu"], "only the target npresnext has a backend and an engine"),
         (["kernel:number"], "kernel:number is of type int: expected a function"),
         (["keras"], "expected torch, onnxruntime, jax, npresnext or package.module:function"),
         (["torch", "--backward", "kernel:backward"], "only a function in the convention npresnext takes one"),
@@ -145,6 +172,14 @@ def test_a_framework_that_is_missing_is_named_as_pip_knows_it(target, convention
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(MissingExtraError, match=f"needs {missing}: pip install {missing}$"):
         targets.load(target, convention=convention)
+
+
+@pytest.mark.oracle
+def test_a_device_that_is_not_there_is_a_mistake(check):
+    pytest.importorskip("torch")
+    done = check("torch", "--device", "nowhere")
+    assert done.returncode == 2 and "device is 'nowhere': " in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
 
 
 def test_the_page_shows_what_the_command_says(tmp_path):

@@ -53,8 +53,8 @@ def run(args: argparse.Namespace) -> int:
     pairs = [entry.partition("=") for entry in args.arithmetic]
     if not all(equals for _, equals, _ in pairs):
         raise InvalidValueError(f"--arithmetic is {' '.join(args.arithmetic)}: expected KEY=FORMAT, as in input=tf32")
-    if not args.time_limit > 0:
-        raise InvalidValueError(f"--time-limit must be above 0, but is {args.time_limit:g}")
+    if not 0 < args.time_limit <= 1e6:  # what the operating system can wait for at a time
+        raise InvalidValueError(f"--time-limit must be above 0 and at most 1000000, but is {args.time_limit:g}")
     report = check_target(
         {
             "name": args.target,
@@ -93,7 +93,7 @@ def check_target(target: dict[str, Any], options: dict[str, Any], time_limit: fl
     worker = context.Process(target=_work, args=(there, target, options), daemon=True)
     worker.start()
     there.close()
-    deadline, where, case = time.monotonic() + time_limit, "before the first case", ConvCase()
+    deadline, where, case, tried = time.monotonic() + time_limit, "before the first case", ConvCase(), 0
     try:
         while here.poll(max(0.0, deadline - time.monotonic())):
             kind, *content = here.recv()
@@ -101,7 +101,7 @@ def check_target(target: dict[str, Any], options: dict[str, Any], time_limit: fl
                 raise InvalidValueError(*content)
             if kind == "report":
                 return content[0]
-            where, case = f"during {content[0]}", content[1]
+            where, case, tried = f"during {content[0]}", content[1], tried + content[0].startswith("case ")
         message = f"no end after {time_limit:g} seconds"
     except EOFError:
         worker.join()
@@ -111,8 +111,8 @@ def check_target(target: dict[str, Any], options: dict[str, Any], time_limit: fl
         worker.join()
         here.close()
     declared = as_arithmetic(options["dtype"], options.get("arithmetic"))
-    report = Report(declared, options.get("algorithm", "direct"), options["seed"], cases=1)
-    report.add(Finding("returns", "contract", math.inf, f"{message}, {where}", case, first=1))
+    report = Report(declared, options.get("algorithm", "direct"), options["seed"], cases=max(1, tried))
+    report.add(Finding("returns", "contract", math.inf, f"{message}, {where}", case, first=max(1, tried)))
     return report
 
 

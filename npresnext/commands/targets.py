@@ -152,7 +152,11 @@ def load(
         raise InvalidValueError(f"convention is {convention!r}: expected one of {', '.join(CONVENTIONS)}")
     if backward is not None and (name in FRAMEWORKS or convention != "npresnext"):
         raise InvalidValueError(f"backward is {backward!r}, but only a function in the convention npresnext takes one")
+    if name != "npresnext" and (backend != "numpy" or engine):
+        raise InvalidValueError(f"the target is {name!r}, but only the target npresnext has a backend and an engine")
     framework, conv = FRAMEWORKS.get(name, TORCH if convention == "torch" else ONNX), "torch.nn.functional.conv2d"
+    if device != "cpu":
+        _refuse_device(device, framework)
     if name not in FRAMEWORKS:
         function, conv = _function(name), name.replace(":", ".")
         if convention == "npresnext":
@@ -172,6 +176,16 @@ def load(
     return Target(forward, backwards, framework.supports)
 
 
+def _refuse_device(device: str, framework: Framework) -> None:
+    """Raise now what every call would raise, if no tensor can lie on the device."""
+    if "torch" not in framework.modules:
+        raise InvalidValueError(f"device is {device!r}, but only tensors of the torch convention lie on one")
+    try:
+        importlib.import_module("torch").zeros(1, device=device)
+    except Exception as error:  # whatever torch has against it
+        raise InvalidValueError(f"device is {device!r}: {error}") from error
+
+
 def _function(name: str) -> Callable[..., Any]:
     """Import ``package.module:function``."""
     module, colon, path = name.partition(":")
@@ -182,7 +196,7 @@ def _function(name: str) -> Callable[..., Any]:
         found: Any = importlib.import_module(module)
         for attribute in path.split("."):
             found = getattr(found, attribute)
-    except Exception as error:  # whatever the module does on import
+    except (Exception, SystemExit) as error:  # whatever the module does on import
         raise InvalidValueError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error
     if not callable(found):
         raise InvalidValueError(f"{name} is of type {type(found).__name__}: expected a function")
