@@ -206,6 +206,7 @@ class Doubled(nn.Module):
         (nn.Flatten(2), InvalidValueError, "two axes"),
         (Doubled(), InvalidTypeError, "'multiply' .* no counterpart"),
         (nn.Conv2d(2, 1, 3), InvalidValueError, "channels"),
+        (np.ones, InvalidTypeError, "model must be a Module, but is of type"),
         (nn.Conv2d(1, 1, 3, dtype="bfloat16"), InvalidValueError, "opset 17 .*Conv.* type.*bfloat16"),
     ],
 )

@@ -60,6 +60,8 @@ def export(
     >>> onnxruntime.InferenceSession("net.onnx").run(None, {"images": images})[0]      # doctest: +SKIP
     """
     onnx = load_extra("onnx", "onnx", "onnx.export")
+    if not isinstance(model, Module):
+        raise InvalidTypeError(f"model must be a Module, but is of type {type(model).__name__}")
     found = trace(model, input_size)
     graph = _Graph(onnx)
     output = graph.value_of(found.output)
