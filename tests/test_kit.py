@@ -124,6 +124,15 @@ def test_a_failure_shrinks_to_something_to_compute_by_hand_and_reproduces_withou
         exec(right.replace("last_column(", "conv2d("), {})
 
 
+def test_columns_beyond_those_of_small_images_are_tried():
+    def forward(x, weight, bias, **window):
+        y = nx.conv2d(x, weight, bias, **window)
+        y[..., 16 * max(1, y.shape[3] // 16) :] = 0  # a row's rest, after blocks of 16
+        return y
+
+    assert failing(check_conv(forward, **FEW)) >= {("y", "exact"), ("y", "bounded")}
+
+
 def test_a_failure_is_told_by_its_own_result():
     """The bias gradient is further off than y, but it is not what the failure of y is about."""
 

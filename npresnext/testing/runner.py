@@ -18,8 +18,8 @@ from .subject import CONTRACT, Broken, Subject, Trial
 
 Watch = Callable[[str, ConvCase], None]
 
-# long inner products for y (576), dx (144) and dw (64), and thousands of values each, for the statistical verdict
-LARGE = ConvCase(1, 64, 16, 1, (10, 10), (3, 3), seed=1)
+# long inner products for y (576), dx (144) and dw (70), thousands of values each for the statistical verdict, long rows
+LARGE = ConvCase(1, 64, 16, 1, (4, 37), (3, 3), seed=1)
 
 
 class Runner:
