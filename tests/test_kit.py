@@ -133,6 +133,15 @@ def test_columns_beyond_those_of_small_images_are_tried():
     assert failing(check_conv(forward, **FEW)) >= {("y", "exact"), ("y", "bounded")}
 
 
+def test_images_beyond_those_of_small_batches_are_tried():
+    def eight_at_a_time(*operands, **window):
+        y = nx.conv2d(*operands, **window)
+        y[8:] = 0    # the rest after a batch of 8 is forgotten
+        return y
+
+    assert not check_conv(eight_at_a_time, None).passed
+
+
 def test_a_failure_is_told_by_its_own_result():
     """The bias gradient is further off than y, but it is not what the failure of y is about."""
 

@@ -78,9 +78,9 @@ def copy_rows(target: Array, source: Array) -> None:
     target[...] = source
 
 
-def images_first(array: Array, beside: bool) -> Array:
-    """View (n, g, …, rows, columns), or what holds its images side by side (g, …, rows, n, columns), as the former."""
-    return array if not beside else np.moveaxis(array, -2, 0)
+def images_first(array: Array) -> Array:
+    """View what holds its images side by side, (g, …, rows, n, columns), as (n, g, …, rows, columns)."""
+    return np.moveaxis(array, -2, 0)
 
 
 def _inside(first: int, step: int, count: int, size: int) -> tuple[slice, slice]:

@@ -167,7 +167,7 @@ class Workbench:
         """View the copies as (n, g, c, stack, column, rows, columns)."""
         layout = (self.work.channels, len(self.plan.stacks), len(self.plan.offsets), self.plan.height(self.rows))
         if self.work.beside:
-            return images_first(copies.reshape(self.groups, *layout, self.across, self.columns), True)
+            return images_first(copies.reshape(self.groups, *layout, self.across, self.columns))
         return copies.reshape(self.batch, self.groups, *layout, self.columns)
 
     def _share(self, phase: int) -> Share:
@@ -220,5 +220,5 @@ class Workbench:
     def _image(self, matrices: Array, rows: int) -> Array:
         """View matrices (n, g, c, rows·columns) as images (n, g, c, rows, columns)."""
         if self.work.beside:
-            return images_first(matrices.reshape(*matrices.shape[1:3], rows, self.across, self.columns), True)
+            return images_first(matrices.reshape(*matrices.shape[1:3], rows, self.across, self.columns))
         return matrices.reshape(*matrices.shape[:3], rows, self.columns)

@@ -117,10 +117,10 @@ def pairs(case: ConvCase) -> list[tuple[str, ...]]:
 
 
 def every_group() -> Iterator[ConvCase]:
-    """Yield G = 1 … 32, each depthwise and with 1 < G < C, strided and padded (pytorch#50042 had G = 24)."""
+    """Yield G = 1 … 32, each depthwise with 1 to 9 images and with 1 < G < C, strided, padded (pytorch#50042: 24)."""
     for groups in range(1, 33):
         case = ConvCase(2, groups, groups, groups, (4, 5), (3, 3), (2, 2), ((1, 1), (1, 1)), seed=groups)
-        yield case
+        yield replace(case, batch=1 + groups % 9)
         yield replace(case, in_channels=2 * groups, out_channels=2 * groups, size=(3, 3), kernel=(2, 3))
 
 
