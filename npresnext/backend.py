@@ -135,6 +135,7 @@ def floating_module(*, allow_complex: bool = False, **arrays: Array) -> Any:
     return xp
 
 
+@functools.lru_cache(maxsize=64)
 def sum_dtype(xp: Any, dtype: Any) -> Any:
     """Return the dtype that sums of `dtype` are made in: float32 for the 16-bit types, else itself."""
     return xp.float32 if str(dtype) in ("float16", "bfloat16") else dtype
@@ -143,7 +144,7 @@ def sum_dtype(xp: Any, dtype: Any) -> Any:
 def widen(xp: Any, array: Array) -> Array:
     """Return `array` in the dtype that its sums are made in."""
     dtype = sum_dtype(xp, array.dtype)
-    return array if dtype is array.dtype else xp.astype(array, dtype)
+    return array if dtype == array.dtype else xp.astype(array, dtype)
 
 
 def conjugate(xp: Any, array: Array) -> Array:

@@ -116,6 +116,16 @@ def test_what_is_seldom_drawn_equals_the_lesson(name, factor):
     assert_equals_lesson_in_tiles(TILED[name], factor)
 
 
+def test_taps_that_meet_padding_alone_have_zero_gradients_whatever_the_memory_held(monkeypatch):
+    geometry = ConvGeometry.of_conv((2, 16, 1, 9), (16, 2, 3, 3), stride=(3, 1), padding=1, groups=8)
+    x, weight, _, grad = operands(geometry, 0)
+    expected = im2col.weight_grad(grad, x, geometry)
+    assert not expected[:, :, 0].any() and expected[:, :, 1].any()
+    monkeypatch.setattr(np, "empty", lambda shape, dtype=float: np.full(shape, 77, dtype))
+    np.testing.assert_array_equal(cpu.gradients(grad, x, weight, geometry)[1], expected)
+    np.testing.assert_array_equal(cpu.weight_grad(grad, x, geometry), expected)
+
+
 # so few positions, and so many channels, that the images of a tile lie side by side in one matmul
 SHORT_MAPS = {
     "3x3": ConvGeometry.of_conv((5, 96, 7, 7), (96, 96, 3, 3), padding=1),

@@ -43,6 +43,13 @@ def all_results(geometry, seed=0):
     return y, dx, dw, db, nx.conv2d_weight_grad(grad, x, weight.shape, **window)
 
 
+def test_every_piece_is_worked_on_once():
+    nx.set_num_threads(5)
+    done = []    # a list takes them from all threads, with and without an interpreter's lock
+    cpu_threads.run(done.append, range(1_000_000))
+    assert sorted(done) == list(range(1_000_000))
+
+
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_same_bits_for_every_number_of_threads(name):
     results = []

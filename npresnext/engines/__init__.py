@@ -18,6 +18,7 @@ All engines compute the same thing; the property tests hold them to it. What is 
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
@@ -112,7 +113,7 @@ def engine_for(xp: Any) -> Any:
     name = _chosen.get() or able[-1]
     if name not in able:
         raise InvalidTypeError(f"the engine {name} cannot take arrays of {xp.__name__}: it takes {ENGINES[name]}")
-    return importlib.import_module(f".{name}", __name__)
+    return _module(name)
 
 
 def fused(xp: Any, operation: str, x: Array, *others: Array, shape: Sequence[int] | None = None) -> Any:
@@ -124,8 +125,14 @@ def fused(xp: Any, operation: str, x: Array, *others: Array, shape: Sequence[int
     module = FUSED.get((xp.__name__, operation))
     if module is None or _chosen.get() == "im2col":
         return None
-    kernels = importlib.import_module(f".{module}", __name__)
+    kernels = _module(module)
     if not all(kernels.takes(array) for array in (x, *others)):
         return None
     memory = memory_for(f"the result of {operation}", x.shape if shape is None else shape, x.dtype)
     return memory(getattr(kernels, operation))
+
+
+@functools.cache
+def _module(name: str) -> Any:
+    """Import a module of this package; asking Python again at every call takes as long as a tiny convolution."""
+    return importlib.import_module(f".{name}", __name__)

@@ -102,7 +102,7 @@ def weight_grad(grad_output: Array, x: Array, geometry: ConvGeometry) -> Array:
     """Gradient of the weight: grad_output times shifted copies of x."""
     if _for_lesson(x, geometry):
         return lesson.weight_grad(grad_output, x, geometry)
-    dweight = np.zeros(geometry.weight_shape, x.dtype)
+    dweight = np.empty(geometry.weight_shape, x.dtype)
     G = geometry.groups
     weigh(_split(x, G), _split(grad_output, G), _split_weight(dweight, G), forward_plan(geometry), geometry.macs)
     return dweight
@@ -114,7 +114,7 @@ def gradients(grad_output: Array, x: Array, weight: Array, geometry: ConvGeometr
     separate = G < JOINT or _for_lesson(x, geometry)
     if separate or channels_at_once(_split_weight(weight, G)) < weight.shape[1]:
         return input_grad(grad_output, weight, geometry), weight_grad(grad_output, x, geometry)
-    dx, dweight = _blank(geometry, x.dtype), np.zeros(geometry.weight_shape, x.dtype)
+    dx, dweight = _blank(geometry, x.dtype), np.empty(geometry.weight_shape, x.dtype)
     weigh(
         _split(grad_output, G), _split(x, G), _split_weight(dweight, G).swapaxes(1, 2), input_plan(geometry),
         geometry.macs, weight=_split_weight(weight, G).swapaxes(1, 2), target=_split(dx, G),

@@ -78,6 +78,11 @@ class Pass:
         return len(self.stacks) * len(self.offsets)
 
     @functools.cached_property
+    def taps(self) -> int:
+        """How many taps of the kernel it serves."""
+        return len(self.kernel_columns) * sum(len(rows) for run in self.runs for rows in run.kernel_rows)
+
+    @functools.cached_property
     def is_identity(self) -> bool:
         """Whether the only copy would be the source as it is."""
         alone = self.copies == 1 and self.stacks == ((Block(0, 0),),) and self.offsets == (0,)

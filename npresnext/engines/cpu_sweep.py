@@ -9,6 +9,7 @@ the same number.
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,9 @@ def weigh(
     """
     most = channels_at_once(dweight) if target is None else source.shape[2]    # results need all channels of the copies
     parts, sums = _parts([Work.of(layout, source, target, partner) for layout in plan], most, dweight.nbytes)
-    partial = np.zeros((sums, *dweight.shape), dweight.dtype) if sums > 1 else dweight[None]
+    partial = np.empty((sums, *dweight.shape), dweight.dtype) if sums > 1 else dweight[None]
+    if sum(layout.taps for layout in plan) < math.prod(dweight.shape[3:]):    # the others meet padding alone
+        partial[...] = 0
 
     def piece(part: Part) -> None:
         number, images, groups, channels = part

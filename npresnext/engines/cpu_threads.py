@@ -15,6 +15,7 @@ import contextvars
 import os
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +24,8 @@ from ..errors import InvalidValueError
 from ..geometry import as_int
 
 Piece = TypeVar("Piece")
+
+_NOTHING = object()    # left to do
 
 _QUOTAS = (    # of control groups, version 2 and 1: the files that hold microseconds of quota and period
     ("/sys/fs/cgroup/cpu.max",),
@@ -85,7 +88,7 @@ class _Job:
     """One call of :func:`run`: the pieces that are left, and who is still at work on one."""
 
     def __init__(self, work: Callable[[Any], None], pieces: Sequence[Any]) -> None:
-        self.work, self.pieces = work, iter(pieces)
+        self.work, self.pieces = work, deque(pieces)
         self.error: BaseException | None = None
         self.active, self.closed = 0, False
         self.changed = threading.Condition()
@@ -105,12 +108,17 @@ class _Job:
     def work_on(self) -> None:
         """Take piece after piece until none is left, or one has failed on any thread."""
         try:
-            for piece in self.pieces:    # next() of a list's iterator is one step under the interpreter's lock
-                if self.error is not None:
-                    return
+            while self.error is None and (piece := self._take()) is not _NOTHING:
                 self.work(piece)
         except BaseException as error:
             self.error = error
+
+    def _take(self) -> Any:
+        """Take one of the pieces that are left: a deque, unlike an iterator, gives each out once without any lock."""
+        try:
+            return self.pieces.popleft()
+        except IndexError:
+            return _NOTHING
 
     def finish(self) -> None:
         """Wait for the other threads, then raise what went wrong on any."""
