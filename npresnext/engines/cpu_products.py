@@ -12,12 +12,13 @@ from numpy.lib.stride_tricks import as_strided
 
 from .cpu_copies import carry_out, copy_rows, images_first, moves
 from .cpu_ending import Ending
-from .cpu_plan import Pass, Run
+from .cpu_plan import Pass, Phase, Run
 from .cpu_threads import run
 from .cpu_tiles import PIECES, Tile, Work, chunks, planar
 from .cpu_workspace import carve, leave, take, views
 
 Array = np.ndarray[Any, Any]
+Reads = list[list[Array]]    # (m, n, g, K, P), of each run of each share of a tile
 
 
 def slabs(weight: Array, plan: Pass) -> list[Array]:
@@ -69,25 +70,25 @@ def _slice(taps: tuple[int, ...]) -> slice:
     return slice(taps[0], taps[-1] + 1, step)
 
 
-def workbench(work: Work, tile: Tile, source: Array) -> Workbench:
-    """Return this thread's bench for tiles like this one, with the tile of the `source` (N, G, c, H, W) on it."""
+def workbench(work: Work, tile: Tile, source: Array) -> tuple[Workbench, Reads]:
+    """Return this thread's bench for tiles like this one, and what to read for the tile of `source` (N, G, c, H, W)."""
     plane = source.shape[-2:]
-    if work.in_place:    # its views are of the source, which must not be kept alive
-        bench = Workbench(work, tile, plane, source.dtype)
-    else:
-        bench = views((work, tile.kind, plane, source.dtype), lambda: Workbench(work, tile, plane, source.dtype))
-    bench.load(tile, source)
-    return bench
+    bench = views((work, tile.kind, plane, source.dtype), lambda: Workbench(work, tile, plane, source.dtype))
+    return bench, bench.load(tile, source)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Share:
-    """What a tile holds of one row phase."""
+    """What a tile holds of one row phase: where it belongs, what its runs read, and room for what they make."""
 
-    rows: int
-    pixels: tuple[slice, slice]                # of the result
-    runs: list[tuple[int, int]]                # their numbers, and how many matmuls each has
-    matmuls: int
+    pixels: tuple[slice, slice]    # of the result
+    runs: list[int]                # their numbers
+    reads: list[Array]             # (m, n, g, K, P), of each run; none where the source itself is read
+    products: list[Array]          # (m, n, g, out, P), of each run
+    images: list[Array]            # (n, g, out, rows, columns): the products of all runs, one by one
+    partner: Array                 # (n, g, out, P)
+    partner_image: Array           # (n, g, out, rows, columns): the same memory
+    gradients: list[Array]         # (m, n, g, …), of each run
 
 
 class Workbench:
@@ -99,69 +100,64 @@ class Workbench:
         self.batch, self.across = (1, images) if work.beside else (images, 1)
         self.pitch = self.across * self.columns
         copies, *self.rooms = carve(dtype, *work.shapes(images, self.groups, self.rows, self.columns))
-        self.shares = [self._share(phase) for phase in range(len(self.plan.rows))]
-        self.reads: list[Array] = []    # of each run
+        reads: list[Array] = []    # of each run
         if not work.in_place:
             self.images = self._as_images(copies)
             self.moves = moves(self.images, self.plan, tile, plane)
             matrices = copies.reshape(self.batch, self.groups, work.depth, -1)     # (n, g, K, rows·columns)
-            self.reads = [self._read(matrices, run) for run in self.plan.runs]
+            reads = [self._read(matrices, run) for run in self.plan.runs]
+        self.gradient = self._room(2, (self.plan.matmuls(), self.batch, self.groups, *work.gradient_shape))
+        here = [phase for phase, axis in enumerate(self.plan.rows) if axis.count > tile.rows.start]
+        self.shares = [self._share(phase, reads) for phase in here]
 
-    def load(self, tile: Tile, source: Array) -> None:
-        """Lay out the copies of a tile, or find them where they lie in the source."""
+    def load(self, tile: Tile, source: Array) -> Reads:
+        """Lay out the copies of a tile; return what the runs of each share read: those, or the source itself."""
         untouched = take(self)
         self.tile = tile
         if self.work.in_place:
             part = source[tile.images, tile.groups, :, tile.rows, tile.columns]    # (n, g, K, rows, columns)
-            self.reads = [part.reshape(1, *part.shape[:3], -1)] * len(self.plan.runs)
-            return
+            whole = part.reshape(1, *part.shape[:3], -1)                           # (1, n, g, K, P)
+            return [[whole[..., : share.partner.shape[-1]]] * len(share.runs) for share in self.shares]
         if not untouched:    # otherwise the zeros around the images still stand there from the tile before
             self.images[...] = 0
         carry_out(self.moves, source[tile.images, tile.groups])
         leave(self)
+        return [share.reads for share in self.shares]
 
-    def write_results(self, target: Array, slabs: list[Array], ending: Ending) -> None:
+    def write_results(self, reads: Reads, target: Array, slabs: list[Array], ending: Ending) -> None:
         """Multiply, add up, end, and write this tile of the `target` (N, G, out, H, W)."""
-        for share in self.shares:
-            if share.rows < 1:
-                continue
-            part = target[self._place(share)]                                  # (n, g, out, rows, columns)
-            shape = (share.matmuls, self.batch, self.groups, self.work.results, share.rows * self.pitch)
-            in_place = share.matmuls == 1 and self._is_matrix(part)
-            terms = part.reshape(shape) if in_place else self._room(0, shape)
-            done = 0
-            for number, matmuls in share.runs:
-                read = self.reads[number][..., : shape[-1]]
-                np.matmul(slabs[number], read, out=terms[done : done + matmuls])
-                done += matmuls
-            images = [self._image(term, share.rows) for term in terms]
-            for image in images[1:-1]:
-                images[0] += image
-            if share.matmuls > 1:
-                np.add(images[0], images[-1], out=part)
-            elif not in_place:
-                copy_rows(part, images[0])
-            ending.finish(part, self._place(share))
+        for share, ours in zip(self.shares, reads):
+            place = self._place(share)
+            part, (first, *others) = target[place], share.images               # (n, g, out, rows, columns)
+            straight = not others and self._is_matrix(part)
+            products = [part.reshape(share.products[0].shape)] if straight else share.products
+            for number, read, product in zip(share.runs, ours, products):
+                np.matmul(slabs[number], read, out=product)
+            for image in others[:-1]:
+                first += image
+            if others:
+                np.add(first, others[-1], out=part)
+            elif not straight:
+                copy_rows(part, first)
+            ending.finish(part, place)
 
-    def add_weight_gradient(self, total: Array, partner: Array) -> None:
+    def add_weight_gradient(self, reads: Reads, total: Array, partner: Array) -> None:
         """Multiply the copies with the `partner` (N, G, out, H, W) and add to `total` (matmuls, G, …)."""
-        partial = self._room(2, (len(total), self.batch, self.groups, *self.work.gradient_shape))
-        if min(share.rows for share in self.shares) < self.rows:
-            partial[:] = 0    # some row phase ends before this tile
-        done = 0
-        for share in self.shares:
-            if share.rows < 1:
-                continue
-            matrices = self._partner(partner, share)
-            for number, matmuls in share.runs:
-                read = self.reads[number][..., : share.rows * self.pitch]         # (m, n, g, K, P)
-                out = partial[done : done + matmuls]
+        if len(self.shares) < len(self.plan.rows):    # some row phase ends before this tile
+            self.gradient[:] = 0
+        for share, ours in zip(self.shares, reads):
+            part = partner[self._place(share)]                                 # (n, g, out, rows, columns)
+            if self._is_matrix(part) and not self.work.turned:
+                matrices = part.reshape(share.partner.shape)                   # (n, g, out, P)
+            else:
+                matrices = share.partner
+                copy_rows(share.partner_image, part)
+            for read, gradient in zip(ours, share.gradients):
                 if self.work.transposed:
-                    np.matmul(read, matrices, out=out)                         # (m, n, g, K, out)
+                    np.matmul(read, matrices.swapaxes(-1, -2), out=gradient)   # (m, n, g, K, out)
                 else:
-                    np.matmul(matrices, read.swapaxes(-1, -2), out=out)        # (m, n, g, out, K)
-                done += matmuls
-        total += partial[:, 0] if self.batch == 1 else partial.sum(axis=1)
+                    np.matmul(matrices, read.swapaxes(-1, -2), out=gradient)   # (m, n, g, out, K)
+        total += self.gradient[:, 0] if self.batch == 1 else self.gradient.sum(axis=1)
 
     def _as_images(self, copies: Array) -> Array:
         """View the copies as (n, g, c, stack, column, rows, columns)."""
@@ -170,19 +166,6 @@ class Workbench:
             return images_first(copies.reshape(self.groups, *layout, self.across, self.columns))
         return copies.reshape(self.batch, self.groups, *layout, self.columns)
 
-    def _share(self, phase: int) -> Share:
-        """What tiles of this kind hold of a row phase: nothing, if it ends before."""
-        start, count = self.tile.rows.start, self.plan.rows[phase].count
-        rows = min(self.tile.rows.stop, count) - start
-        pixels = []
-        for axis, part, length in (
-            (self.plan.rows[phase], self.tile.rows, rows), (self.plan.columns, self.tile.columns, self.columns)
-        ):
-            first = axis.first + part.start * axis.step
-            pixels.append(slice(first, first + (length - 1) * axis.step + 1, axis.step))
-        runs = [(number, len(run.kernel_rows)) for number, run in enumerate(self.plan.runs) if run.phase == phase]
-        return Share(rows, (pixels[0], pixels[1]), runs, sum(matmuls for _, matmuls in runs))
-
     def _read(self, matrices: Array, run: Run) -> Array:
         """View what a run reads of the copies: (matmuls, n, g, K, rows·columns)."""
         start = self.plan.start(run, self.rows) * self.pitch
@@ -190,24 +173,32 @@ class Workbench:
         step = run.step * self.pitch * first.itemsize
         return as_strided(first, (len(run.kernel_rows), *first.shape), (step, *first.strides))
 
+    def _share(self, phase: int, reads: list[Array]) -> Share:
+        """What tiles of this kind hold of a row phase."""
+        work, axis, start = self.work, self.plan.rows[phase], self.tile.rows.start
+        rows = min(self.tile.rows.stop, axis.count) - start
+        positions = rows * self.pitch
+        runs = [number for number, run in enumerate(self.plan.runs) if run.phase == phase]
+        numbers = [len(self.plan.runs[run].kernel_rows) for run in runs]
+        products = self._room(0, (sum(numbers), self.batch, self.groups, work.results, positions))
+        partner = self._room(1, (self.batch, self.groups, *work.partner_shape(positions)))
+        if work.turned:
+            partner = partner.swapaxes(-1, -2)                                 # (n, g, out, P)
+        before = sum(self.plan.matmuls(earlier) for earlier in range(phase))
+        return Share(
+            pixels=(_pixels(axis, start, rows), _pixels(self.plan.columns, self.tile.columns.start, self.columns)),
+            runs=runs,
+            reads=[reads[run][..., :positions] for run in runs if reads],
+            products=_cut(products, numbers),
+            images=[self._image(each, rows) for each in products],
+            partner=partner,
+            partner_image=self._image(partner, rows),
+            gradients=_cut(self.gradient[before:], numbers),
+        )
+
     def _place(self, share: Share) -> tuple[slice, ...]:
         """Where this tile and row phase stand in an image array (N, G, c, H, W)."""
         return (self.tile.images, self.tile.groups, slice(None), *share.pixels)
-
-    def _partner(self, partner: Array, share: Share) -> Array:
-        """Return this tile of the partner as matrices (n, g, out, P), or (n, g, P, out) for a transposed gradient."""
-        part = partner[self._place(share)]                                     # (n, g, out, rows, columns)
-        shape = (self.batch, self.groups, self.work.partners, share.rows * self.pitch)
-        if self.work.small and self.work.transposed:                           # then a copy gains more than it costs
-            matrices = self._room(1, (*shape[:2], shape[3], shape[2]))         # (n, g, P, out)
-            matrices.reshape(*shape[:2], *part.shape[3:], shape[2])[...] = np.moveaxis(part, 2, -1)
-            return matrices
-        if self._is_matrix(part):
-            matrices = part.reshape(shape)
-        else:
-            matrices = self._room(1, shape)                                    # (n, g, out, P)
-            copy_rows(self._image(matrices, share.rows), part)
-        return matrices.swapaxes(-1, -2) if self.work.transposed else matrices
 
     def _is_matrix(self, part: Array) -> bool:
         """Whether the images of `part` can be read as matrices (out, P) where they lie."""
@@ -222,3 +213,15 @@ class Workbench:
         if self.work.beside:
             return images_first(matrices.reshape(*matrices.shape[1:3], rows, self.across, self.columns))
         return matrices.reshape(*matrices.shape[:3], rows, self.columns)
+
+
+def _pixels(axis: Phase, start: int, count: int) -> slice:
+    """Return the pixels of `count` results of a phase, from number `start` on."""
+    first = axis.first + start * axis.step
+    return slice(first, first + (count - 1) * axis.step + 1, axis.step)
+
+
+def _cut(arrays: Array, numbers: list[int]) -> list[Array]:
+    """Cut the first axis into pieces of the given lengths."""
+    stops = list(itertools.accumulate(numbers))
+    return [arrays[stop - number : stop] for number, stop in zip(numbers, stops)]

@@ -52,8 +52,8 @@ def _convolve(
     def piece(part: tuple[Tile, slice]) -> None:
         tile, outputs = part
         chosen = target[:, :, outputs]
-        bench = workbench(Work.of(layout, source, chosen, None), tile, source)
-        bench.write_results(chosen, [each[:, :, tile.groups, outputs] for each in weights], ending.of(outputs))
+        bench, reads = workbench(Work.of(layout, source, chosen, None), tile, source)
+        bench.write_results(reads, chosen, [each[:, :, tile.groups, outputs] for each in weights], ending.of(outputs))
 
     pieces = [(tile, part) for tile in whole for part in chunks(work.results, -(-work.results // parts))]
     run(piece, pieces, small=macs < SINGLE)
@@ -81,10 +81,10 @@ def weigh(
             weights = [] if weight is None else slabs(weight[groups], layout)
             total = np.zeros((layout.matmuls(), groups.stop - groups.start, *work.gradient_shape), source.dtype)
             for tile in tiles(work, groups.start, groups.stop, True, get_workspace_limit()):
-                bench = workbench(work, tile, copied)
+                bench, reads = workbench(work, tile, copied)
                 if target is not None:
-                    bench.write_results(target, weights, NOTHING)
-                bench.add_weight_gradient(total, multiplied)
+                    bench.write_results(reads, target, weights, NOTHING)
+                bench.add_weight_gradient(reads, total, multiplied)
             write_gradient(partial[number][groups, :, channels], work, total)
 
     run(piece, parts, small=macs < SINGLE)

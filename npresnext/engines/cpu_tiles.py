@@ -101,6 +101,15 @@ class Work:
         return self.partners >= 24 if self.small else self.depth > self.partners
 
     @functools.cached_property
+    def turned(self) -> bool:
+        """Whether the matmuls of the weight gradient read copies of the partner, as (P, out)."""
+        return self.small and self.transposed    # then a copy gains more than it costs
+
+    def partner_shape(self, positions: int) -> tuple[int, int]:
+        """The shape of a copy of the partner of one group: (out, P), or (P, out) turned."""
+        return (positions, self.partners) if self.turned else (self.partners, positions)
+
+    @functools.cached_property
     def gradient_shape(self) -> tuple[int, int]:
         """The shape of the weight gradient of one group and matmul: (out, K), or (K, out) transposed."""
         return (self.depth, self.partners) if self.transposed else (self.partners, self.depth)
