@@ -116,14 +116,23 @@ def test_what_is_seldom_drawn_equals_the_lesson(name, factor):
     assert_equals_lesson_in_tiles(TILED[name], factor)
 
 
-def test_taps_that_meet_padding_alone_have_zero_gradients_whatever_the_memory_held(monkeypatch):
-    geometry = ConvGeometry.of_conv((2, 16, 1, 9), (16, 2, 3, 3), stride=(3, 1), padding=1, groups=8)
+PADDING_ALONE = {
+    "some taps, many groups": ConvGeometry.of_conv((2, 16, 1, 9), (16, 2, 3, 3), stride=(3, 1), padding=1, groups=8),
+    "some taps, few groups": ConvGeometry.of_conv((2, 16, 1, 9), (16, 8, 3, 3), stride=(3, 1), padding=1, groups=2),
+    "all taps": ConvGeometry.of_conv((2, 4, 1, 9), (4, 2, 1, 3), stride=(3, 1), padding=1, groups=2),
+}
+
+
+@pytest.mark.parametrize("name", PADDING_ALONE)
+def test_taps_that_meet_padding_alone_have_zero_gradients_whatever_the_memory_held(name, monkeypatch):
+    geometry = PADDING_ALONE[name]
     x, weight, _, grad = operands(geometry, 0)
-    expected = im2col.weight_grad(grad, x, geometry)
-    assert not expected[:, :, 0].any() and expected[:, :, 1].any()
+    expected = im2col.input_grad(grad, weight, geometry), im2col.weight_grad(grad, x, geometry)
+    assert not expected[1][:, :, 0].any() and expected[1].any() == (name != "all taps")
     monkeypatch.setattr(np, "empty", lambda shape, dtype=float: np.full(shape, 77, dtype))
-    np.testing.assert_array_equal(cpu.gradients(grad, x, weight, geometry)[1], expected)
-    np.testing.assert_array_equal(cpu.weight_grad(grad, x, geometry), expected)
+    for array, result in zip(cpu.gradients(grad, x, weight, geometry), expected, strict=True):
+        np.testing.assert_array_equal(array, result)
+    np.testing.assert_array_equal(cpu.weight_grad(grad, x, geometry), expected[1])
 
 
 # so few positions, and so many channels, that the images of a tile lie side by side in one matmul

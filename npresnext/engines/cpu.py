@@ -46,7 +46,7 @@ from ..geometry import ConvGeometry
 from . import im2col as lesson
 from .cpu_ending import Ending
 from .cpu_plan import forward_plan, input_plan
-from .cpu_sweep import channels_at_once, convolve, weigh
+from .cpu_sweep import channels_at_once, convolve, weigh, weighing
 from .cpu_tiles import PIECES
 
 Array = np.ndarray[Any, Any]
@@ -109,16 +109,19 @@ def weight_grad(grad_output: Array, x: Array, geometry: ConvGeometry) -> Array:
 
 
 def gradients(grad_output: Array, x: Array, weight: Array, geometry: ConvGeometry) -> tuple[Array, Array]:
-    """Both gradients; with many groups, from the same shifted copies of grad_output."""
-    G = geometry.groups
-    separate = G < JOINT or _for_lesson(x, geometry)
-    if separate or channels_at_once(_split_weight(weight, G)) < weight.shape[1]:
-        return input_grad(grad_output, weight, geometry), weight_grad(grad_output, x, geometry)
+    """Both gradients: with many groups from the same shifted copies of grad_output, else side by side."""
+    if _for_lesson(x, geometry):
+        return lesson.input_grad(grad_output, weight, geometry), lesson.weight_grad(grad_output, x, geometry)
     dx, dweight = _blank(geometry, x.dtype), np.empty(geometry.weight_shape, x.dtype)
-    weigh(
-        _split(grad_output, G), _split(x, G), _split_weight(dweight, G).swapaxes(1, 2), input_plan(geometry),
-        geometry.macs, weight=_split_weight(weight, G).swapaxes(1, 2), target=_split(dx, G),
-    )
+    G, macs, plan = geometry.groups, geometry.macs, input_plan(geometry)
+    images, upstream, target = _split(x, G), _split(grad_output, G), _split(dx, G)
+    kernels, gradients = _split_weight(weight, G), _split_weight(dweight, G)
+    turned = kernels.swapaxes(1, 2)                                             # (G, C_in/G, C_out/G, kh, kw)
+    if G < JOINT or channels_at_once(kernels) < weight.shape[1]:
+        with weighing(images, upstream, gradients, forward_plan(geometry)) as pieces:
+            convolve(upstream, turned, target, plan, macs, beside=pieces)
+    else:
+        weigh(upstream, images, gradients.swapaxes(1, 2), plan, macs, weight=turned, target=target)
     return dx, dweight
 
 

@@ -8,8 +8,11 @@ the same number.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import itertools
 import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +26,8 @@ from .cpu_workspace import get_workspace_limit
 
 Array = np.ndarray[Any, Any]
 
+Pieces = Sequence[Callable[[], None]]    # of work, in any order and on any threads
+
 NOTHING = Ending()
 Part = tuple[int, slice, slice, slice]    # number of a partial sum, and the images, groups and inputs of a piece
 
@@ -30,33 +35,37 @@ SINGLE = 2_000_000    # multiply-adds below which a second thread does not help
 
 
 def convolve(
-    source: Array, weight: Array, target: Array, plan: tuple[Pass, ...], macs: int, ending: Ending = NOTHING
+    source: Array, weight: Array, target: Array, plan: tuple[Pass, ...], macs: int, ending: Ending = NOTHING,
+    beside: Pieces = (),
 ) -> None:
-    """Write into `target` (N, G, out, ·, ·) what `weight` (G, out, in, kh, kw) makes of `source` (N, G, in, ·, ·)."""
+    """Write into `target` (N, G, out, ·, ·) what `weight` (G, out, in, kh, kw) makes of `source` (N, G, in, ·, ·).
+
+    Pieces of other work `beside` it are shared out with its last ones, so that threads meet once in place of twice.
+    """
     rearranged = weight.nbytes if weight.shape[3:] != (1, 1) else 0
     rounds = max(1, -(-rearranged // max(1, get_workspace_limit() // 2)))    # to bound what is rearranged
-    for outputs in chunks(weight.shape[1], -(-weight.shape[1] // rounds)):
-        for layout in plan:
-            weights = slabs(weight[:, outputs], layout)
-            _convolve(layout, source, weights, target[:, :, outputs], macs, ending.of(outputs))
+    passes = list(itertools.product(chunks(weight.shape[1], -(-weight.shape[1] // rounds)), plan))
+    for number, (outputs, layout) in enumerate(passes, 1):
+        weights = slabs(weight[:, outputs], layout)
+        pieces = _pieces(layout, source, weights, target[:, :, outputs], ending.of(outputs))
+        _share_out([*pieces, *beside] if number == len(passes) else pieces, macs)
+    if not passes:    # no tap meets the image
+        _share_out(beside, macs)
 
 
-def _convolve(
-    layout: Pass, source: Array, weights: list[Array], target: Array, macs: int, ending: Ending
-) -> None:
-    """Share the tiles of one pass out; where they are too few, share its channels out as well."""
+def _pieces(layout: Pass, source: Array, weights: list[Array], target: Array, ending: Ending) -> Pieces:
+    """Return the tiles of one pass as pieces; where they are too few, parts of their channels."""
     work = Work.of(layout, source, target, None)
     whole = tiles(work, 0, work.groups, False, get_workspace_limit())
     parts = 1 if len(whole) > 1 else min(4, -(-work.results // 64))
 
-    def piece(part: tuple[Tile, slice]) -> None:
-        tile, outputs = part
+    def piece(tile: Tile, outputs: slice) -> None:
         chosen = target[:, :, outputs]
         bench, reads = workbench(Work.of(layout, source, chosen, None), tile, source)
         bench.write_results(reads, chosen, [each[:, :, tile.groups, outputs] for each in weights], ending.of(outputs))
 
-    pieces = [(tile, part) for tile in whole for part in chunks(work.results, -(-work.results // parts))]
-    run(piece, pieces, small=macs < SINGLE)
+    cuts = chunks(work.results, -(-work.results // parts))
+    return [functools.partial(piece, tile, outputs) for tile in whole for outputs in cuts]
 
 
 def weigh(
@@ -67,6 +76,16 @@ def weigh(
 
     Given `weight` and `target`, the same copies give the results as :func:`convolve` writes them.
     """
+    with weighing(source, partner, dweight, plan, weight=weight, target=target) as pieces:
+        _share_out(pieces, macs)
+
+
+@contextlib.contextmanager
+def weighing(
+    source: Array, partner: Array, dweight: Array, plan: tuple[Pass, ...],
+    *, weight: Array | None = None, target: Array | None = None,
+) -> Iterator[Pieces]:
+    """Give the pieces of :func:`weigh`, to be done inside the block; add partial sums up after it."""
     most = channels_at_once(dweight) if target is None else source.shape[2]    # results need all channels of the copies
     parts, sums = _parts([Work.of(layout, source, target, partner) for layout in plan], most, dweight.nbytes)
     partial = np.empty((sums, *dweight.shape), dweight.dtype) if sums > 1 else dweight[None]
@@ -87,9 +106,14 @@ def weigh(
                 bench.add_weight_gradient(reads, total, multiplied)
             write_gradient(partial[number][groups, :, channels], work, total)
 
-    run(piece, parts, small=macs < SINGLE)
+    yield [functools.partial(piece, part) for part in parts]
     if sums > 1:
         partial.sum(axis=0, out=dweight)
+
+
+def _share_out(pieces: Pieces, macs: int) -> None:
+    """Do all pieces of work of a size, on several threads unless that is small."""
+    run(lambda piece: piece(), pieces, small=macs < SINGLE)
 
 
 def channels_at_once(weight: Array) -> int:
