@@ -141,8 +141,8 @@ class Workbench:
                 copy_rows(part, first)
             ending.finish(part, place)
 
-    def add_weight_gradient(self, reads: Reads, total: Array, partner: Array) -> None:
-        """Multiply the copies with the `partner` (N, G, out, H, W) and add to `total` (matmuls, G, …)."""
+    def weight_gradient(self, reads: Reads, partner: Array, total: Array, first: bool) -> None:
+        """Multiply the copies with the `partner` (N, G, out, H, W), and write or add to `total` (matmuls, G, …)."""
         if len(self.shares) < len(self.plan.rows):    # some row phase ends before this tile
             self.gradient[:] = 0
         for share, ours in zip(self.shares, reads):
@@ -157,7 +157,11 @@ class Workbench:
                     np.matmul(read, matrices.swapaxes(-1, -2), out=gradient)   # (m, n, g, K, out)
                 else:
                     np.matmul(matrices, read.swapaxes(-1, -2), out=gradient)   # (m, n, g, out, K)
-        total += self.gradient[:, 0] if self.batch == 1 else self.gradient.sum(axis=1)
+        of_tile = self.gradient[:, 0] if self.batch == 1 else self.gradient.sum(axis=1)
+        if first:
+            total[...] = of_tile
+        else:
+            total += of_tile
 
     def _as_images(self, copies: Array) -> Array:
         """View the copies as (n, g, c, stack, column, rows, columns)."""

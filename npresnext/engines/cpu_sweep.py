@@ -98,12 +98,12 @@ def weighing(
         for layout in plan:
             work = Work.of(layout, copied, target, multiplied)
             weights = [] if weight is None else slabs(weight[groups], layout)
-            total = np.zeros((layout.matmuls(), groups.stop - groups.start, *work.gradient_shape), source.dtype)
-            for tile in tiles(work, groups.start, groups.stop, True, get_workspace_limit()):
+            total = np.empty((layout.matmuls(), groups.stop - groups.start, *work.gradient_shape), source.dtype)
+            for index, tile in enumerate(tiles(work, groups.start, groups.stop, True, get_workspace_limit())):
                 bench, reads = workbench(work, tile, copied)
                 if target is not None:
                     bench.write_results(reads, target, weights, NOTHING)
-                bench.add_weight_gradient(reads, total, multiplied)
+                bench.weight_gradient(reads, multiplied, total, first=index == 0)
             write_gradient(partial[number][groups, :, channels], work, total)
 
     yield [functools.partial(piece, part) for part in parts]
