@@ -38,12 +38,14 @@ def scaling_layers():
     }
 
 
-def measure(subject, what, **arguments):
-    """Run one subject in a process of its own and return what it prints."""
+def measure(subject, what, python, **arguments):
+    """Run one subject in a process of its own, npresnext under an interpreter `python`, and return what it prints."""
     environment = {**os.environ, "PYTHONPATH": f"{HERE.parent}{os.pathsep}{HERE}"}
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         environment[name] = str(arguments["threads"])
-    command = [sys.executable, str(HERE / "benchmark_subjects.py"), subject, what, json.dumps(arguments)]
+    script = str(HERE / "benchmark_subjects.py")
+    interpreter = python if subject == "npresnext" else sys.executable
+    command = [interpreter, script, subject, what, json.dumps(arguments)]
     result = subprocess.run(command, env=environment, capture_output=True, text=True)
     if result.returncode:
         sys.exit(f"{subject} failed at {what}:\n{result.stderr}")
@@ -52,7 +54,7 @@ def measure(subject, what, **arguments):
 
 def tasks(args):
     """Yield (name, function of no arguments that measures it once)."""
-    common = {"threads": args.threads}
+    common = {"threads": args.threads, "python": args.python}
     layers = resnext50_layers()
     grouped = [each for each in layers if is_grouped(each)]
     setting = {**common, "batch": args.batch, "dtype": "float32", "repeats": args.repeats}
@@ -80,15 +82,17 @@ def tasks(args):
     }
 
 
-def machine(threads):
+def machine(threads, python):
     """What the figures depend on."""
     model = platform.processor()
     if Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
-    versions = {name: version(name) for name in ("numpy", "torch", "onnx")}
+    versions = {name: version(name) for name in ("torch", "onnx")}
+    ours = "import sys, numpy; print(sys.version.split(' (')[0], numpy.__version__, sep='; ')"    # free-threaded or not
+    python, numpy = subprocess.check_output([python, "-c", ours], text=True).strip().split("; ")
     return {"date": datetime.date.today().isoformat(), "cpu": model, "threads": threads,
-            "python": platform.python_version(), **versions}
+            "python": python, "numpy": numpy, **versions}
 
 
 def main():
@@ -96,6 +100,10 @@ def main():
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
     parser.add_argument("--only", nargs="*", help="names of tasks: peak layers slow network:NAME scaling")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--python", default=sys.executable, help="interpreter of npresnext, with NumPy and threadpoolctl, such as a "
+        "free-threaded one (default: this one)"
+    )
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=5, help="calls of each layer in a round; their median counts")
@@ -106,7 +114,7 @@ def main():
     data = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if not args.table:
         args.out.mkdir(parents=True, exist_ok=True)
-        data["machine"] = machine(args.threads)
+        data["machine"] = machine(args.threads, args.python)
         for name, task in tasks(args):
             if not args.only or name in args.only:
                 data[name] = [task() for _ in range(args.rounds)]
