@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -48,6 +49,18 @@ def test_every_piece_is_worked_on_once():
     done = []    # a list takes them from all threads, with and without an interpreter's lock
     cpu_threads.run(done.append, range(1_000_000))
     assert sorted(done) == list(range(1_000_000))
+
+
+def test_a_job_that_is_over_keeps_nothing_alive_for_a_thread_that_comes_late():
+    def work(piece):
+        pass
+
+    reference, job = weakref.ref(work), cpu_threads._Job(work, [1])
+    del work
+    job.work_on()
+    job.finish()
+    assert reference() is None
+    job.help()
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)

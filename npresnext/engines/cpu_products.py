@@ -99,7 +99,8 @@ class Workbench:
         images, self.groups, self.rows, self.columns = tile.size
         self.batch, self.across = (1, images) if work.beside else (images, 1)
         self.pitch = self.across * self.columns
-        copies, *self.rooms = carve(dtype, *work.shapes(images, self.groups, self.rows, self.columns))
+        *shapes, _ = work.shapes(images, self.groups, self.rows, self.columns)    # the last outlives the tile
+        copies, *self.rooms = carve(dtype, *shapes)
         reads: list[Array] = []    # of each run
         if not work.in_place:
             self.images = self._as_images(copies)

@@ -45,10 +45,14 @@ def convolve(
     rearranged = weight.nbytes if weight.shape[3:] != (1, 1) else 0
     rounds = max(1, -(-rearranged // max(1, get_workspace_limit() // 2)))    # to bound what is rearranged
     passes = list(itertools.product(chunks(weight.shape[1], -(-weight.shape[1] // rounds)), plan))
-    for number, (outputs, layout) in enumerate(passes, 1):
-        weights = slabs(weight[:, outputs], layout)
+
+    def one(outputs: slice, layout: Pass, more: Pieces) -> None:
+        weights = slabs(weight[:, outputs], layout)    # gone at the end, before the next ones come
         pieces = _pieces(layout, source, weights, target[:, :, outputs], ending.of(outputs))
-        _share_out([*pieces, *beside] if number == len(passes) else pieces, macs)
+        _share_out([*pieces, *more], macs)
+
+    for number, (outputs, layout) in enumerate(passes, 1):
+        one(outputs, layout, beside if number == len(passes) else ())
     if not passes:    # no tap meets the image
         _share_out(beside, macs)
 

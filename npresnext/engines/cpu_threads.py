@@ -125,6 +125,7 @@ class _Job:
         with self.changed:
             self.closed = True
             self.changed.wait_for(lambda: self.active == 0)
+        del self.work, self.pieces    # a thread that comes late must not keep them, and their arrays, alive
         if self.error is not None:
             raise self.error
 
