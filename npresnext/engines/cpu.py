@@ -115,13 +115,13 @@ def gradients(grad_output: Array, x: Array, weight: Array, geometry: ConvGeometr
     dx, dweight = _blank(geometry, x.dtype), np.empty(geometry.weight_shape, x.dtype)
     G, macs, plan = geometry.groups, geometry.macs, input_plan(geometry)
     images, upstream, target = _split(x, G), _split(grad_output, G), _split(dx, G)
-    kernels, gradients = _split_weight(weight, G), _split_weight(dweight, G)
+    kernels, dkernels = _split_weight(weight, G), _split_weight(dweight, G)
     turned = kernels.swapaxes(1, 2)                                             # (G, C_in/G, C_out/G, kh, kw)
     if G < JOINT or channels_at_once(kernels) < weight.shape[1]:
-        with weighing(images, upstream, gradients, forward_plan(geometry)) as pieces:
+        with weighing(images, upstream, dkernels, forward_plan(geometry)) as pieces:
             convolve(upstream, turned, target, plan, macs, beside=pieces)
     else:
-        weigh(upstream, images, gradients.swapaxes(1, 2), plan, macs, weight=turned, target=target)
+        weigh(upstream, images, dkernels.swapaxes(1, 2), plan, macs, weight=turned, target=target)
     return dx, dweight
 
 

@@ -77,7 +77,7 @@ def workbench(work: Work, tile: Tile, source: Array) -> tuple[Workbench, Reads]:
     return bench, bench.load(tile, source)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Share:
     """What a tile holds of one row phase: where it belongs, what its runs read, and room for what they make."""
 

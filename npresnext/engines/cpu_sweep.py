@@ -3,7 +3,7 @@
 In a sweep that only computes results, every tile is a piece of its own. A weight gradient is a sum over all images;
 its pieces are groups, and where there are few of these, some images with a partial sum each, or channels of the copied
 array. A piece walks over its images in a fixed order, and so are partial sums added up: no two threads ever add to
-the same number.
+the same number. The pieces of both gradients are shared out together.
 """
 
 from __future__ import annotations
