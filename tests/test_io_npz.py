@@ -63,6 +63,8 @@ def test_an_array_of_objects_is_refused_and_not_unpickled(tmp_path):
         (npy("{'descr': '<U4', 'fortran_order': False, 'shape': (1,), }\n", bytes(16)), "the dtype <U4"),
         (npy("__import__('os').system('true')\n"), "no plain array"),
         (npy("(" * 5000), "no plain array"),
+        (npy("{'descr': '<f4', 'fortran_order': False, 'shape': (0, 4611686018427387904), }\n"), "has the shape"),
+        (npy("{'descr': '<f4', 'fortran_order': False, 'shape': (%s), }\n" % ("1, " * 70), bytes(4)), "has the shape"),
         (b"\x93NUMPY\x01\x00\xff\xff", "header of 65,535 bytes"),
         (b"not an array", "no .npy file"),
         (b"", "no .npy file"),

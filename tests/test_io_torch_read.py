@@ -2,6 +2,7 @@
 
 import io
 import json
+import pickle
 import zipfile
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch_checkpoints as checkpoints
 from npresnext.errors import FileFormatError
 from npresnext.io import load
 from npresnext.io.dtypes import TORCH_STORAGE
+from npresnext.io.torch_read import STREAM_MAGIC
 
 ml_dtypes = pytest.importorskip("ml_dtypes")
 EXPECTED = json.loads((checkpoints.DATA / "torch_expected.json").read_text())
@@ -89,6 +91,52 @@ def test_a_stream_that_claims_more_elements_than_its_file_has_is_refused(tmp_pat
     path.write_bytes(whole[:place] + (2**62).to_bytes(8, "little") + whole[place + 8 :])
     with pytest.raises(FileFormatError, match="4,611,686,018,427,387,904 elements: expected 24"):
         load(path)
+
+
+STORAGE = b"(X\x07\x00\x00\x00storagectorch\n%sStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQ"
+TOWER = b")" + b"\x85" * 100_000  # a tuple in a tuple in a tuple
+
+
+def rebuilt(shape, kind=b"Float", flags=b""):
+    """The opcodes of a tensor of strides 1 on a storage of four elements."""
+    sizes = b"".join(pickle.dumps(size, 2)[2:-1] for size in shape)
+    ones = b"K\x01" * len(shape)
+    arguments = STORAGE % kind + b"K\x00(" + sizes + b"t(" + ones + b"t"
+    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + arguments + b"\x89}" + flags + b"tR"
+
+
+def stream(value, version=b"M\xe9\x03", keys=b"X\x01\x00\x00\x000a"):
+    """A checkpoint in the stream format whose entry w is what the opcodes `value` make."""
+    pickles = version, b"}", b"}X\x01\x00\x00\x00w" + value + b"s", b"]" + keys
+    numbers = (4).to_bytes(8, "little") + np.arange(4, dtype="<f4").tobytes()
+    return STREAM_MAGIC + b"".join(b"\x80\x02" + program + b"." for program in pickles) + numbers
+
+
+def test_a_stream_made_by_hand_is_read(tmp_path):
+    (tmp_path / "hand.pth").write_bytes(stream(rebuilt((3,))))
+    assert load(tmp_path / "hand.pth")["w"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (stream(rebuilt((0, 2**62, 2**62))), "has the shape"),
+        (stream(rebuilt((0, 2**70))), "has the shape"),
+        (stream(rebuilt((1,) * 70)), "has the shape"),
+        (stream(rebuilt((4,), b"Bool", b"}X\x03\x00\x00\x00neg\x88s")), "booleans"),
+        (stream(b"\x8a\x09" + b"\x01" * 9, keys=b""), r"'w' \(int\)"),
+        (stream(rebuilt((3,)), version=b"K\x07"), "version 7: expected 1001"),
+        (stream(rebuilt((3,)), keys=b""), "does not match"),
+        (stream(rebuilt((3,)), version=TOWER), "getting the repr"),
+        (stream(rebuilt((3,)), keys=TOWER + b"a"), "getting the repr"),
+        (stream(TOWER + b"Q"), "getting the repr"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_stream_that_describes_no_arrays_is_refused(tmp_path, content, message):
+    (tmp_path / "hand.pth").write_bytes(content)
+    with pytest.raises(FileFormatError, match=message):
+        load(tmp_path / "hand.pth")
 
 
 @pytest.mark.oracle

@@ -7,7 +7,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -90,6 +90,14 @@ def read_exactly(stream: IO[bytes], nbytes: int, what: str) -> np.ndarray:
             raise FileFormatError(f"{what} ends after {done:,} of its {nbytes:,} bytes: the file is truncated")
         done += got
     return raw
+
+
+def as_array(raw: np.ndarray, shape: tuple[int, ...], dtype: np.dtype, what: str, **layout: Any) -> np.ndarray:
+    """View bytes as an array; a shape that no array can have, such as (0, 2**62), is refused."""
+    try:
+        return np.ndarray(shape, dtype, raw, **layout)
+    except ValueError as error:
+        raise FileFormatError(f"{what} has the shape {shape}: {error}") from error
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,24 +45,33 @@ def atomic_path(path: str | os.PathLike[str], *, overwrite: bool = False) -> Ite
     'whole'
     """
     path = check_writable(path, overwrite=overwrite)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-    os.close(handle)
-    beside = Path(name)
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    _create(beside, 0o600 if path.exists() else 0o666)    # no more than the old file's permissions, until it has them
+    mode = (path if path.exists() else beside).stat().st_mode & 0o777
     try:
         yield beside
-        mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
-        os.chmod(beside, mode)
-        with open(beside, "rb") as written:
+        with open(beside, "rb+") as written:              # Windows flushes no file that is open for reading alone
             os.fsync(written.fileno())
+        os.chmod(beside, mode)                            # some writers put a file of their own there
         if overwrite:
             os.replace(beside, path)
         else:
-            os.link(beside, path)  # refuses what came into being meanwhile
+            _rename_to_new(beside, path)
     finally:
         beside.unlink(missing_ok=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+def _rename_to_new(beside: Path, path: Path) -> None:
+    """Rename, or raise FileExistsError if `path` came into being meanwhile."""
+    try:
+        os.link(beside, path)
+    except FileExistsError:
+        raise
+    except OSError:                                       # a file system without links, such as exFAT
+        _create(path, 0o666)
+        os.replace(beside, path)
+
+
+def _create(path: Path, mode: int) -> None:
+    """Create an empty file, or raise FileExistsError."""
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import FileFormatError, InvalidValueError
-from .archive import Archive, leads_out, read_exactly
+from .archive import Archive, as_array, leads_out, read_exactly
 from .dtypes import ITEMSIZE, as_dtype
 from .metadata import parse_metadata
 
@@ -81,7 +81,7 @@ def _read_array(archive: Archive, name: str) -> np.ndarray:
             )
         raw = read_exactly(stream, nbytes, name)
         stream.read(1)  # at the end zipfile compares the checksum
-    return np.ndarray(shape, dtype, raw, order="F" if fortran else "C")
+    return as_array(raw, shape, dtype, name, order="F" if fortran else "C")
 
 
 def _parse_header(header: bytes, name: str) -> tuple[np.dtype, bool, tuple[int, ...]]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import FileFormatError, InvalidTypeError
 from ..extras import load_extra
-from .archive import read_exactly
+from .archive import as_array, read_exactly
 from .dtypes import ITEMSIZE, OF_SAFETENSORS_CODE, SAFETENSORS_CODE, as_dtype
 from .metadata import check_metadata
 
@@ -54,4 +54,4 @@ def _read_array(file: IO[bytes], name: str, code: str, shape: tuple[int, ...]) -
         raise FileFormatError(f"{name} has the dtype {code}: expected one of {', '.join(OF_SAFETENSORS_CODE)}")
     dtype_name = OF_SAFETENSORS_CODE[code]
     raw = read_exactly(file, math.prod(shape) * ITEMSIZE[dtype_name], name)
-    return np.ndarray(shape, as_dtype(dtype_name), raw)
+    return as_array(raw, shape, as_dtype(dtype_name), name)

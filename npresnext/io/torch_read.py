@@ -16,7 +16,7 @@ from typing import IO, Any
 import numpy as np
 
 from ..errors import FileFormatError
-from .archive import Archive, read_exactly
+from .archive import Archive, as_array, read_exactly
 from .dtypes import ITEMSIZE, as_dtype
 from .metadata import MOST_METADATA, parse_metadata
 from .unpickle import StorageRef, TensorRef, unpickle
@@ -139,14 +139,16 @@ def _view(raw: np.ndarray, tensor: TensorRef, big: bool) -> np.ndarray:
             f"a tensor of shape {tensor.shape} claims {size:,} bytes on a storage that has {len(raw):,}: refused"
         )
     start = tensor.storage.start * ITEMSIZE[tensor.storage.dtype] + tensor.offset * dtype.itemsize
-    array = np.ndarray(
-        tensor.shape, dtype.newbyteorder(">") if big else dtype, raw, start if size else 0,
-        [stride * dtype.itemsize for stride in tensor.strides],
+    array = as_array(
+        raw, tensor.shape, dtype.newbyteorder(">") if big else dtype, "a tensor", offset=start if size else 0,
+        strides=[stride * dtype.itemsize for stride in tensor.strides],
     )
     if big:
         array = array.astype(dtype)
     if tensor.conjugate:
         array = array.conj()
+    if tensor.negative and dtype.kind == "b":
+        raise FileFormatError("a tensor of booleans is marked as negative: refused")
     return -array if tensor.negative else array
 
 
@@ -164,4 +166,5 @@ def _state_of(described: Any) -> dict[Any, Any]:
 
 
 def _is_value(name: Any, value: Any) -> bool:
-    return isinstance(name, str) and isinstance(value, (TensorRef, bool, int, float, complex))
+    is_number = isinstance(value, (float, complex)) or (isinstance(value, int) and abs(value) < 2**63)
+    return isinstance(name, str) and (is_number or isinstance(value, TensorRef))

@@ -37,7 +37,7 @@ def write(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, s
             _add(zipped, METADATA, json.dumps(dict(metadata)).encode())
 
 
-def _add(zipped: zipfile.ZipFile, name: str, content: bytes | memoryview) -> None:
+def _add(zipped: zipfile.ZipFile, name: str, content: bytes | bytearray | memoryview) -> None:
     """Add an entry whose bytes begin at a multiple of the alignment."""
     entry = zipfile.ZipInfo(f"{_FOLDER}/{name}")
     huge = len(content) >= 2**30
@@ -48,10 +48,10 @@ def _add(zipped: zipfile.ZipFile, name: str, content: bytes | memoryview) -> Non
         stream.write(content)
 
 
-def _pickled(arrays: Mapping[str, np.ndarray]) -> bytes:
+def _pickled(arrays: Mapping[str, np.ndarray]) -> bytearray:
     """Return the pickle of an OrderedDict of tensors, of protocol 2."""
     ordered_dict = _global("collections", "OrderedDict") + pickle.EMPTY_TUPLE + pickle.REDUCE
-    program = pickle.PROTO + b"\x02" + ordered_dict + pickle.MARK
+    program = bytearray(pickle.PROTO + b"\x02" + ordered_dict + pickle.MARK)
     for index, (name, array) in enumerate(arrays.items()):
         storage_type = TORCH_STORAGE.get(array.dtype.name)
         program += _text(name)
