@@ -229,7 +229,8 @@ def evaluate(model: Module, data: ImageSet, *, batch_size: int = 256, dtype: str
     NonFiniteLossError
         A loss is NaN or infinite.
     """
-    was_training, criterion, meter = model.training, CrossEntropyLoss(), Meter()
+    criterion, meter = CrossEntropyLoss(), Meter()
+    modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
         with no_grad():
@@ -237,7 +238,8 @@ def evaluate(model: Module, data: ImageSet, *, batch_size: int = 256, dtype: str
                 logits = model(x)
                 meter.add(0, criterion(logits, target), logits, target)
     finally:
-        model.train(was_training)
+        for module, mode in modes.items():
+            module.training = mode
     try:
         return meter.read()
     except NonFiniteLossError as error:

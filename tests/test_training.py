@@ -174,6 +174,13 @@ def test_evaluation_counts_what_is_right_and_leaves_the_network_in_its_mode():
     assert loss == pytest.approx((np.log(np.exp(logits).sum(1)) - picked).mean(), rel=1e-5)
 
 
+def test_evaluation_leaves_a_frozen_norm_frozen():
+    model = tiny_trainer().model.train()
+    model.bn1.eval()
+    evaluate(model, load_digits()[1].first(20))
+    assert [name for name, module in model.named_modules() if not module.training] == ["bn1"]
+
+
 def test_evaluation_changes_nothing_in_the_network():
     trainer = tiny_trainer()
     before = state_bytes(trainer)

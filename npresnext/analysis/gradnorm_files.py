@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import csv
 import io
@@ -9,7 +10,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -56,13 +57,14 @@ def open_rows(path: str, columns: Sequence[str], *, format: str | None = None, o
     ...     Path(f"{folder}/norms.csv").read_text()
     'layer,l2\\nconv1,0.5\\n'
     """
-    kind = {"csv": CsvRows, "jsonl": JsonRows, "npz": NpzRows}[format_of(path, format)]
+    kinds: dict[str, Callable[..., RowFile]] = {"csv": CsvRows, "jsonl": JsonRows, "npz": NpzRows}
+    kind = kinds[format_of(path, format)]
     if path != "-":
         check_writable(path, overwrite=overwrite)
     return kind(path, columns, overwrite)
 
 
-class RowFile:
+class RowFile(abc.ABC):
     """Rows on their way into a file."""
 
     def __init__(self, path: str, columns: Sequence[str], overwrite: bool) -> None:
@@ -74,10 +76,11 @@ class RowFile:
     def __exit__(self, *error: object) -> None:
         self.close()
 
+    @abc.abstractmethod
     def write(self, rows: Sequence[Row]) -> None:
         """Append rows, all of them whole."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def close(self) -> None:
         """End the file."""
 
@@ -115,8 +118,9 @@ class TextRows(RowFile):
     def _head(self) -> str:
         return ""
 
+    @abc.abstractmethod
     def _line(self, values: list[Any]) -> str:
-        raise NotImplementedError
+        """Return one row as a line."""
 
 
 class CsvRows(TextRows):

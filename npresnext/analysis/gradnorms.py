@@ -16,6 +16,7 @@ import numpy as np
 
 from ..backend import array_module, to_numpy
 from ..errors import BackwardError, InvalidTypeError, InvalidValueError, ShapeError
+from ..geometry import as_int
 from ..nn import Conv2d, Module
 
 Array = Any
@@ -69,7 +70,7 @@ def group_grad_norms(
     ValueError
         The mappings name different layers, G does not divide the output channels, or there is no convolution.
     TypeError
-        Something is no array.
+        Something is no array, or a number of groups no integer.
 
     Examples
     --------
@@ -125,7 +126,8 @@ def _layers_from(grads: Any, groups: Any, weights: Any) -> dict[str, tuple[Array
     layers = {}
     for name, grad in grads.items():
         weight = None if weights is None else _as_array(weights[name], f"weights[{name!r}]")
-        layers[name] = (_as_array(grad, f"grads[{name!r}]"), weight, groups[name])
+        count = as_int(groups[name], f"groups[{name!r}]", 1)
+        layers[name] = (_as_array(grad, f"grads[{name!r}]"), weight, count)
     return layers
 
 
@@ -177,7 +179,7 @@ def _layer_rows(name: str, grad: Array, weight: Array | None, groups: int, norm:
 
 def _sums(name: str, array: Array, groups: int) -> np.ndarray:
     """Return Σ|x|, Σx² and max |x| of each group, as float64 of shape (3, G)."""
-    if not isinstance(groups, int) or groups < 1 or not array.shape or array.shape[0] % groups:
+    if not array.shape or array.shape[0] % groups:
         raise ShapeError(
             f"{name} has shape {tuple(array.shape)} and groups={groups}: groups must divide the first axis, C_out"
         )

@@ -127,7 +127,7 @@ def _write_account(args: argparse.Namespace, account: dict[str, Any]) -> None:
     from ..io.atomic import atomic_path
 
     with atomic_path(sidecar_path(args.output), overwrite=args.force) as beside:
-        beside.write_text(json.dumps(account, indent=2) + "\n")
+        beside.write_text(json.dumps(account, indent=2) + "\n", "utf-8")
 
 
 def _report(args: argparse.Namespace, dump: NormDump, log: Any) -> None:

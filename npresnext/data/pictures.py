@@ -86,7 +86,7 @@ class Preprocessing:
             raise InvalidValueError(f"a picture of {width}x{height}: sides may differ at most {_MOST_ASPECT} times")
         sizes = self.resize, int(self.resize * long / short)
         picture = picture.resize(sizes if width <= height else sizes[::-1], pillow.Resampling.BILINEAR)
-        left, top = (int(round((side - self.crop) / 2)) for side in picture.size)
+        left, top = (round((side - self.crop) / 2) for side in picture.size)
         picture = picture.crop((left, top, left + self.crop, top + self.crop))
         pixels = np.asarray(picture, np.float32).reshape(self.crop, self.crop, self.channels)  # (crop, crop, C)
         scaled = (pixels / np.float32(255) - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)

@@ -106,10 +106,10 @@ gather(const T *input, const T *weight, const T *bias, T *output, const Gather p
         // Stage the weights, output channels last, so that a thread fetches its TO of them at once.
         for (int pair = thread; pair < chunk * out_threads; pair += threads) {
             const int o = pair / chunk, channel = pair % chunk;
-            const T *source = weights + (out + o) * plan.weight_out + (c + channel) * plan.weight_in;
+            const T *from = weights + (out + o) * plan.weight_out + (c + channel) * plan.weight_in;
             S *target = tile_w + channel * phase.taps * out_threads + o;
             for (int tap = 0; tap < phase.taps; ++tap)
-                fetch(target + tap * out_threads, source + plan.tap_weight[phase.first_tap + tap],
+                fetch(target + tap * out_threads, from + plan.tap_weight[phase.first_tap + tap],
                       out + o < plan.out_channels);
         }
         copies_arrive();

@@ -17,8 +17,7 @@ DIVISOR = np.dtype([("by", np.uint32), ("magic", np.uint32)])
 
 def source(file: str) -> str:
     """Return the CUDA source of the kernels in `file`, complete."""
-    here = Path(__file__).parent
-    return (here / "cuda_common.cuh").read_text() + (here / file).read_text()
+    return "".join(Path(__file__).with_name(name).read_text("utf-8") for name in ("cuda_common.cuh", file))
 
 
 def expression(kernel: str, dtype: Any, *template: int) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import FileFormatError
 from ..extras import load_extra
 
 # name (torch's and NumPy's or ml_dtypes' alike) -> (bytes an element, safetensors' code, torch's storage class)
@@ -39,8 +38,6 @@ OF_TORCH_STORAGE = {storage: name for name, storage in TORCH_STORAGE.items()}
 
 def as_dtype(name: str) -> np.dtype:
     """Return the little-endian dtype called `name`; the 8-bit floats and bfloat16 are those of ml_dtypes."""
-    if name not in ITEMSIZE:
-        raise FileFormatError(f"the dtype {name} has no counterpart in NumPy: known are {', '.join(ITEMSIZE)}")
     if name == "bfloat16" or name.startswith("float8"):
         return np.dtype(getattr(load_extra("ml_dtypes", "bfloat16", f"reading {name}"), name))
     return np.dtype(name).newbyteorder("<")

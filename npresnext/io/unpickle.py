@@ -84,10 +84,8 @@ def _run(stream: IO[bytes]) -> tuple[Any, dict[str, StorageRef]]:
         if count > _MOST_OPCODES:
             raise FileFormatError(f"the pickle has more than {_MOST_OPCODES:,} opcodes: no state file needs as many")
         match opcode.name:
-            case "PROTO" | "FRAME":
+            case "PROTO" | "FRAME" | "STOP":
                 pass
-            case "STOP":
-                return stack.pop(), storages
             case (
                 "BININT" | "BININT1" | "BININT2" | "INT" | "LONG" | "LONG1" | "LONG4" | "BINFLOAT" | "FLOAT"
                 | "BINUNICODE" | "SHORT_BINUNICODE" | "BINUNICODE8" | "UNICODE" | "STRING" | "BINSTRING"
@@ -153,7 +151,7 @@ def _run(stream: IO[bytes]) -> tuple[Any, dict[str, StorageRef]]:
             case _:
                 asked = f"the opcode {opcode.name}" if arg is None else f"{str(arg).replace(' ', '.')} ({opcode.name})"
                 raise FileFormatError(f"the pickle asks for {asked}, which is no part of a state file: refused")
-    raise FileFormatError("the pickle has no end")
+    return stack.pop(), storages
 
 
 def _tensor(storage: Any, offset: int, shape: Any, strides: Any, dtype: str = "", metadata: Any = None) -> TensorRef:

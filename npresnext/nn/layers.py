@@ -19,7 +19,8 @@ from ..functional import (
 )
 from ..geometry import as_int, as_padding, as_pair, check_groups
 from . import init
-from .module import Module, Parameter
+from .module import Module
+from .parameter import Parameter
 
 Array = Any
 

@@ -13,14 +13,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any, Self
 
 from ..errors import BackwardError, ModuleError
 from . import state
 from .parameter import Parameter
 
 Array = Any
-Self = TypeVar("Self", bound="Module")
 
 _keeping: ContextVar[bool] = ContextVar("npresnext_keeping", default=True)
 _visitor: ContextVar[Callable[..., Array] | None] = ContextVar("npresnext_visitor", default=None)
@@ -205,13 +204,13 @@ class Module:
 
     # Modes
 
-    def train(self: Self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> Self:
         """Switch this module and all below it to training; returns the module."""
         for module in self.modules():
             module.training = mode
         return self
 
-    def eval(self: Self) -> Self:
+    def eval(self) -> Self:
         """Switch this module and all below it to evaluation; returns the module."""
         return self.train(False)
 
@@ -249,7 +248,7 @@ class Module:
         """
         return state.load(self, state_dict, strict)
 
-    def to(self: Self, backend: str | None = None, dtype: Any = None) -> Self:
+    def to(self, backend: str | None = None, dtype: Any = None) -> Self:
         """Move parameters, gradients and buffers to a backend, a floating dtype, or both; returns the module.
 
         What an earlier forward pass kept is dropped, since it lies elsewhere.

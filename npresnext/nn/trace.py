@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import singledispatch
 from typing import Any
@@ -13,7 +13,7 @@ from ..functional.windows import pool_window
 from ..geometry import ConvGeometry, as_int
 from .layers import BatchNorm2d, Conv2d, Linear
 from .module import Module, calls_through
-from .stateless import AvgPool2d, Flatten, GlobalAvgPool2d, MaxPool2d, ReLU
+from .stateless import AvgPool2d, GlobalAvgPool2d, MaxPool2d, ReLU
 from .symbol import Symbol
 
 Shape = tuple[int, ...]
@@ -89,17 +89,17 @@ def trace(model: Module, input_shape: Sequence[int], dtype: Any = None) -> Trace
         path = paths.get(id(module), type(module).__name__)
         call = Call(path, module, depth, inputs[0].shape)
         calls.append(call)
-        rule = _rule(module)
-        if rule is None:
+        try:
+            shape = output_shape(module, inputs[0].shape)
+        except ShapeError as error:
+            raise ShapeError(f"{path or type(module).__name__}: {error}") from error
+        if shape is None:
             depth += 1
             output = module.forward(*inputs)
             depth -= 1
         else:
             call.is_layer = True
-            try:
-                output = Symbol("layer", rule(inputs[0].shape), inputs[0].dtype, inputs, path=path, detail=module)
-            except ShapeError as error:
-                raise ShapeError(f"{path or type(module).__name__}: {error}") from error
+            output = Symbol("layer", shape, inputs[0].dtype, inputs, path=path, detail=module)
         call.output_shape = output.shape
         return output
 
@@ -108,25 +108,20 @@ def trace(model: Module, input_shape: Sequence[int], dtype: Any = None) -> Trace
         return Trace(start, model(start), calls)
 
 
-def _rule(module: Module) -> Callable[[Shape], Shape] | None:
-    """Return the function from input to output shape of a layer, or None for a module made of others."""
-    rule = output_shape.dispatch(type(module))
-    if rule is not output_shape.dispatch(object):
-        return lambda shape: rule(module, shape)
+@singledispatch
+def output_shape(module: Module, shape: Shape) -> Shape | None:
+    """Return the shape that a layer makes of an input of `shape`, or None for a module made of others.
+
+    Errors are those of the layer's forward pass.
+    """
     if hasattr(module, "output_shape"):
-        return module.output_shape
+        return module.output_shape(shape)
     if next(module.children(), None) is None:
         raise InvalidTypeError(
             f"the shape of what {type(module).__name__} puts out is not known: give it a method "
             "output_shape(input_shape), or make it of layers"
         )
     return None
-
-
-@singledispatch
-def output_shape(layer: Module, shape: Shape) -> Shape:
-    """Return the shape that a layer makes of an input of `shape`; errors as its forward pass would raise them."""
-    raise InvalidTypeError(f"{type(layer).__name__} is no layer of npresnext")
 
 
 @output_shape.register
@@ -162,11 +157,6 @@ def _(layer: AvgPool2d, shape: Shape) -> Shape:
 @output_shape.register
 def _(layer: GlobalAvgPool2d, shape: Shape) -> Shape:
     return (*sizes_of_map(shape)[4 - len(shape) : 2], 1, 1)
-
-
-@output_shape.register
-def _(layer: Flatten, shape: Shape) -> Shape:
-    return layer.output_shape(shape)
 
 
 @output_shape.register

@@ -93,16 +93,8 @@ class _Graph:
 
     def value_of(self, symbol: Symbol) -> str:
         """Return the name of the value that `symbol` stands for, after adding whatever makes it."""
-        pending = [symbol]
-        while pending:  # a stack of our own: a deep network would exhaust Python's
-            current = pending[-1]
-            missing = [each for each in current.inputs if id(each) not in self._values]
-            if id(current) in self._values or not missing:
-                pending.pop()
-                if id(current) not in self._values:
-                    self._values[id(current)] = self._make(current)
-            else:
-                pending += missing
+        for each in symbol.history():
+            self._values[id(each)] = self._make(each)
         return self._values[id(symbol)]
 
     def node(self, op: str, inputs: Sequence[str], path: str, **attributes: Any) -> str:
@@ -129,9 +121,9 @@ class _Graph:
             return self.node("Add", inputs, "")
         if symbol.op == "concat":
             return self.node("Concat", inputs, "", axis=symbol.detail)
-        if symbol.op == "index" and symbol.detail == (slice(None), slice(None), 0, 0):
-            if symbol.inputs[0].shape[2:] == (1, 1):
-                return self.node("Flatten", inputs, "", axis=1)
+        only_pixel = symbol.op == "index" and symbol.detail == (slice(None), slice(None), 0, 0)
+        if only_pixel and symbol.inputs[0].shape[2:] == (1, 1):
+            return self.node("Flatten", inputs, "", axis=1)
         raise InvalidTypeError(
             f"the network computes {symbol.op!r} ({symbol.detail!r}) between its layers, which has no counterpart "
             "in the ONNX export: layers, sums and concatenations do"
