@@ -58,6 +58,17 @@ def test_bias_of_a_convolution_goes_through_the_norm():
     np.testing.assert_allclose(fuse(layers)(x), layers(x), rtol=1e-12)
 
 
+@pytest.mark.parametrize("options", [{"affine": False}, {"bias": False}], ids=str)
+def test_a_norm_without_weight_or_bias_is_folded(options):
+    norm = nn.BatchNorm2d(3, dtype="float64", **options)
+    norm.running_mean, norm.running_var = np.array([1.0, -2.0, 0.5]), np.array([0.5, 2.0, 1.0])
+    if norm.weight is not None:
+        norm.weight.data = np.array([0.5, 1.5, 2.0])
+    layers = nn.Sequential(nn.Conv2d(2, 3, 1, rng=0, dtype="float64"), norm).eval()
+    x = np.random.default_rng(1).normal(size=(2, 2, 3, 3))
+    np.testing.assert_allclose(fuse(layers)(x), layers(x), rtol=1e-12)
+
+
 @pytest.mark.parametrize("layers, reason", [
     ((nn.ReLU(), nn.BatchNorm2d(3)), "1 follows no convolution of 3 channels"),
     ((nn.Conv2d(2, 3, 1, rng=0), nn.BatchNorm2d(3, track_running_stats=False)), "1 has no running statistics"),

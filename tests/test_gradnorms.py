@@ -169,6 +169,9 @@ def test_a_pytorch_network_gives_rows_in_three_lines():
         (lambda: nx.group_grad_norms(models.resnext_small(rng=0)), BackwardError, "conv1.weight has no gradient"),
         (lambda: nx.group_grad_norms(nn.Sequential(nn.ReLU())), InvalidValueError, "has no convolution"),
         (lambda: nx.group_grad_norms({"a": np.ones((4, 2))}, {"a": 3}), ShapeError, "groups=3: groups must divide"),
+        (lambda: nx.group_grad_norms({"a": np.ones((4, 2))}, {"a": "2"}), InvalidTypeError, "groups.* must be an"),
+        (lambda: nx.group_grad_norms({"a": np.ones((4, 2))}, {"a": 0}), InvalidValueError, "must be at least 1"),
+        (lambda: nx.group_grad_norms(models.resnext_small(rng=0), {"a": 1}), InvalidTypeError, "knows its own"),
         (lambda: nx.group_grad_norms({"a": np.ones((4, 2))}, {"b": 2}), InvalidValueError, "differ in a, b"),
         (lambda: nx.group_grad_norms({"a": [1.0]}, {"a": 1}), InvalidTypeError, "is of type list: expected an array"),
         (lambda: nx.group_grad_norms({"a": np.ones(2)}), InvalidTypeError, "groups is of type NoneType"),
@@ -185,6 +188,12 @@ def test_what_cannot_be_is_refused_by_name(call, error, words):
 def test_a_weight_of_zeros_has_no_ratio():
     (row,) = nx.group_grad_norms({"a": np.ones((1, 2))}, {"a": 1}, {"a": np.zeros((1, 2))})
     assert math.isnan(row["ratio"]) and row["weight_l2"] == row["l2_weight_l2"] == 0
+
+
+def test_groups_without_weights_have_norms_of_zero_and_no_mean():
+    rows = nx.group_grad_norms({"a": np.ones((4, 0, 3, 3))}, {"a": np.int64(2)})
+    assert [(row["numel"], row["l2"], row["max_abs"]) for row in rows] == [(0, 0, 0), (0, 0, 0)]
+    assert all(math.isnan(row["rms"]) for row in rows)
 
 
 # Files
@@ -425,6 +434,15 @@ def test_a_picture_is_drawn_with_every_layer(tmp_path, capsys):
     assert gradnorms("-o", tmp_path / "norms.csv", "--plot", tmp_path / "norms.png") == 0
     picture = (tmp_path / "norms.png").read_bytes()
     assert picture.startswith(b"\x89PNG") and len(picture) > 20_000
+
+
+@pytest.mark.oracle
+def test_a_picture_of_many_layers_names_the_steps_below_each_column():
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    rows = [{**row, "layer": f"conv{k}"} for k in range(5) for row in made_up_rows() if row["groups"] > 1]
+    axes = draw_grad_norms(rows).axes[:8]
+    assert [ax.get_visible() for ax in axes] == [True] * 5 + [False] * 3
+    assert [ax.get_xlabel() for ax in axes[:5]] == ["", "step", "step", "step", "step"]
 
 
 @pytest.mark.oracle

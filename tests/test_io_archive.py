@@ -69,6 +69,17 @@ def test_a_changed_byte_is_noticed(tmp_path):
             load(path)
 
 
+def test_an_entry_that_claims_more_than_it_has_is_refused(tmp_path):
+    content = npy("{'descr': '|u1', 'fortran_order': False, 'shape': (1000,), }\n", bytes(900))
+    path = zipped(tmp_path / "short.npz", {"w.npy": content})
+    raw = bytearray(path.read_bytes())
+    place = raw.rindex(b"PK\x01\x02") + 24  # the size when unpacked
+    raw[place : place + 4] = struct.pack("<I", len(content) + 100)
+    path.write_bytes(raw)
+    with pytest.raises(FileFormatError, match=r"w\.npy ends after 900 of its 1,000 bytes"):
+        load(path)
+
+
 def test_an_encrypted_entry_is_refused(tmp_path):
     path = zipped(tmp_path / "secret.npz", {"w.npy": npy("")})
     raw = bytearray(path.read_bytes())

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from test_io_archive import npy, zipped
 
-from npresnext.errors import FileFormatError
+from npresnext.errors import FileFormatError, InvalidValueError
 from npresnext.io import load, save
+from npresnext.io.dtypes import ITEMSIZE, as_dtype
 
 
 @given(
@@ -44,6 +45,15 @@ def test_numpy_reads_what_we_wrote(tmp_path):
     save(tmp_path / "state.npz", {"a.b": weight, "c": weight.T}, metadata={"k": "v"})
     with np.load(tmp_path / "state.npz", allow_pickle=False) as archive:
         assert np.array_equal(archive["a.b"], weight) and np.array_equal(archive["c"], weight.T)
+
+
+@pytest.mark.parametrize("name", [name for name in ITEMSIZE if name.startswith("float8")])
+def test_floats_of_8_bits_have_no_place_in_the_format(tmp_path, name):
+    """NumPy would write some of them as <f1, which nobody reads."""
+    pytest.importorskip("ml_dtypes")
+    with pytest.raises(InvalidValueError, match=f"w has dtype {name}, which an .npz file cannot hold"):
+        save(tmp_path / "state.npz", {"w": np.zeros(2, as_dtype(name))})
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_array_of_objects_is_refused_and_not_unpickled(tmp_path):

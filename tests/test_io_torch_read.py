@@ -64,6 +64,7 @@ def rewritten(tmp_path, change):
     [
         (lambda n, c: None if n.endswith("data/3") else c, "data/3 is missing"),
         (lambda n, c: c[:-1] if n.endswith("data/3") else c, "data/3 has 11 bytes: expected 12"),
+        (lambda n, c: b"little" * 3 if n.endswith("byteorder") else c, "byteorder has 18 bytes: at most 16"),
         (lambda n, c: b"middle" if n.endswith("byteorder") else c, "byteorder is b'middle'"),
         (lambda n, c: None if n.endswith("data.pkl") else c, "a zip archive, but no .npz file"),
         (lambda n, c: c[:-1] if n.endswith("data.pkl") else c, "malformed or truncated"),
@@ -73,6 +74,15 @@ def rewritten(tmp_path, change):
 def test_an_archive_at_odds_with_itself_is_refused(tmp_path, change, message):
     with pytest.raises(FileFormatError, match=message):
         load(rewritten(tmp_path, change))
+
+
+def test_an_archive_of_two_checkpoints_is_refused(tmp_path):
+    path = tmp_path / "two.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("one/data.pkl", "two/data.pkl"):
+            archive.writestr(name, b"\x80\x02}.")
+    with pytest.raises(FileFormatError, match="one entry NAME/data.pkl; this has 2"):
+        load(path)
 
 
 def test_every_truncation_of_a_stream_is_refused(tmp_path):
@@ -97,11 +107,10 @@ STORAGE = b"(X\x07\x00\x00\x00storagectorch\n%sStorage\nX\x01\x00\x00\x000X\x03\
 TOWER = b")" + b"\x85" * 100_000  # a tuple in a tuple in a tuple
 
 
-def rebuilt(shape, kind=b"Float", flags=b""):
-    """The opcodes of a tensor of strides 1 on a storage of four elements."""
+def rebuilt(shape, kind=b"Float", flags=b"", stride=b"K\x01"):
+    """The opcodes of a tensor on a storage of four elements."""
     sizes = b"".join(pickle.dumps(size, 2)[2:-1] for size in shape)
-    ones = b"K\x01" * len(shape)
-    arguments = STORAGE % kind + b"K\x00(" + sizes + b"t(" + ones + b"t"
+    arguments = STORAGE % kind + b"K\x00(" + sizes + b"t(" + stride * len(shape) + b"t"
     return b"ctorch._utils\n_rebuild_tensor_v2\n(" + arguments + b"\x89}" + flags + b"tR"
 
 
@@ -112,14 +121,23 @@ def stream(value, version=b"M\xe9\x03", keys=b"X\x01\x00\x00\x000a"):
     return STREAM_MAGIC + b"".join(b"\x80\x02" + program + b"." for program in pickles) + numbers
 
 
-def test_a_stream_made_by_hand_is_read(tmp_path):
-    (tmp_path / "hand.pth").write_bytes(stream(rebuilt((3,))))
-    assert load(tmp_path / "hand.pth")["w"].tolist() == [0, 1, 2]
+@pytest.mark.parametrize(
+    "content, expected",
+    [
+        (stream(rebuilt((3,))), [0, 1, 2]),
+        (stream(b"K\x07", keys=b""), 7),
+        (stream(b"\x8a\x08" + b"\xff" * 7 + b"\x7f", keys=b""), 2**63 - 1),
+    ],
+)
+def test_a_stream_made_by_hand_is_read(tmp_path, content, expected):
+    (tmp_path / "hand.pth").write_bytes(content)
+    assert load(tmp_path / "hand.pth")["w"].tolist() == expected
 
 
 @pytest.mark.parametrize(
     "content, message",
     [
+        (stream(rebuilt((2**30,), stride=b"K\x00")), "claims 4,294,967,296 bytes on a storage that has 16"),
         (stream(rebuilt((0, 2**62, 2**62))), "has the shape"),
         (stream(rebuilt((0, 2**70))), "has the shape"),
         (stream(rebuilt((1,) * 70)), "has the shape"),
@@ -205,6 +223,7 @@ def test_tensors_and_parameters_of_the_first_pytorch_read_as_torch_reads_them(tm
         (lambda torch: torch.zeros(3), "a single tensor"),
         (lambda torch: [torch.zeros(3)], "a list"),
         (lambda torch: {"layer": {"w": torch.zeros(3)}, "lr": 0.1}, r"'layer' \(dict\)"),
+        (lambda torch: {"model": {"model": {"model": {"model": {}}}}}, "more than three deep"),
     ],
 )
 def test_what_is_no_dictionary_of_plain_tensors_is_refused_by_name(tmp_path, make, message):

@@ -1,10 +1,12 @@
 """Checkpoints that we wrote, read by PyTorch."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch_checkpoints as checkpoints
 
-from npresnext.io import load, save
+from npresnext.io import load, save, torch_write
 from npresnext.io.dtypes import ITEMSIZE, as_dtype
 
 
@@ -33,3 +35,8 @@ def test_storages_begin_at_multiples_of_64(tmp_path):
     raw = (tmp_path / "state.pth").read_bytes()
     assert all(raw.index(np.full(i, 1.0 + i).tobytes()) % 64 == 0 for i in range(1, 12))
     assert list(load(tmp_path / "state.pth")) == [f"w{i}" for i in range(1, 12)]
+
+
+@pytest.mark.parametrize("value", [0, 255, 2**31 - 1, 2**31, 2**40])
+def test_sizes_above_32_bits_are_written_as_pickle_has_them(value):
+    assert pickle.loads(pickle.PROTO + b"\x02" + torch_write._int(value) + pickle.STOP) == value

@@ -55,7 +55,9 @@ def test_a_call_is_refused_by_name_and_not_made(tmp_path, function, args, name, 
         (b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aX\x05\x00\x00\x00rot13\x86R.", "codec 'rot13'"),
         (b"\x80\x02}))s.", "treats a tuple"),
         (b"\x80\x02", "malformed or truncated"),
+        (b"\x80\x02N", "malformed or truncated"),
         (b"\x80\x02h\x07.", "malformed or truncated"),
+        (b"\x80\x02ctorch._utils\n_rebuild_tensor\n(NK\x00))tR.", "built on NoneType instead of a storage"),
         (b"\x80\x02K\x01K\x02a.", "treats a int"),
         (b"]" * 2_000_002, "opcodes"),
     ],
@@ -105,7 +107,39 @@ def test_a_tensor_outside_its_storage_is_refused(arguments, message):
         unpickle(io.BytesIO(tensor(*arguments)))
 
 
+def storage(kind, numel, view=b""):
+    """Pickle the persistent id of the storage 0."""
+    head = b"(X\x07\x00\x00\x00storagectorch\n%sStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu" % kind
+    return head + b"K%c" % numel + view + b"tQ"
+
+
+def test_a_storage_may_be_a_view_of_a_part():
+    described, _ = unpickle(io.BytesIO(b"\x80\x02" + storage(b"Float", 6, b"(X\x01\x00\x00\x001K\x02K\x03t") + b"."))
+    assert described == StorageRef("0", "float32", 6, 2, 3)
+
+
+@pytest.mark.parametrize(
+    "program, message",
+    [
+        (storage(b"Float", 6, b"(X\x01\x00\x00\x001K\x02K\x05t"), "from 2 over 5 elements leaves the storage 0 of 6"),
+        (storage(b"Float", 6) + storage(b"Float", 7), "named with 6 float32 and with 7 float32"),
+        (storage(b"Float", 6) + storage(b"Int", 6), "named with 6 float32 and with 6 int32"),
+    ],
+)
+def test_storages_at_odds_with_each_other_are_refused(program, message):
+    with pytest.raises(FileFormatError, match=message):
+        unpickle(io.BytesIO(b"\x80\x02" + program + b"."))
+
+
+def test_a_dictionary_of_pythons_own_may_be_made_of_another():
+    program = b"\x80\x02ccollections\nCounter\n}X\x01\x00\x00\x00aK\x02s\x85R."
+    assert unpickle(io.BytesIO(program))[0] == {"a": 2} == dict(pickle.loads(program))
+
+
 def test_plain_containers_come_through_at_every_protocol():
     value = {"a": [1, 2.5, None, True, 2**70, -3], "b": {"c": (1, (2,), ())}, "d": {"x", "y"}, "e": b"\xff", "f": 1j}
     for protocol in range(2, 6):
         assert unpickle(io.BytesIO(pickle.dumps(value, protocol)))[0] == value
+    for value in ([1, 2.5, None, -3], {"a": "text"}, (1, 2)):                       # protocol 0: LIST and DICT
+        assert unpickle(io.BytesIO(pickle.dumps(value, 0)))[0] == value
+    assert unpickle(io.BytesIO(b"\x80\x02K\x01K\x020."))[0] == 1                      # POP

@@ -6,6 +6,7 @@ import pytest
 import npresnext as nx
 from npresnext import models, nn
 from npresnext.errors import InvalidTypeError, InvalidValueError
+from npresnext.models.forms import FormB
 from npresnext.testing import check_conv
 
 onnx = pytest.importorskip("onnx")
@@ -188,6 +189,42 @@ def test_a_block_with_a_sum_is_exported(run):
     assert np.allclose(run(block, x), block(x), atol=1e-5)
 
 
+@pytest.mark.oracle
+def test_paths_side_by_side_are_exported(run):
+    block = FormB(8, 2, groups=2, width_per_group=32, rng=0).eval()
+    x = np.random.default_rng(1).standard_normal((2, 8, 5, 5)).astype("float32")
+    assert np.allclose(run(block, x), block(x), atol=1e-5)
+
+
+class Twice(nn.Module):
+    def __init__(self):
+        self.conv = nn.Conv2d(1, 1, 3, padding=1, rng=0)
+
+    def forward(self, x):
+        return self.conv(self.conv(x))
+
+
+@pytest.mark.oracle
+def test_the_weights_of_a_layer_that_is_called_twice_are_there_once(run, tmp_path):
+    model, x = Twice(), np.random.default_rng(1).standard_normal((2, 1, 5, 5)).astype("float32")
+    assert np.allclose(run(model, x), model(x), atol=1e-5)
+    names = [each.name for each in onnx.load(tmp_path / "net.onnx").graph.initializer]
+    assert names == ["conv.weight", "conv.bias"]
+
+
+class Foreign(nn.Module):
+    def output_shape(self, shape):
+        return shape
+
+
+class Corner(nn.Module):
+    def __init__(self):
+        self.relu = nn.ReLU()
+
+    def forward(self, x):
+        return self.relu(x)[:, :, 0, 0]
+
+
 class Doubled(nn.Module):
     def __init__(self):
         self.relu = nn.ReLU()
@@ -205,6 +242,8 @@ class Doubled(nn.Module):
         (nn.Linear(8, 2), InvalidValueError, r"Gemm takes \(N, features\)"),
         (nn.Flatten(2), InvalidValueError, "two axes"),
         (Doubled(), InvalidTypeError, "'multiply' .* no counterpart"),
+        (nn.Sequential(Foreign()), InvalidTypeError, "0 is a Foreign, which has no counterpart"),
+        (Corner(), InvalidTypeError, "'index' .* no counterpart"),
         (nn.Conv2d(2, 1, 3), InvalidValueError, "channels"),
         (np.ones, InvalidTypeError, "model must be a Module, but is of type"),
         (nn.Conv2d(1, 1, 3, dtype="bfloat16"), InvalidValueError, "opset 17 .*Conv.* type.*bfloat16"),
@@ -214,6 +253,11 @@ def test_what_onnx_cannot_express_is_refused_and_nothing_written(tmp_path, model
     with pytest.raises(error, match=message):
         nx.onnx.export(model, tmp_path / "net.onnx", (1, 1, 8, 8))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_single_image_is_refused(tmp_path):
+    with pytest.raises(InvalidValueError, match=r"0 is fed with \(1, 8, 8\): .* takes batches"):
+        nx.onnx.export(nn.Sequential(nn.Conv2d(1, 1, 3)), tmp_path / "net.onnx", (1, 8, 8))
 
 
 def test_an_existing_file_stays_unless_asked(tmp_path):

@@ -193,3 +193,8 @@ def test_memory_refused_in_a_step_is_an_error_of_ours_and_the_next_step_works(mo
         optimizer.step()
     optimizer.step()
     np.testing.assert_array_equal(parameter.data, [0.5, 0.5, 0.5])
+
+
+def test_an_optimizer_shows_its_settings():
+    optimizer = nn.SGD([nn.Parameter(np.ones(1))], lr=0.5, momentum=0.9)
+    assert repr(optimizer) == "SGD(lr=0.5, momentum=0.9, dampening=0.0, weight_decay=0.0, nesterov=False)"

@@ -158,6 +158,7 @@ def test_in_resnext50_the_next_1x1_connects_all_groups_and_without_it_only_the_c
     ]
     alone = connectivity(model, start="layer1.0.conv2", pointwise=False)
     assert {step.reach.mean() for step in alone.steps[:-1]} == {1 / 32}
+    assert [step.kind for step in found.steps[:2]] + [found.steps[-1].kind] == ["3x3, G=32", "1x1, G=1", "linear"]
     assert alone.steps[-1].path == "fc" and alone.steps[-1].order == alone.full_after == 48
 
 

@@ -111,7 +111,8 @@ def test_sizes_are_told_in_millions_of_bytes(resnext50):
 
 
 def test_a_network_without_groups_speaks_of_no_saving():
-    assert "saved" not in str(nx.summary(nn.Linear(3, 2, rng=0), (1, 3)))
+    found = nx.summary(nn.Linear(3, 2, rng=0), (1, 3))
+    assert "saved" not in str(found) and "saved" not in found._repr_html_()
 
 
 def test_rows_nest_by_depth_and_collapse_where_the_text_ends(resnext50):
@@ -191,3 +192,10 @@ def test_the_command_lists_what_there_is(capsys, arguments, message):
     assert main(["summary", *arguments]) == 2
     output = capsys.readouterr()
     assert output.out == "" and message in output.err and len(output.err.splitlines()) == 1
+
+
+def test_the_bytes_are_those_of_the_dtype_that_goes_in():
+    model = nn.Sequential(nn.Conv2d(1, 2, 1, bias=False, rng=0))
+    wide, half = (nx.summary(model, (1, 1, 4, 4), dtype=dtype) for dtype in (None, "float16"))
+    assert (wide.input_bytes, wide.activation_bytes, wide.parameter_bytes) == (64, 128, 8)
+    assert (half.input_bytes, half.activation_bytes, half.parameter_bytes) == (32, 64, 8)

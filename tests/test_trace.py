@@ -99,6 +99,9 @@ def test_a_residual_block_is_seen_as_a_sum_of_two_paths():
     (total,) = relu.inputs
     branch, shortcut = total.inputs
     assert (relu.path, total.op, branch.path, shortcut.op) == ("relu3", "add", "bn3", "input")
+    assert [repr(symbol) for symbol in (branch, total)] == [
+        "Symbol(bn3, shape=(1, 16, 4, 4), dtype=float32)", "Symbol(add, shape=(1, 16, 4, 4), dtype=float32)"
+    ]  # fmt: skip
 
 
 def test_a_misfit_names_the_layer():

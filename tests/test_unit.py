@@ -7,6 +7,7 @@ import pytest
 
 import npresnext as nx
 from npresnext import nn
+from npresnext.functional.conv import conv2d_relu
 from npresnext.models import BasicBlock, Bottleneck, ResNet
 from npresnext.nn.module import calls_through
 
@@ -63,6 +64,19 @@ def test_who_watches_sees_every_layer_and_keeps_what_it_saw(name, fused):
     assert {id(module) for module, _, _ in seen} >= {id(module) for module in leaves}
     for module, y, at_once in seen:
         np.testing.assert_array_equal(y, at_once, err_msg=repr(module))
+
+
+def test_a_fused_network_computes_the_same_by_every_engine(engine):
+    model, (x, _) = NETWORKS["bottleneck"]().eval(), inputs()
+    expected = model(x)
+    with nx.use_engine(engine):
+        np.testing.assert_allclose(model.fuse()(x), expected, rtol=1e-9)
+
+
+def test_a_shortcut_of_another_shape_is_refused():
+    x, weight = np.ones((1, 2, 3, 3)), np.ones((2, 2, 1, 1))
+    with pytest.raises(ValueError, match=r"shortcut has shape \(1, 2, 3, 1\) but the output \(1, 2, 3, 3\)"):
+        conv2d_relu(x, weight, shortcut=np.ones((1, 2, 3, 1)))
 
 
 @pytest.mark.parametrize("fused", [False, True])

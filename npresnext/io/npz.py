@@ -48,11 +48,9 @@ def write(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, s
             raise InvalidValueError(f"{name!r} cannot be a name in an .npz file: it reads as a path out of it")
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as zipped:
         for name, array in arrays.items():
-            if array.dtype.name == "bfloat16":
-                array = array.view("V2")
-            elif array.dtype.kind == "V":
+            if array.dtype.name.startswith("float8"):
                 raise InvalidValueError(f"{name} has dtype {array.dtype}, which an .npz file cannot hold")
-            _write_array(zipped, name, array)
+            _write_array(zipped, name, array.view("V2") if array.dtype.name == "bfloat16" else array)
         if metadata:
             _write_array(zipped, METADATA, np.frombuffer(json.dumps(dict(metadata)).encode(), np.uint8))
 
