@@ -13,6 +13,7 @@ import json
 import statistics
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ import numpy as np
 import npresnext as nx
 from npresnext import errors, models, nn
 from npresnext.geometry import ConvGeometry
+from npresnext.nn.trace import conv_geometry, trace
 
 NETWORK = "resnext50_32x4d"
 SETTINGS = {"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-4}
@@ -62,16 +64,10 @@ def median_ms(
 
 def convolutions(batch: int, image: int) -> dict[ConvGeometry, int]:
     """Count the distinct convolutions of ResNeXt-50 by following a batch through the network."""
-    found: dict[ConvGeometry, int] = {}
-    model = getattr(models, NETWORK)(rng=0)
-    places = dict(model.named_modules())
-    for row in nx.summary(model, (batch, 3, image, image)).rows:
-        layer = places[row.path]
-        if isinstance(layer, nn.Conv2d):
-            geometry = ConvGeometry.of_conv(row.input_size, layer.weight.shape, stride=layer.stride,
-                                            padding=layer.padding, dilation=layer.dilation, groups=layer.groups)
-            found[geometry] = found.get(geometry, 0) + 1
-    return found
+    calls = trace(getattr(models, NETWORK)(rng=0), (batch, 3, image, image)).calls
+    return Counter(
+        conv_geometry(call.module, call.input_shape) for call in calls if isinstance(call.module, nn.Conv2d)
+    )
 
 
 def operands(geometry: ConvGeometry) -> list[np.ndarray]:

@@ -95,7 +95,7 @@ def main() -> int:
         "model": "resnext_small", "classes": json.dumps(entry["classes"]), "preprocessing": json.dumps(preprocessing),
         "command": command, "date": facts["date"],
     })  # fmt: skip
-    path.with_suffix(".md").write_text(CARD.format(**facts))
+    path.with_suffix(".md").write_text(CARD.format(**facts), "utf-8")
     print(f"{path}: {path.stat().st_size:,} bytes, {facts['hits']} of {facts['images']} right ({accuracy:.2%})")
     return 0
 
