@@ -73,7 +73,8 @@ def test_importing_the_package_loads_numpy_and_nothing_heavier():
 def test_every_public_name_is_there():
     import npresnext as nx
 
-    for name in dir(nx):
-        assert getattr(nx, name) is not None
-    with pytest.raises(AttributeError, match="no attribute 'convolve'"):
-        nx.convolve  # noqa: B018
+    for module, names in ((nx, dir(nx)), (nx.analysis, nx.analysis.__all__)):
+        for name in names:
+            assert getattr(module, name) is not None
+        with pytest.raises(AttributeError, match=f"module '{module.__name__}' has no attribute 'convolve'"):
+            module.convolve  # noqa: B018

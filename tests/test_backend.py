@@ -134,3 +134,16 @@ def test_to_numpy_takes_what_speaks_array_or_dlpack():
     assert nx.to_numpy(OnlyDlpack(values)).tolist() == [0, 1, 2]
     assert nx.to_numpy(array_api_strict.asarray(values)).tolist() == [0, 1, 2]
     assert nx.asarray(array_api_strict.asarray(values), dtype="float32").dtype == np.float32
+
+
+def test_cupys_arrays_are_told_by_their_type_and_fetched_by_their_own_method(fake_cupy):
+    members = {"__module__": "cupy", "__cuda_array_interface__": {}, "get": lambda self: np.arange(2)}
+    array = type("ndarray", (), members)()
+    assert backend.array_module(x=array) is fake_cupy
+    assert nx.to_numpy(array).tolist() == [0, 1]
+
+
+def test_an_engine_refuses_arrays_of_other_libraries():
+    x = array_api_strict.ones((1, 1, 2, 2))
+    with nx.use_engine("cpu"), pytest.raises(InvalidTypeError, match="engine cpu cannot take arrays of array_api_str"):
+        nx.conv2d(x, x)

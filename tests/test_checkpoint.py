@@ -258,6 +258,7 @@ SMALL = ["train", "--limit", "32", "--batch-size", "16", "--epochs", "1"]
         (["--schedule", "cosin"], "expected cosine, constant, or step"),
         (["--limit", "8"], "batch_size=16: expected 1 to 8"),
         (["--limit", "0"], "0 is not above 0"),
+        (["--seed", "-1"], "-1 is negative"),
         (["--lr", "-1"], "lr must be at least 0"),
     ],
 )
@@ -290,6 +291,23 @@ def test_a_loss_that_is_no_number_ends_the_command_with_one_line_and_no_file(tmp
     captured = capsys.readouterr()
     assert code == cli.FAILED and "nan at step 1 " in captured.err and captured.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_command_is_resumed_to_the_same_bytes(tmp_path, capsys, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    argv = ["train", "--limit", "32", "--batch-size", "16", "--epochs", "2", "--schedule", "constant", "--checkpoint"]
+    assert cli.main([*argv, str(tmp_path / "whole.npz")]) == 0
+    argv += [str(tmp_path / "run.npz"), "--checkpoint-every", "1"]
+    monkeypatch.setattr("npresnext.progress.Progress.after_epoch", interrupted)
+    assert cli.main(argv) == cli.INTERRUPTED
+    monkeypatch.undo()
+    capsys.readouterr()
+    assert cli.main([*argv, "--resume"]) == 0
+    assert capsys.readouterr().out.startswith(f"resuming {tmp_path / 'run.npz'} at step 1\nepoch 1/2 ")
+    assert (tmp_path / "run.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
+    assert {record["lr"] for record in json.loads(io.load(tmp_path / "run.npz").metadata["history"])} == {0.1}
 
 
 def test_the_command_saves_weights_that_load(tmp_path, capsys):

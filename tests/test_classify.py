@@ -1,11 +1,13 @@
 """``npresnext classify`` on a network trained here, in every format, on pictures of its own data set."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
 
 from npresnext import cli, data, io, models, nn, schedules
+from npresnext.commands import classify
 from npresnext.training import Trainer
 
 Image = pytest.importorskip("PIL.Image")
@@ -93,6 +95,28 @@ def test_bad_pictures_are_said_and_the_others_classified(tmp_path, capsys, pictu
     assert code == 1 and ["error" in row for row in json.loads(out)] == [True, False]
 
 
+def test_bad_pictures_alone_are_said(tmp_path, capsys):
+    (tmp_path / "bad.png").write_text("no picture")
+    code, out, err = classified(capsys, tmp_path / "bad.png", "--weights", "digits")
+    assert (code, out) == (1, "") and "bad.png is no picture" in err
+
+
+def test_a_terminal_shows_the_lines_and_a_bar_only_where_none_would_come(capsys, monkeypatch, pictures):
+    pytest.importorskip("tqdm")
+    chosen = sorted(pictures[0].iterdir())[:2]
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    code, out, err = classified(capsys, *chosen, "--weights", "digits", "--top", 1)
+    assert (code, err, len(out.splitlines())) == (0, "", 4)
+    code, out, err = classified(capsys, *chosen, "--weights", "digits", "--json")
+    assert code == 0 and "0/2" in err and len(json.loads(out)) == 2
+
+
+def test_a_thousand_classes_have_the_names_of_imagenet():
+    args = type("Args", (), {"classes": None})
+    assert classify._class_names(args, {}, 1000) == data.pictures.imagenet_classes()
+
+
 def test_a_picture_given_twice_is_answered_twice(capsys, pictures):
     picture = sorted(pictures[0].iterdir())[0]
     code, out, _ = classified(capsys, picture, picture, picture.parent, "--weights", "digits", "--json")
@@ -104,7 +128,6 @@ def test_a_picture_given_twice_is_answered_twice(capsys, pictures):
     [("net.npz", "v1"), ("resnext-7cdf4587.npz", "v1"), ("resnext-1a0047aa.npz", "v2")],
 )
 def test_torchvisions_recipe_follows_from_the_name(tmp_path, monkeypatch, name, expected):
-    from npresnext.commands import classify
     from npresnext.data.pictures import RECIPES
 
     model = models.ResNet(models.BasicBlock, [1], planes=8, num_classes=1000, rng=0)

@@ -1,6 +1,7 @@
 """The command line: exit codes that mean something, and mistakes in one line."""
 
 import configparser
+import importlib.metadata
 import os
 import re
 import subprocess
@@ -80,15 +81,21 @@ def test_info_names_the_versions_the_backend_and_the_digits(capsys):
         assert f"{name} " in shown
 
 
-def test_info_names_what_every_extra_brings(capsys):
+def test_info_names_what_every_extra_brings(capsys, monkeypatch):
     setup = configparser.ConfigParser()
     setup.read(Path(__file__).parent.parent / "setup.cfg")
     brought = setup["options.extras_require"]
     extras = re.search(r"\[(.*)\]", brought["all"])[1].split(",")
     cli.main(["info"])
     shown = capsys.readouterr().out
-    for package in (re.match(r"\w+", brought[extra])[0] for extra in extras):
-        assert f"\n{package} " in shown
+    packages = [re.match(r"\w+", brought[extra])[0] for extra in extras]
+    assert all(f"\n{package} " in shown for package in packages)
+    version = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: version(name if name == "numpy" else "absent"))
+    cli.main(["info"])
+    shown = capsys.readouterr().out
+    for package, extra in zip(packages, extras):
+        assert re.search(rf"\n{package} +not installed: pip install 'npresnext\[{extra}\]'", shown)
 
 
 def test_the_package_runs_as_a_module_and_a_reader_that_leaves_costs_no_traceback():

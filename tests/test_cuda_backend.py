@@ -11,6 +11,7 @@ import pytest
 
 import npresnext as nx
 from npresnext import backend, engines
+from npresnext.commands import info
 from npresnext.engines import cuda_launch, cuda_matmul
 from npresnext.errors import (
     AllocationError,
@@ -63,6 +64,11 @@ def cupy(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy.cuda", module.cuda)
     monkeypatch.setattr(backend, "_of_process", None)
     return module
+
+
+def test_info_names_every_device(cupy):
+    cupy.cuda.runtime.getDeviceProperties = lambda number: {"name": b"Card %d" % number}
+    assert dict(info.facts())["CUDA"] == "CuPy 14.2.0 on Card 0, Card 1"
 
 
 def test_a_device_is_used_by_the_thread_or_in_the_block(cupy):

@@ -232,6 +232,17 @@ def test_a_plan_is_made_once_for_each_geometry():
     assert cuda_plan.forward_launch(geometry, 4) is cuda_plan.forward_launch(geometry, 4)
 
 
+@pytest.mark.parametrize("x_shape, weight_shape, window", [
+    ((1, 2, 20, 20), (2, 1, 13, 13), {}),                                     # 169 taps
+    ((1, 2, 9, 9000), (2, 1, 2, 2), {"dilation": (1, 8000)}),                 # a rim wider than shared memory
+    ((1, 2**31, 3, 3), (2**31, 1, 2, 2), {}),                                 # 2³¹ groups, a block each
+], ids=["taps", "rim", "blocks"])  # fmt: skip
+def test_what_the_kernels_cannot_take_has_no_plan(x_shape, weight_shape, window):
+    geometry = ConvGeometry.of_conv(x_shape, weight_shape, **window, groups=x_shape[1])
+    for planner in (cuda_plan.forward_launch, cuda_plan.input_grad_launch, cuda_plan.weight_grad_launch):
+        assert planner(geometry, 4) is None
+
+
 def test_the_layers_of_resnext50_are_gathered_three_taps_at_a_time():
     for channels, size, stride in [(128, 56, 1), (256, 56, 2), (256, 28, 1), (512, 14, 1), (1024, 14, 2), (1024, 7, 1)]:
         geometry = ConvGeometry.of_conv(

@@ -73,3 +73,12 @@ def test_the_fingerprint_tells_images_and_labels_apart():
 def test_images_and_labels_that_disagree_are_refused(images, labels, error, words):
     with pytest.raises(error, match=words):
         ImageSet("made up", images, labels, 10)
+
+
+def test_the_first_images_are_a_set_of_their_own_and_there_must_be_some():
+    train, _ = load_digits()
+    few = train.first(7)
+    assert len(few) == 7 and (few.images == train.images[:7]).all() and (few.labels == train.labels[:7]).all()
+    for count in (0, len(train) + 1):
+        with pytest.raises(InvalidValueError, match=f"count={count}: digits train has 1442 images"):
+            train.first(count)

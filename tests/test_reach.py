@@ -193,6 +193,8 @@ def test_the_command_shows_both_and_draws(capsys, tmp_path):
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2].endswith("with the 1x1: 2") and lines[-1].endswith("without the 1x1: none")
     assert picture.read_bytes().startswith(b"\x89PNG")
+    assert main(part) == 0
+    assert capsys.readouterr().out.splitlines()[-2].endswith("with the 1x1: 1")
     assert main(["connectivity", "resnext_small", "--part", "layer7"]) == 2
     assert "layer1.0" in capsys.readouterr().err
     assert main(["connectivity", "resnext50_32x4d", "--plot", str(tmp_path / "all.png")]) == 2
