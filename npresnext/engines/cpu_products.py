@@ -18,6 +18,8 @@ from .cpu_tiles import PIECES, Tile, Work, chunks, planar
 from .cpu_workspace import carve, leave, take, views
 
 Array = np.ndarray[Any, Any]
+FILL_BYTES = 2**19    # of weights rearranged at once, so that they stay in the cache from tap to tap
+
 Reads = list[list[Array]]    # (m, n, g, K, P), of each run of each share of a tile
 
 
@@ -26,27 +28,33 @@ def slabs(weight: Array, plan: Pass) -> list[Array]:
     G, out, inner = weight.shape[:3]
     if weight.shape[3:] == (1, 1):
         return [weight.reshape(1, 1, G, out, inner)]
-    swapped = weight.strides[1] < weight.strides[2]    # write in the order in which the memory is read
+    swapped = weight.strides[1] < weight.strides[2]
     result, copies = [], []
     for one in plan.runs:
-        shape = (inner, plan.copies, out) if swapped else (out, inner, plan.copies)
+        shape = (plan.copies, inner, out) if swapped else (out, plan.copies, inner)    # as the memory is read, but taps
         slab = np.empty((len(one.kernel_rows), 1, G, *shape), weight.dtype)
-        values = slab.transpose(0, 1, 2, 5, 3, 4) if swapped else slab         # (matmuls, 1, G, out, in, taps)
-        for matmul, rows in enumerate(one.kernel_rows):
-            for tap, (row, column) in enumerate(itertools.product(rows, plan.kernel_columns)):
-                copies.append((values[matmul, 0, ..., tap], weight[..., row, column]))    # (G, out, in)
-        result.append(values.reshape(*values.shape[:4], -1))
+        slab = slab.reshape(*slab.shape[:3], -1, out).swapaxes(-1, -2) if swapped else slab.reshape(*slab.shape[:4], -1)
+        for matrices, (rows, columns) in zip(slab, _taps(one, plan)):
+            source = weight[:, :, :, rows, columns]                            # (G, out, in, stacks, columns)
+            copies.append((_by_taps(matrices[0], source.shape), source))
+        result.append(slab)
 
-    before = () if G > 1 else (slice(None),)           # share out groups, or else outputs
+    before = (slice(None),) * (0 if G > 1 else 2 if swapped else 1)    # share out the axis that is outermost in memory
 
     def fill(part: slice) -> None:
         for target, source in copies:
             target[*before, part] = source[*before, part]
 
     length = weight.shape[len(before)]
-    pieces = min(PIECES, max(2, weight.size // 2**18))
+    pieces = max(2, weight.nbytes // FILL_BYTES)
     run(fill, chunks(length, -(-length // pieces)), small=weight.size < 2**16)
     return result
+
+
+def _by_taps(matrices: Array, shape: tuple[int, ...]) -> Array:
+    """View weights or gradients (G, out, K) in this shape (G, out, in, stacks, columns): K is in the order of taps."""
+    G, out, inner, *taps = shape
+    return np.moveaxis(matrices.reshape(G, out, *taps, inner), -1, 2)
 
 
 def write_gradient(dweight: Array, work: Work, total: Array) -> None:
@@ -54,9 +62,12 @@ def write_gradient(dweight: Array, work: Work, total: Array) -> None:
     if work.transposed:
         total = total.swapaxes(-1, -2)                                         # (matmuls, G, out, K)
     taps = [pair for run in work.plan.runs for pair in _taps(run, work.plan)]
-    for gradient, (rows, columns) in zip(total, taps):
-        target = dweight[:, :, :, rows, columns]                               # (G, out, in, stacks, columns)
-        target[...] = gradient.reshape(target.shape)
+    for outputs in chunks(total.shape[2], -(-total.shape[2] // max(1, total.nbytes // FILL_BYTES))):
+        for gradient, (rows, columns) in zip(total, taps):
+            target = dweight[:, outputs, :, rows, columns]                     # (G, out, in, stacks, columns)
+            source = _by_taps(gradient[:, outputs], target.shape)
+            for stack, column in np.ndindex(target.shape[3:]):
+                target[..., stack, column] = source[..., stack, column]
 
 
 def _taps(run: Run, plan: Pass) -> list[tuple[slice, slice]]:
@@ -166,10 +177,12 @@ class Workbench:
 
     def _as_images(self, copies: Array) -> Array:
         """View the copies as (n, g, c, stack, column, rows, columns)."""
-        layout = (self.work.channels, len(self.plan.stacks), len(self.plan.offsets), self.plan.height(self.rows))
+        layout = (len(self.plan.stacks), len(self.plan.offsets), self.work.channels, self.plan.height(self.rows))
         if self.work.beside:
-            return images_first(copies.reshape(self.groups, *layout, self.across, self.columns))
-        return copies.reshape(self.batch, self.groups, *layout, self.columns)
+            images = images_first(copies.reshape(self.groups, *layout, self.across, self.columns))
+        else:
+            images = copies.reshape(self.batch, self.groups, *layout, self.columns)
+        return np.moveaxis(images, 4, 2)
 
     def _read(self, matrices: Array, run: Run) -> Array:
         """View what a run reads of the copies: (matmuls, n, g, K, rows·columns)."""
