@@ -59,8 +59,8 @@ class Run:
 class Pass:
     """One layout of copies, and the matmuls that read it.
 
-    The copies are indexed [stack, column]: a stack is a pile of blocks of rows, a column an offset along
-    the rows. Their order is that of ``kernel_rows`` and ``kernel_columns`` in the weight.
+    The copies are indexed [stack, column, channel], and so is K, the inner axis of the matmuls: a stack is a pile
+    of blocks of rows, a column an offset along the rows, in the order of ``kernel_rows`` and ``kernel_columns``.
     """
 
     rows: tuple[Phase, ...]              # the row phases that the products add to

@@ -14,13 +14,13 @@ from .cpu_copies import carry_out, copy_rows, images_first, moves
 from .cpu_ending import Ending
 from .cpu_plan import Pass, Phase, Run
 from .cpu_threads import run
-from .cpu_tiles import PIECES, Tile, Work, chunks, planar
+from .cpu_tiles import Tile, Work, chunks, planar
 from .cpu_workspace import carve, leave, take, views
 
 Array = np.ndarray[Any, Any]
-FILL_BYTES = 2**19    # of weights rearranged at once, so that they stay in the cache from tap to tap
-
 Reads = list[list[Array]]    # (m, n, g, K, P), of each run of each share of a tile
+
+FILL_BYTES = 2**19           # of weights rearranged at once, so that they stay in the cache from tap to tap
 
 
 def slabs(weight: Array, plan: Pass) -> list[Array]:
@@ -28,31 +28,30 @@ def slabs(weight: Array, plan: Pass) -> list[Array]:
     G, out, inner = weight.shape[:3]
     if weight.shape[3:] == (1, 1):
         return [weight.reshape(1, 1, G, out, inner)]
-    swapped = weight.strides[1] < weight.strides[2]
+    depth, swapped = plan.copies * inner, weight.strides[1] < weight.strides[2]    # written as it is read: in rows
     result, copies = [], []
     for one in plan.runs:
-        shape = (plan.copies, inner, out) if swapped else (out, plan.copies, inner)    # as the memory is read, but taps
-        slab = np.empty((len(one.kernel_rows), 1, G, *shape), weight.dtype)
-        slab = slab.reshape(*slab.shape[:3], -1, out).swapaxes(-1, -2) if swapped else slab.reshape(*slab.shape[:4], -1)
+        slab = np.empty((len(one.kernel_rows), 1, G, *((depth, out) if swapped else (out, depth))), weight.dtype)
+        slab = slab.swapaxes(-1, -2) if swapped else slab                      # (matmuls, 1, G, out, K)
         for matrices, (rows, columns) in zip(slab, _taps(one, plan)):
             source = weight[:, :, :, rows, columns]                            # (G, out, in, stacks, columns)
             copies.append((_by_taps(matrices[0], source.shape), source))
         result.append(slab)
 
-    before = (slice(None),) * (0 if G > 1 else 2 if swapped else 1)    # share out the axis that is outermost in memory
+    outermost = 0 if G > 1 else 2 if swapped else 1    # in memory
 
     def fill(part: slice) -> None:
+        here = (*[slice(None)] * outermost, part)
         for target, source in copies:
-            target[*before, part] = source[*before, part]
+            target[here] = source[here]
 
-    length = weight.shape[len(before)]
-    pieces = max(2, weight.nbytes // FILL_BYTES)
+    length, pieces = weight.shape[outermost], max(2, weight.nbytes // FILL_BYTES)
     run(fill, chunks(length, -(-length // pieces)), small=weight.size < 2**16)
     return result
 
 
 def _by_taps(matrices: Array, shape: tuple[int, ...]) -> Array:
-    """View weights or gradients (G, out, K) in this shape (G, out, in, stacks, columns): K is in the order of taps."""
+    """View weights or gradients (G, out, K) in this shape, (G, out, in, stacks, columns)."""
     G, out, inner, *taps = shape
     return np.moveaxis(matrices.reshape(G, out, *taps, inner), -1, 2)
 
@@ -62,7 +61,8 @@ def write_gradient(dweight: Array, work: Work, total: Array) -> None:
     if work.transposed:
         total = total.swapaxes(-1, -2)                                         # (matmuls, G, out, K)
     taps = [pair for run in work.plan.runs for pair in _taps(run, work.plan)]
-    for outputs in chunks(total.shape[2], -(-total.shape[2] // max(1, total.nbytes // FILL_BYTES))):
+    length, pieces = total.shape[2], max(1, total.nbytes // FILL_BYTES)
+    for outputs in chunks(length, -(-length // pieces)):
         for gradient, (rows, columns) in zip(total, taps):
             target = dweight[:, outputs, :, rows, columns]                     # (G, out, in, stacks, columns)
             source = _by_taps(gradient[:, outputs], target.shape)
