@@ -100,6 +100,12 @@ def test_sixteen_bit_types_sum_in_float32():  # numpy#20305, chainer PR#8458
         assert dx.dtype == F.global_avg_pool2d_backward(np.ones((1, 1, 1, 1), dtype), x.shape).dtype == dtype
 
 
+def test_the_gradient_of_a_map_of_more_pixels_than_float16_counts_is_not_lost():
+    for dtype in (np.float16, np.float32):
+        dx = F.global_avg_pool2d_backward(np.full((1, 1, 1, 1), 96, dtype), (1, 1, 256, 512))
+        assert dx.dtype == dtype and (dx == 96 / 2**17).all()
+
+
 def test_any_memory_layout_gives_what_its_contiguous_copy_gives():
     x = np.broadcast_to(np.random.default_rng(0).standard_normal((6, 1, 7, 3)), (6, 5, 7, 3)).transpose(3, 1, 2, 0)
     x = x[:, ::-2, ::-1]

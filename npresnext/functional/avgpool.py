@@ -173,7 +173,8 @@ def global_avg_pool2d_backward(grad_output: Array, x_shape: Sequence[int]) -> Ar
     if tuple(grad_output.shape) != expected:
         raise ShapeError(f"grad_output has shape {tuple(grad_output.shape)} but the output has shape {expected}")
     dx = xp.empty(tuple(x_shape), dtype=grad_output.dtype)
-    dx[...] = grad_output / (H * W)                                           # (N, C, 1, 1) over (N, C, H, W)
+    share = widen(xp, grad_output) / (H * W)                                  # (N, C, 1, 1); float16 ends at 65504
+    dx[...] = xp.astype(share, dx.dtype, copy=False)                          # over (N, C, H, W)
     return dx
 
 
