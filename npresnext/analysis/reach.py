@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InvalidTypeError, InvalidValueError
+from ..geometry import as_int, check_groups
 from ..nn import (
     AvgPool2d,
     BatchNorm2d,
@@ -84,12 +85,13 @@ class Connectivity:
 
 
 def group_mask(in_channels: int, out_channels: int, groups: int) -> np.ndarray:
-    """Return the block-diagonal mask (C_out, C_in) of a convolution with `groups` groups.
+    """Return the block-diagonal mask (C_out, C_in) of a convolution with `groups` groups, which divide both.
 
     >>> group_mask(4, 2, 2).astype(int)
     array([[1, 1, 0, 0],
            [0, 0, 1, 1]])
     """
+    check_groups(in_channels, out_channels, as_int(groups, "groups", 1))
     own = np.arange(out_channels) * groups // out_channels
     seen = np.arange(in_channels) * groups // in_channels
     return own[:, None] == seen[None, :]
