@@ -105,7 +105,8 @@ def load_checkpoint(path: str | os.PathLike[str], trainer: Trainer, arguments: M
     """
     path = Path(path)
     if not path.is_file():
-        raise InvalidValueError(f"there is no checkpoint {path} to resume from: leave out --resume to begin one")
+        advice = _advice(path) or ": leave out --resume to begin one"
+        raise InvalidValueError(f"there is no checkpoint {path} to resume from{advice}")
     try:
         state = load(path)
         if state.metadata.get("format") != FORMAT:

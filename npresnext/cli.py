@@ -99,7 +99,9 @@ def _run(parser: Parser, argv: Sequence[str] | None) -> int:
 
 def _guarded(prog: str, action: Callable[[], int]) -> int:
     """Return the exit code of `action`; what goes wrong is one line on standard error, never a traceback."""
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+    if sys.stdout is None:  # closed by whoever started us, as by >&-
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in ("strict", "surrogateescape"):
         sys.stdout.reconfigure(errors="replace")  # tables and file names hold what not every terminal can show
     try:
         return action()

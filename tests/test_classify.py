@@ -163,6 +163,7 @@ def test_a_text_file_that_is_no_text_is_named(tmp_path, capsys, pictures, option
     [
         (["--weights", "absent.npz"], "absent.npz"),
         (["--weights", "digits", "--preprocessing", "v1"], "takes 1 channels and the preprocessing gives 3"),
+        (["--weights", "digits", "--preprocessing", "v3"], "--preprocessing v3: expected v1, v2 or a JSON file"),
         (["--weights", "digits", "--classes", __file__], "10 classes apart"),
         (["--weights", "digits", "--top", "0"], "0 is not above 0"),
         (["--weights", __file__], "no state file"),

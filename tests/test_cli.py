@@ -74,6 +74,21 @@ def test_a_terminal_that_lacks_a_character_gets_a_question_mark(encoding):
     assert (done.returncode, done.stderr) == (0, b"") and b"\n??Conv2d (conv1): 1-1 " in done.stdout
 
 
+def test_the_c_locale_gets_question_marks_too():
+    """There Python lets standard output carry odd file names, which is no help against other characters."""
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    environment.pop("PYTHONIOENCODING", None)
+    argv = [sys.executable, "-m", "npresnext", "summary", "resnext_small", "--depth", "1"]
+    done = subprocess.run(argv, env=environment, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"") and b"\n??Conv2d (conv1): 1-1 " in done.stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a shell that closes files")
+def test_a_closed_standard_output_costs_no_traceback():
+    done = subprocess.run(f"{sys.executable} -m npresnext info >&-", shell=True, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_info_names_the_versions_the_backend_and_the_digits(capsys):
     assert cli.main(["info"]) == 0
     shown = capsys.readouterr().out

@@ -316,6 +316,26 @@ def test_ctrl_c_leaves_whole_rows(tmp_path, ending):
     assert (account["ended"], account["rows"]) == ("interrupted", len(rows))
 
 
+def test_a_run_that_is_killed_never_counts_as_finished(tmp_path, capsys):
+    path = tmp_path / "norms.csv"
+    assert gradnorms("-o", path) == 0                     # the account of an earlier run says "finished"
+    argv = [*SHORT, "--steps", "100000", "-o", str(path), "--force"]
+    process = subprocess.Popen([sys.executable, "-m", "npresnext", "gradnorms", *argv], stdout=subprocess.PIPE)
+    assert process.stdout.readline().startswith(b"epoch 1/")
+    process.kill()
+    process.communicate(timeout=60)
+    assert json.loads(Path(f"{path}.meta.json").read_text())["ended"] == "not yet, or killed"
+
+
+def test_a_run_whose_rows_cannot_be_written_never_counts_as_finished(tmp_path, capsys, monkeypatch):
+    def full(*args, **columns):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    assert gradnorms("-o", tmp_path / "norms.npz") == cli.FAILED
+    assert "No space left" in json.loads((tmp_path / "norms.npz.meta.json").read_text())["ended"]
+
+
 def test_a_loss_that_is_no_number_leaves_the_rows_before_it(tmp_path, capsys):
     assert gradnorms("-o", tmp_path / "norms.csv", "--lr", "1e30", "--every", "1") == cli.FAILED
     assert "at step 1 " in capsys.readouterr().err

@@ -52,7 +52,10 @@ def test_an_absent_file_is_named_and_the_message_says_how_to_get_it(tmp_path):
     (tmp_path / "t10k-labels-idx1-ubyte.gz").unlink()
     with pytest.raises(FileFormatError, match="has no t10k-labels-idx1-ubyte.gz.* dataset-fashion-mnist"):
         load_fashion_mnist(tmp_path)
-    with pytest.raises(FileFormatError, match="has no train-images.* which mnist needs. download"):
+    with pytest.raises(FileFormatError, match="has no train-images.* which mnist needs. Download"):
+        (tmp_path / "empty").mkdir()
+        load_mnist(tmp_path / "empty")
+    with pytest.raises(FileFormatError, match="there is no folder .*nowhere.* mnist .* Download"):
         load_mnist(tmp_path / "nowhere")
 
 

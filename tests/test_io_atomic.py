@@ -92,3 +92,12 @@ def test_where_nothing_can_be_written_is_said_before(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, how: (path, how) != (tmp_path, os.W_OK))  # root may do everything
     with pytest.raises(InvalidValueError, match="no permission"):
         check_writable(tmp_path / "note")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+def test_no_file_takes_the_place_of_a_device(tmp_path):
+    """To root /dev/null would be lost, for the whole machine."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InvalidValueError, match="pipe is a device or a pipe"):
+        write(tmp_path / "pipe", "whole", overwrite=True)
+    assert not (tmp_path / "pipe").is_file()

@@ -182,6 +182,11 @@ def test_mistakes_get_one_clear_message(call, error, message):
         call()
 
 
+def test_a_linear_layer_alone_connects_all():
+    found = connectivity(nn.Linear(3, 2, rng=0))
+    assert found.matrix.shape == (2, 3) and found.full_after == 1
+
+
 def test_flattened_maps_repeat_their_channel():
     found = connectivity([nn.Conv2d(4, 4, 1, groups=2, rng=0), nn.Flatten()], input_shape=(1, 4, 2, 3))
     np.testing.assert_array_equal(found.matrix, np.repeat(group_mask(4, 4, 2), 6, axis=0))

@@ -214,8 +214,10 @@ def _origin(symbols: list[Symbol], start: str | None) -> Symbol:
 
 def _input_shape(model: Module) -> tuple[int, ...]:
     """Return the shape of one image for the first layer that says how many channels it takes."""
+    if isinstance(model, Linear):
+        return 1, model.in_features
     for module in model.modules():
         if isinstance(module, (Conv2d, BatchNorm2d)):
             channels = module.in_channels if isinstance(module, Conv2d) else module.num_features
             return 1, channels, 64, 64
-    raise InvalidValueError("no layer says how many channels go in: give input_shape")
+    raise InvalidValueError("no convolution or norm says how many channels go in: give input_shape, or a larger part")

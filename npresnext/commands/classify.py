@@ -129,6 +129,9 @@ def _preprocessing(args: argparse.Namespace, weights: Path, metadata: dict[str, 
     if args.preprocessing in RECIPES:
         chosen = RECIPES[args.preprocessing]
     elif args.preprocessing:
+        if not Path(args.preprocessing).is_file():
+            known = ", ".join(RECIPES)
+            raise InvalidValueError(f"--preprocessing {args.preprocessing}: expected {known} or a JSON file")
         chosen = Preprocessing.from_json(_text(args.preprocessing))
     elif "preprocessing" in metadata:
         chosen = Preprocessing.from_json(metadata["preprocessing"])

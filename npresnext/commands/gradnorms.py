@@ -83,20 +83,22 @@ def _dump(args: argparse.Namespace) -> int:
     layers = choose_layers(list(conv_layers(trainer.model)), args.layers)
     account = _account(args, trainer, train_set)
     columns = columns_of(args.norm)
-    with open_rows(args.output, columns, format=args.format, overwrite=args.force) as file:
-        dump = NormDump(file, layers, every=args.every, norm=args.norm)
-        watchers += [dump, progress]
-        ended = "interrupted"
-        try:
+    file = open_rows(args.output, columns, format=args.format, overwrite=args.force)
+    dump = NormDump(file, layers, every=args.every, norm=args.norm)
+    watchers += [dump, progress]
+    _write_account(args, {**account, "ended": "not yet, or killed"}, overwrite=args.force)
+    ended = "interrupted"
+    try:
+        with file:
             trainer.run(args.steps)
-            ended = "finished"
-        except Exception as error:
-            ended = f"failed: {error}"
-            raise
-        finally:
-            progress.close()
-            if args.output != "-":
-                _write_account(args, {**account, "ended": ended, "steps_done": trainer.step, "rows": len(dump.rows)})
+        ended = "finished"
+    except Exception as error:
+        ended = f"failed: {error}"
+        raise
+    finally:
+        progress.close()
+        done = {"ended": ended, "steps_done": trainer.step, "rows": len(dump.rows)}
+        _write_account(args, {**account, **done}, overwrite=True)
     _report(args, dump, log)
     return 0
 
@@ -121,12 +123,15 @@ def _account(args: argparse.Namespace, trainer: Any, train_set: Any) -> dict[str
     }
 
 
-def _write_account(args: argparse.Namespace, account: dict[str, Any]) -> None:
+def _write_account(args: argparse.Namespace, account: dict[str, Any], *, overwrite: bool) -> None:
+    """Write the sidecar, if the rows go to a file."""
     import json
 
     from ..io.atomic import atomic_path
 
-    with atomic_path(sidecar_path(args.output), overwrite=args.force) as beside:
+    if args.output == "-":
+        return
+    with atomic_path(sidecar_path(args.output), overwrite=overwrite) as beside:
         beside.write_text(json.dumps(account, indent=2) + "\n", "utf-8")
 
 

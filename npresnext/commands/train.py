@@ -86,7 +86,12 @@ def _check_files(args: argparse.Namespace) -> None:
         return
     check_checkpoint_path(args.checkpoint)
     kept = args.checkpoint, previous_path(args.checkpoint)
+    may_go = args.resume or args.force
+    if Path(args.checkpoint).is_file() and not may_go:
+        raise InvalidValueError(
+            f"{args.checkpoint} exists already: --resume goes on with its run, --force begins another in its place"
+        )
     for path in kept:
-        check_writable(path, overwrite=args.resume or args.force)
+        check_writable(path, overwrite=may_go)
     if args.save and Path(args.save).resolve() in [Path(path).resolve() for path in kept]:
         raise InvalidValueError(f"--save {args.save} is where the checkpoint, or the one before it, is kept")

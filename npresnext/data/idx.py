@@ -19,7 +19,7 @@ FASHION_MNIST_HELP = (
     "Debian and Ubuntu: apt-get install dataset-fashion-mnist puts the files into "
     "/usr/share/datasets/fashion-mnist; elsewhere: https://github.com/zalandoresearch/fashion-mnist"
 )
-MNIST_HELP = "download its four .gz files from https://ossci-datasets.s3.amazonaws.com/mnist/ into one folder"
+MNIST_HELP = "Download its four .gz files from https://ossci-datasets.s3.amazonaws.com/mnist/ into one folder"
 
 
 def load_fashion_mnist(folder: str | os.PathLike[str]) -> tuple[ImageSet, ImageSet]:
@@ -111,6 +111,8 @@ def _load(folder: Path, name: str, *, mean: float, std: float, help: str) -> tup
             )
         return ImageSet(f"{name} {role}", images[:, None], labels.astype(np.int64), 10, mean=mean, std=std)
 
+    if not folder.is_dir():
+        raise FileFormatError(f"there is no folder {folder}, where {name} was to be. {help}")
     train, test = part("train", "train"), part("t10k", "test")
     if train.shape != test.shape:
         raise FileFormatError(f"{folder}: training images have shape {train.shape} and test images {test.shape}")

@@ -23,7 +23,7 @@ def check_writable(path: str | os.PathLike[str], *, overwrite: bool = False) -> 
     if path.is_dir():
         raise InvalidValueError(f"{path} is a directory: give the name of a file")
     if os.path.lexists(path) and not overwrite:  # a link to nothing, too
-        raise InvalidValueError(f"{path} exists already: choose another name, or ask for it to be overwritten")
+        raise InvalidValueError(f"{path} exists already: choose another name, or overwrite=True (--force)")
     if not path.parent.is_dir():
         raise InvalidValueError(f"{path} cannot be written: the folder {path.parent} does not exist")
     if not os.access(path.parent, os.W_OK):
@@ -45,6 +45,8 @@ def atomic_path(path: str | os.PathLike[str], *, overwrite: bool = False) -> Ite
     'whole'
     """
     path = check_writable(path, overwrite=overwrite)
+    if path.exists() and not path.is_file():
+        raise InvalidValueError(f"{path} is a device or a pipe, in whose place no file is put: give the name of a file")
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     _create(beside, 0o600 if path.exists() else 0o666)    # no more than the old file's permissions, until it has them
     mode = (path if path.exists() else beside).stat().st_mode & 0o777
