@@ -30,9 +30,7 @@ def as_int(value: Any, name: str, least: int | None = None) -> int:
             raise TypeError
         result = operator.index(value)
     except TypeError:
-        raise InvalidTypeError(
-            f"{name} must be an integer, but {value!r} is of type {type(value).__name__}"
-        ) from None
+        raise InvalidTypeError(f"{name} must be an integer, but {value!r} is of type {type(value).__name__}") from None
     if least is not None and result < least:
         raise InvalidValueError(f"{name} must be at least {least}, but is {result}")
     return result
@@ -65,19 +63,23 @@ def as_padding(value: Any, kernel: Pair, stride: Pair, dilation: Pair) -> Paddin
             spare = [d * (k - 1) for k, d in zip(kernel, dilation)]
             return (spare[0] // 2, spare[0] - spare[0] // 2), (spare[1] // 2, spare[1] - spare[1] // 2)
         raise InvalidValueError(f'padding must be "same", "valid" or integers, but is {value!r}')
-    if isinstance(value, (tuple, list)) and any(isinstance(side, (tuple, list)) for side in value):
-        if len(value) != 2 or not all(isinstance(side, (tuple, list)) and len(side) == 2 for side in value):
+    if isinstance(value, (tuple, list)):
+        lengths = [len(side) if isinstance(side, (tuple, list)) else 0 for side in value]
+        if lengths == [2, 2]:
+            return as_pair(value[0], "padding[0]"), as_pair(value[1], "padding[1]")
+        if lengths != [0, 0]:
             raise InvalidValueError(
                 f"padding must be an integer, a pair, or two pairs ((top, bottom), (left, right)), but is {value!r}"
             )
-        return as_pair(value[0], "padding[0]"), as_pair(value[1], "padding[1]")
     vertical, horizontal = as_pair(value, "padding")
     return (vertical, vertical), (horizontal, horizontal)
 
 
 def as_shape(shape: Sequence[int], form: str, name: str) -> tuple[int, ...]:
     """Return `shape` as Python integers after checking that it has as many axes as `form` spells."""
-    sizes = tuple(as_int(size, f"{name}.shape[{axis}]", 0) for axis, size in enumerate(shape))
+    if not isinstance(shape, Sequence):
+        raise InvalidTypeError(f"{name}_shape must be a sequence of integers, but is of type {type(shape).__name__}")
+    sizes = tuple(as_int(size, f"{name}_shape[{axis}]", 0) for axis, size in enumerate(shape))
     if len(sizes) != form.count(",") + 1:
         raise ShapeError(f"{name} has shape {sizes} with {len(sizes)} axes: expected {form}")
     return sizes
@@ -276,8 +278,7 @@ def conv2d_parameter_count(
         ``groups`` divides not both channel counts, or a size is impossible.
     """
     in_channels, out_channels = as_int(in_channels, "in_channels", 0), as_int(out_channels, "out_channels", 0)
-    kh, kw = as_pair(kernel_size, "kernel_size", 1)
-    groups = as_int(groups, "groups", 1)
+    (kh, kw), groups = as_pair(kernel_size, "kernel_size", 1), as_int(groups, "groups", 1)
     check_groups(in_channels, out_channels, groups)
     return in_channels // groups * out_channels * kh * kw + (out_channels if bias else 0)
 
@@ -286,8 +287,7 @@ def _window(
     sizes: Sequence[int], kernel: Pair, stride: Any, padding: Any, dilation: Any
 ) -> tuple[Pair, Pair, Padding, Pair]:
     """Normalise the arguments of a window and check that it fits into the padded image."""
-    strides = as_pair(stride, "stride", 1)
-    dilations = as_pair(dilation, "dilation", 1)
+    strides, dilations = as_pair(stride, "stride", 1), as_pair(dilation, "dilation", 1)
     paddings = as_padding(padding, kernel, strides, dilations)
     reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilations)]
     padded = [size + sum(sides) for size, sides in zip(sizes[2:], paddings)]

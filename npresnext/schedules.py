@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from .arguments import check_number
 from .errors import InvalidValueError
 
 Schedule = Callable[[float], float]
@@ -40,6 +41,7 @@ def step(rate: float, milestones: Sequence[int], gamma: float = 0.1) -> Schedule
     [0.1, 0.1, 0.01, 0.001]
     """
     _check_rate(rate)
+    check_number(gamma, "gamma")
     if any(low >= high for low, high in zip([0, *milestones], milestones)):
         raise InvalidValueError(f"milestones={list(milestones)}: expected rising epochs above 0")
     return lambda epoch: rate * gamma ** sum(epoch >= milestone for milestone in milestones)
@@ -67,5 +69,7 @@ def cosine(rate: float, epochs: int) -> Schedule:
 
 
 def _check_rate(rate: float) -> None:
+    """Raise unless `rate` is a learning rate."""
+    check_number(rate, "rate")
     if not rate > 0:
         raise InvalidValueError(f"rate={rate}: expected a learning rate above 0")

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npresnext.data import Augment, ImageSet, all_batches, load_digits, normalise, random_crop, training_batches
-from npresnext.errors import InvalidValueError, NpresnextError
+from npresnext.errors import InvalidTypeError, InvalidValueError, NpresnextError
 
 
 def numbered(count=20, size=(3, 4)):
@@ -97,6 +97,19 @@ def test_normalisation_is_the_formula_to_the_last_bit():
 def test_an_impossible_batch_size_is_refused(batch_size):
     with pytest.raises(InvalidValueError, match=f"batch_size={batch_size}: expected 1 to 20"):
         next(training_batches(numbered(20), batch_size, seed=0, epoch=0))
+
+
+@pytest.mark.parametrize(
+    "take", [lambda data: training_batches(data, 4, seed=0, epoch=0), lambda data: all_batches(data, 4)]
+)
+def test_both_sets_in_the_place_of_one_are_refused(take):
+    with pytest.raises(InvalidTypeError, match="data must be an ImageSet, but is of type tuple .*return two"):
+        next(take(load_digits()))
+
+
+def test_a_seed_below_zero_is_refused():
+    with pytest.raises(InvalidValueError, match="seed must be at least 0, but is -1"):
+        next(training_batches(numbered(20), 4, seed=-1, epoch=0))
 
 
 def test_a_negative_crop_is_refused():

@@ -159,6 +159,8 @@ def test_mistakes_are_named():
         BasicBlock(8, 8, groups=3)
     with pytest.raises(InvalidValueError, match=r"width int\(planes·width_per_group/64\)·groups is 0 for planes=4"):
         Bottleneck(16, 4, groups=4, width_per_group=4)
+    with pytest.raises(TypeError, match="width_per_group must be a number, but '4' is of type str"):
+        Bottleneck(16, 4, groups=4, width_per_group="4")
     with pytest.raises(InvalidValueError, match="groups must be at least 1, but is 0"):
         Bottleneck(16, 4, groups=0)
     with pytest.raises(ShapeError, match="a shortcut between different shapes needs a projection"):

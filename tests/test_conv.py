@@ -145,6 +145,19 @@ def test_every_broken_rule_is_an_error_of_ours(case):
         nx.conv2d(x, weight, bias, **case.kwargs)
 
 
+def test_an_array_in_the_place_of_its_shape_is_refused():
+    x, weight, grad_output = np.zeros((2, 4, 5, 5)), np.zeros((6, 2, 3, 3)), np.zeros((2, 6, 3, 3))
+    for name, call in (
+        ("x_shape", lambda: nx.conv2d_input_grad(grad_output, x, weight, groups=2)),
+        ("weight_shape", lambda: nx.conv2d_weight_grad(grad_output, x, weight, groups=2)),
+        ("x_shape", lambda: nx.col2im(nx.im2col(x, 3), x, 3)),
+        ("x_shape", lambda: nx.functional.avg_pool2d_backward(x, x, 1)),
+        ("x_shape", lambda: nx.functional.global_avg_pool2d_backward(x, x)),
+    ):
+        with pytest.raises(TypeError, match=f"{name} must be a sequence of integers, but is of type ndarray"):
+            call()
+
+
 def test_gradients_of_the_wrong_shape_are_refused():
     x, weight = np.zeros((2, 4, 5, 5)), np.zeros((6, 2, 3, 3))
     message = re.escape("grad_output has shape (2, 6, 5, 5) but the output of this convolution has shape (2, 6, 3, 3)")

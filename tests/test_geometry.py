@@ -105,6 +105,10 @@ MISTAKES = [
     (dict(padding="full"), InvalidValueError, 'padding must be "same", "valid" or integers, but is \'full\''),
     (dict(padding="same", stride=2), InvalidValueError, 'padding="same" needs stride 1, but stride is (2, 2)'),
     (dict(padding=((1, 2), 3)), InvalidValueError, "two pairs ((top, bottom), (left, right))"),
+    (dict(padding=(1, 1, 1, 1)), InvalidValueError, "two pairs ((top, bottom), (left, right)), but is (1, 1, 1, 1)"),
+    (dict(padding=((1, 1), (1, 1, 1))), InvalidValueError, "two pairs ((top, bottom), (left, right))"),
+    (dict(x_shape=5), InvalidTypeError, "x_shape must be a sequence of integers, but is of type int"),
+    (dict(x_shape=(4, 4, 5, 5.0)), InvalidTypeError, "x_shape[3] must be an integer, but 5.0 is of type float"),
     (dict(padding=0.5), InvalidTypeError, "padding must be an integer"),
     (dict(weight_shape=(6, 2, 0, 3)), ShapeError, "the kernel must be at least 1x1"),
     # tinygrad#7549, pytorch#17247: both sizes are named

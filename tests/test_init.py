@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import npresnext as nx
-from npresnext.errors import InvalidTypeError, InvalidValueError
+from npresnext.errors import AllocationError, InvalidTypeError, InvalidValueError
 from npresnext.nn import init
 
 
@@ -79,6 +79,20 @@ def test_bfloat16_weights():
 def test_other_dtypes_are_refused(dtype):
     with pytest.raises(InvalidTypeError, match="dtype must be one of float16, bfloat16, float32, float64, but is"):
         nx.nn.Linear(2, 3, dtype=dtype)
+
+
+@pytest.mark.parametrize("rng", ["a", -1, 1.5])
+def test_what_is_no_source_of_numbers_is_named(rng):
+    with pytest.raises(InvalidValueError, match=f"rng must be None, a seed of at least 0, or .*, but is {rng!r}"):
+        nx.nn.Linear(2, 3, rng=rng)
+
+
+@pytest.mark.parametrize("size", [10**7, 10**12])
+def test_weights_too_large_for_memory_say_how_large(size):
+    with pytest.raises(AllocationError, match=rf"a weight of shape \({size}, {size}, 1, 1\) and dtype float64 takes"):
+        nx.nn.Conv2d(size, size, 1)
+    with pytest.raises(AllocationError, match=rf"a weight of shape \({size}, {size}, 1, 1\) and dtype float64 takes"):
+        init.kaiming_normal((size, size, 1, 1))
 
 
 def test_an_unknown_initialisation_names_the_two():

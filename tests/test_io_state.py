@@ -169,6 +169,14 @@ def test_a_prefix_is_removed_only_where_it_is_and_never_merges_names(tmp_path):
         load(tmp_path / "twice.npz", strip_prefix="module.")
 
 
+def test_a_number_is_no_path_though_it_may_be_an_open_file(tmp_path):
+    with open(tmp_path / "open", "w+b") as file, pytest.raises(TypeError, match="PathLike object, not int"):
+        try:
+            load(file.fileno())
+        finally:
+            file.write(b"is open still")
+
+
 def test_foreign_files_are_refused_with_what_was_seen(tmp_path):
     needs(".safetensors")
     path = tmp_path / "foreign.pth"

@@ -230,6 +230,10 @@ def test_the_initialisation_by_group_is_sqrt_groups_larger():
 def test_mistakes_are_named():
     with pytest.raises(InvalidValueError, match=r"stem must be one of imagenet, cifar, but is 'mnist'"):
         ResNet(Bottleneck, [1], stem="mnist")
+    with pytest.raises(TypeError, match=r"block must be a class such as BasicBlock or Bottleneck, but is 'basic'"):
+        ResNet("basic", [1])
+    with pytest.raises(TypeError, match=r"layers must be the blocks of each stage, such as \[3, 4, 6, 3\], but is 50"):
+        ResNet(Bottleneck, 50)
     with pytest.raises(InvalidValueError, match=r"layers is empty"):
         ResNet(Bottleneck, [])
     with pytest.raises(InvalidValueError, match=r"layers\[1\] must be at least 1, but is 0"):

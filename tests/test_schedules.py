@@ -3,7 +3,7 @@
 import pytest
 
 from npresnext import schedules
-from npresnext.errors import InvalidValueError
+from npresnext.errors import InvalidTypeError, InvalidValueError
 
 
 def test_the_papers_schedule_divides_by_ten_at_150_and_225():
@@ -47,3 +47,10 @@ def test_the_schedules_are_those_of_pytorch():
 def test_impossible_schedules_are_refused(make, words):
     with pytest.raises(InvalidValueError, match=words):
         make()
+
+
+def test_what_should_be_a_number_is_named():
+    with pytest.raises(InvalidTypeError, match="rate must be a number, but '0.1' is of type str"):
+        schedules.cosine("0.1", 3)
+    with pytest.raises(InvalidTypeError, match="gamma must be a number"):
+        schedules.step(0.1, [5], gamma="half")

@@ -109,6 +109,11 @@ def test_a_misfit_names_the_layer():
         trace(resnext_small(rng=0), (1, 3, 8, 8))
 
 
+def test_a_size_in_the_place_of_a_shape_is_named():
+    with pytest.raises(TypeError, match="input_shape must be a sequence of integers, but is 224"):
+        trace(resnext_small(rng=0), 224)
+
+
 @pytest.mark.parametrize(
     ("layer", "shape"), [(nn.Flatten(2, 5), (4, 1)), (nn.Flatten(2, 1), (2, 3, 4)), (nn.Flatten(), ()),
                          (nn.GlobalAvgPool2d(), (2, 3)), (nn.GlobalAvgPool2d(), (2, 3, 0, 1)),

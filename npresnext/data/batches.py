@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import asarray
-from ..errors import InvalidValueError
+from ..errors import InvalidTypeError, InvalidValueError
 from ..geometry import as_int
 from .images import ImageSet
 
@@ -95,7 +95,9 @@ def training_batches(
     Raises
     ------
     ValueError
-        `batch_size` is below 1, or above the number of images.
+        `batch_size` is below 1, or above the number of images; `seed` or `epoch` is negative.
+    TypeError
+        `data` is no ImageSet, but the pair that ``load_digits`` returns, say.
 
     Examples
     --------
@@ -104,8 +106,10 @@ def training_batches(
     >>> x.shape, target.shape
     ((4, 1, 8, 8), (4,))
     """
+    batches = batches_per_epoch(data, batch_size)
+    seed, epoch = as_int(seed, "seed", 0), as_int(epoch, "epoch", 0)
     order = np.random.default_rng([seed, epoch]).permutation(len(data))
-    for batch in range(start, batches_per_epoch(data, batch_size)):
+    for batch in range(start, batches):
         chosen = order[batch * batch_size : (batch + 1) * batch_size]
         images = data.images[chosen]
         if augment is not None:
@@ -115,6 +119,7 @@ def training_batches(
 
 def batches_per_epoch(data: ImageSet, batch_size: int) -> int:
     """Return how many whole batches there are in `data`."""
+    _check_set(data)
     if not 1 <= as_int(batch_size, "batch_size") <= len(data):
         raise InvalidValueError(f"batch_size={batch_size}: expected 1 to {len(data)}, the images of {data.name}")
     return len(data) // batch_size
@@ -122,6 +127,16 @@ def batches_per_epoch(data: ImageSet, batch_size: int) -> int:
 
 def all_batches(data: ImageSet, batch_size: int, *, dtype: str = "float32") -> Iterator[tuple[Array, Array]]:
     """Yield all of `data` in its own order, as images and labels of the backend; the last batch may be smaller."""
+    _check_set(data)
     for start in range(0, len(data), as_int(batch_size, "batch_size", 1)):
         images, labels = data.images[start : start + batch_size], data.labels[start : start + batch_size]
         yield normalise(data, images, dtype), asarray(labels)
+
+
+def _check_set(data: ImageSet) -> None:
+    """Raise unless `data` is one set: the functions that load one return two."""
+    if not isinstance(data, ImageSet):
+        raise InvalidTypeError(
+            f"data must be an ImageSet, but is of type {type(data).__name__} "
+            "(load_digits and its like return two, one to train and one to test)"
+        )

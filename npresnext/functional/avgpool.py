@@ -8,7 +8,7 @@ from typing import Any
 from ..backend import floating_module, widen
 from ..errors import ShapeError
 from ..geometry import WindowGeometry, as_pair, as_shape
-from .windows import batched, checked, like, output_shape, pool_window
+from .windows import batched, batched_shape, checked, like, output_shape, pool_window
 
 Array = Any
 
@@ -198,7 +198,7 @@ def _counts(xp: Any, windows: int, kernel: int, stride: int, before: int, size: 
 
 def sizes_of_map(x_shape: Sequence[int]) -> tuple[int, int, int, int]:
     """Return N, C, H and W after checking that a map has pixels to average."""
-    N, C, H, W = as_shape((1, *x_shape) if len(x_shape) == 3 else x_shape, "(N, C, H, W)", "x")
+    N, C, H, W = as_shape(batched_shape(x_shape), "(N, C, H, W)", "x")
     if H * W == 0:
         raise ShapeError(f"x has shape {tuple(x_shape)}: the average of no pixels does not exist")
     return N, C, H, W

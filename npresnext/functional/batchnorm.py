@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..arguments import check_number
 from ..backend import array_module, floating_module, given, sum_dtype, widen
 from ..engines import fused
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError
@@ -279,6 +280,7 @@ def checked(
     for name, array in (("mean", mean), ("var", var)):
         if array is not None and array.dtype != x.dtype and array.dtype != wide:
             raise InvalidTypeError(f"{name} has dtype {array.dtype} but x has dtype {x.dtype}: expected {wide}")
+    check_number(eps, "eps")
     if not eps > 0:
         raise InvalidValueError(f"eps must be above 0, but is {eps}")
     if mean is None and math.prod(x.shape) == x.shape[1] > 0:

@@ -10,7 +10,7 @@ from ..engines import engine_for
 from ..errors import ShapeError
 from ..geometry import ConvGeometry
 from .activation import relu_
-from .windows import batched, like
+from .windows import batched, batched_shape, like
 
 Array = Any
 Gradients = tuple[Array | None, Array | None, Array | None]
@@ -169,9 +169,8 @@ def conv2d_input_grad(
              [6., 8.]]]])
     """
     xp = floating_module(allow_complex=True, grad_output=grad_output, weight=weight)
-    shape = (1, *x_shape) if len(x_shape) == 3 else x_shape
     geometry = ConvGeometry.of_conv(
-        shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
+        batched_shape(x_shape), weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
     grad = _checked_grad(grad_output, len(x_shape), geometry)
     with memory_for("the gradient", geometry.x_shape, weight.dtype):

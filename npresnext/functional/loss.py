@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import check_number
 from ..backend import array_module, floating_module, given, widen
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError
 from ..geometry import as_int
@@ -138,6 +139,7 @@ def _prepare(
     C, shape = logits.shape[1], (logits.shape[0], *logits.shape[2:])
     if weight is not None and tuple(weight.shape) != (C,):
         raise ShapeError(f"weight has shape {tuple(weight.shape)}: expected (C,) = ({C},)")
+    check_number(label_smoothing, "label_smoothing")
     if not 0 <= label_smoothing <= 1:
         raise InvalidValueError(f"label_smoothing must lie between 0 and 1, but is {label_smoothing}")
     if reduction not in REDUCTIONS:

@@ -15,8 +15,7 @@ def pool_window(
     x_shape: Sequence[int], kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
 ) -> WindowGeometry:
     """Check the arguments of a pooling and return its windows; `ceil_mode` becomes more padding below and right."""
-    shape = (1, *x_shape) if len(x_shape) == 3 else x_shape
-    sizes = as_shape(shape, "(N, C, H, W)", "x")
+    sizes = as_shape(batched_shape(x_shape), "(N, C, H, W)", "x")
     kernel = as_pair(kernel_size, "kernel_size", 1)
     strides = kernel if stride is None else as_pair(stride, "stride", 1)
     sides, dilations = as_pair(padding, "padding", 0), as_pair(dilation, "dilation", 1)
@@ -54,6 +53,11 @@ def checked(array: Array, x_shape: Sequence[int], window: WindowGeometry, name: 
 def batched(x: Array) -> Array:
     """Put a batch axis before an unbatched x (C, H, W)."""
     return x[None, ...] if len(x.shape) == 3 else x
+
+
+def batched_shape(x_shape: Sequence[int]) -> Sequence[int]:
+    """Put N = 1 before the shape of an unbatched x (C, H, W)."""
+    return (1, *x_shape) if isinstance(x_shape, Sequence) and len(x_shape) == 3 else x_shape
 
 
 def like(x_shape: Sequence[int], result: Array) -> Array:

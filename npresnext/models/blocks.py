@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..arguments import check_number
 from ..errors import InvalidValueError
 from ..functional.residual import add_
 from ..geometry import as_int
@@ -86,7 +87,8 @@ class BasicBlock(Module):
 
 def path_width(planes: int, groups: int, width_per_group: int) -> int:
     """Return the channels of each of `groups` paths, after checking that there are paths and that they have any."""
-    groups = as_int(groups, "groups", 1)
+    planes, groups = as_int(planes, "planes"), as_int(groups, "groups", 1)
+    check_number(width_per_group, "width_per_group")
     width = int(planes * width_per_group / 64)
     if width < 1:
         raise InvalidValueError(

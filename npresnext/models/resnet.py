@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import InvalidValueError
+from ..errors import InvalidTypeError, InvalidValueError
 from ..geometry import as_int
 from ..nn import BatchNorm2d, Conv2d, GlobalAvgPool2d, Linear, MaxPool2d, Module, Parameter, ReLU, Sequential
 from ..nn.init import full, generator, kaiming_normal
@@ -51,6 +51,8 @@ class ResNet(Module):
     ------
     ValueError
         `stem` or `init` is unknown, `layers` is empty, or the block cannot have such groups and widths.
+    TypeError
+        `block` is no class, or `layers` no sequence of integers.
 
     >>> import numpy as np
     >>> model = ResNet(Bottleneck, [1, 1], num_classes=10, groups=4, width_per_group=16, planes=16, stem="cifar", rng=0)
@@ -66,6 +68,10 @@ class ResNet(Module):
     ) -> None:
         if stem not in STEMS:
             raise InvalidValueError(f"stem must be one of {', '.join(STEMS)}, but is {stem!r}")
+        if not isinstance(block, type):
+            raise InvalidTypeError(f"block must be a class such as BasicBlock or Bottleneck, but is {block!r}")
+        if not isinstance(layers, Sequence):
+            raise InvalidTypeError(f"layers must be the blocks of each stage, such as [3, 4, 6, 3], but is {layers!r}")
         if not layers:
             raise InvalidValueError("layers is empty: expected the number of blocks in each stage")
         drawn: dict[str, Any] = {"rng": generator(rng), "dtype": dtype}

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import get_array_module
+from ..backend import get_array_module, memory_for
 from ..errors import InvalidTypeError, InvalidValueError
 from ..extras import load_extra
 
@@ -44,7 +44,12 @@ def from_numpy(values: np.ndarray, dtype: Any) -> Array:
 
 def generator(rng: Any) -> np.random.Generator:
     """Return the generator that `rng` (None, a seed or a generator) stands for."""
-    return np.random.default_rng(rng)
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
+        raise InvalidValueError(
+            f"rng must be None, a seed of at least 0, or a numpy.random.Generator, but is {rng!r}"
+        ) from error
 
 
 class Undrawn(np.random.Generator):
@@ -84,7 +89,8 @@ def uniform_fan_in(shape: Sequence[int], fan_in: int, *, rng: Any = None, dtype:
     PyTorch arrives at it as Kaiming's uniform initialisation with a = √5.
     """
     bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
-    return from_numpy(generator(rng).uniform(-bound, bound, tuple(shape)), dtype)
+    with memory_for("a weight", shape, np.dtype("float64")):
+        return from_numpy(generator(rng).uniform(-bound, bound, tuple(shape)), dtype)
 
 
 def kaiming_normal(
@@ -130,6 +136,7 @@ def kaiming_normal(
     if init not in fans:
         raise InvalidValueError(f"init must be one of {', '.join(fans)}, but is {init!r}")
     fan = shape[0] // fans[init] * math.prod(shape[2:])
-    values = generator(rng).standard_normal(tuple(shape))
-    values *= math.sqrt(2 / fan) if fan else 0.0
-    return from_numpy(values, dtype)
+    with memory_for("a weight", shape, np.dtype("float64")):
+        values = generator(rng).standard_normal(tuple(shape))
+        values *= math.sqrt(2 / fan) if fan else 0.0
+        return from_numpy(values, dtype)

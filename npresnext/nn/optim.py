@@ -6,6 +6,7 @@ import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..arguments import check_number
 from ..backend import array_module, to_numpy, with_memory_errors
 from ..engines.cpu_blocks import by_elements
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError, StateDictError
@@ -44,7 +45,7 @@ class SGD:
         No parameters, the same parameter twice, a negative lr, momentum or weight decay, Nesterov
         without momentum or with dampening.
     TypeError
-        `params` holds something else than Parameters.
+        `params` holds something else than Parameters, or a setting is no number.
 
     >>> import numpy as np
     >>> from npresnext import nn
@@ -61,7 +62,7 @@ class SGD:
         self, params: Iterable[Parameter], lr: float = 1e-3, momentum: float = 0.0, dampening: float = 0.0,
         weight_decay: float = 0.0, nesterov: bool = False,
     ) -> None:
-        if isinstance(params, Module):
+        if isinstance(params, Module) or not isinstance(params, Iterable):
             kind = type(params).__name__
             raise InvalidTypeError(f"params must be Parameters, as model.parameters(), but is a {kind}")
         self.params = list(params)
@@ -183,8 +184,8 @@ def _check_grad(name: str, data: Array, grad: Array) -> None:
 def _check_settings(lr: float, momentum: float, dampening: float, weight_decay: float, nesterov: bool) -> None:
     """Refuse what would not be a descent."""
     for name, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
-        if not value >= 0:
-            raise InvalidValueError(f"{name} must be at least 0, but is {value}")
+        check_number(value, name, 0)
+    check_number(dampening, "dampening")
     if nesterov and (momentum == 0 or dampening != 0):
         raise InvalidValueError(
             f"nesterov needs a momentum above 0 and dampening 0, but momentum is {momentum} and "

@@ -77,6 +77,8 @@ def trace(model: Module, input_shape: Sequence[int], dtype: Any = None) -> Trace
     1 0 (1, 8, 111, 111)
     1 1 (1, 8, 111, 111)
     """
+    if not isinstance(input_shape, Sequence):
+        raise InvalidTypeError(f"input_shape must be a sequence of integers, but is {input_shape!r}")
     shape = tuple(as_int(size, f"input_shape[{axis}]", 0) for axis, size in enumerate(input_shape))
     if dtype is None:
         dtype = next((parameter.data.dtype for parameter in model.parameters()), "float32")
