@@ -1,6 +1,7 @@
 """npresnext check: exit codes, a process of its own, and what the target does to it."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -190,7 +191,11 @@ def test_the_page_shows_what_the_command_says(tmp_path):
     command = [sys.executable, "-m", "npresnext", "check", "kernel:forward", "--backward", "kernel:backward"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
-    lines = iter(done.stdout.splitlines())
-    for line in told.splitlines():
-        if line:
-            assert line in lines, f"not there, or not in this order: {line}"
+
+    def sure(report):
+        """The lines of a report without how near rounding came to its bounds, which is the processor's own."""
+        return [re.sub(r"((bounded|statistical) .* )\S+$", r"\1", line) for line in report.splitlines() if line]
+
+    lines = iter(sure(done.stdout))
+    for line in sure(told):
+        assert line in lines, f"not there, or not in this order: {line}"
