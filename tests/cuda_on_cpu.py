@@ -65,7 +65,7 @@ extern "C" int start(
 {cases}
     return entry ? run(first, blocks, x, y, bytes, backwards, args) : 4;
 }}
-""")
+""", "utf-8")
     subprocess.run(
         ["g++", "-std=c++17", "-O1", "-w", "-shared", "-fPIC", "-o", folder / "kernels.so", folder / "kernels.cpp"],
         check=True,

@@ -36,7 +36,7 @@ def uses_of_xp():
     for path in sorted(ROOT.rglob("*.py")):
         if path.name.startswith("cpu") or path.parent.name == "testing":
             continue
-        tree = ast.parse(path.read_text())
+        tree = ast.parse(path.read_text("utf-8"))
         calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
         keywords = {id(call.func): [keyword.arg for keyword in call.keywords] for call in calls}
         for node in ast.walk(tree):
@@ -65,7 +65,7 @@ def test_cupy_has_every_name_and_keyword_that_the_code_asks_of_an_array_library(
 def test_cupy_has_every_name_below_it_that_the_code_uses(cupy):
     """``cupy.a.b.c`` in the package, the tests and the benchmark."""
     files = [*ROOT.rglob("*.py"), *Path(__file__).parent.glob("test_cuda_device.py")]
-    found = {chain for path in files for chain in re.findall(r"\b(cupyx?(?:\.[a-zA-Z_]\w*)+)", path.read_text())}
+    found = {chain for path in files for chain in re.findall(r"\b(cupyx?(?:\.[a-zA-Z_]\w*)+)", path.read_text("utf-8"))}
     chains = {chain for chain in found if not chain.startswith("cupy.cuda.cublas")}
     assert {"cupy.RawModule", "cupy.cuda.compiler.CompileException", "cupy.cuda.runtime.getDeviceCount"} <= chains
     importlib.import_module("cupyx")

@@ -218,7 +218,7 @@ def test_nvcc_compiles_the_source_for_three_gpus_without_a_warning_and_keeps_the
         pytest.skip("no nvcc here: the CUDA source cannot be compiled")
     names = [name for name in INSTANCES[file] if re.search("float(>|, 8)|double(>|, 4)", name)]
     table = f"void *kernels[] = {{{', '.join(f'(void *)&{name}' for name in names)}}};\n"
-    (tmp_path / "kernels.cu").write_text(cuda_launch.source(file) + table)
+    (tmp_path / "kernels.cu").write_text(cuda_launch.source(file) + table, "utf-8")
     targets = [f"-gencode=arch=compute_{number},code=sm_{number}" for number in (75, 80, 90)]    # 75: without cp.async
     command = ["nvcc", "-std=c++17", *targets, "-Werror", "all-warnings", "-Xptxas", "-v", "-c", "kernels.cu"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)

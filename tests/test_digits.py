@@ -41,7 +41,7 @@ def test_loading_needs_numpy_alone():
 
 
 def test_the_attribution_lies_beside_the_data():
-    text = (Path(load_digits.__globals__["__file__"]).parent / "digits.md").read_text()
+    text = (Path(load_digits.__globals__["__file__"]).parent / "digits.md").read_text("utf-8")
     assert "CC BY 4.0" in text and "UCI" in text
 
 

@@ -14,7 +14,7 @@ SHIPPED = models.shipped_weights("resnext_small")
 
 def test_the_digits_are_told_apart_as_the_card_says():
     """The whole test set, which took no part in the training."""
-    card = SHIPPED["digits"].with_suffix(".md").read_text()
+    card = SHIPPED["digits"].with_suffix(".md").read_text("utf-8")
     hits, images = map(int, re.search(r"(\d+) of (\d+) test images", card).groups())
     _, test = data.load_digits()
     _, accuracy = evaluate(models.resnext_small(weights="digits"), test)
@@ -25,7 +25,7 @@ def test_the_digits_are_told_apart_as_the_card_says():
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_file_has_a_card_classes_and_preprocessing(name):
     path = SHIPPED[name]
-    state, card = io.load(path), path.with_suffix(".md").read_text()
+    state, card = io.load(path), path.with_suffix(".md").read_text("utf-8")
     assert path.stat().st_size < 1_000_000
     assert len(json.loads(state.metadata["classes"])) == len(state["fc.bias"])
     assert json.loads(state.metadata["preprocessing"])["crop"] in (8, 28)

@@ -89,11 +89,6 @@ class _Functions:
         return x
 
     @staticmethod
-    def add(x: Symbol, y: Symbol) -> Symbol:
-        """Add symbols element by element."""
-        return x + y
-
-    @staticmethod
     def concat(arrays: Sequence[Symbol], axis: int = 0) -> Symbol:
         """Join symbols along an axis."""
         first = arrays[0]
