@@ -38,7 +38,7 @@ class Checkpoints(Watcher):
 
     def __init__(self, path: str | os.PathLike[str], arguments: Mapping[str, Any], every: int | None = None) -> None:
         self._path, self._arguments, self._every = Path(path), arguments, every
-        self._is_there = self._path.exists()
+        self._is_there = os.path.lexists(self._path)
 
     def after_step(self, trainer: Trainer) -> None:
         """Write a checkpoint if it is time to."""

@@ -6,8 +6,8 @@ The same bytes come out every time. Every fifth image of each class, in the orde
 file, is a test image.
 """
 
+import argparse
 import io
-import sys
 import zipfile
 from pathlib import Path
 
@@ -34,12 +34,15 @@ def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
             archive.writestr(entry, held.getvalue(), zipfile.ZIP_DEFLATED)
 
 
-def main(path: str) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("path", type=Path, help="the file to write")
+    path = parser.parse_args().path
     digits = load_digits()
     images = digits.images.astype(np.uint8)  # (1797, 8, 8), values 0 to 16
     labels = digits.target.astype(np.uint8)
-    write_npz(Path(path), {"images": images, "labels": labels, "is_test": split(labels)})
+    write_npz(path, {"images": images, "labels": labels, "is_test": split(labels)})
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

@@ -224,6 +224,14 @@ def test_a_checkpoint_of_another_run_that_came_meanwhile_is_kept(tmp_path):
     assert (tmp_path / "run.npz").read_bytes() == before
 
 
+def test_a_link_to_where_the_checkpoint_will_be_is_followed(tmp_path):
+    (tmp_path / "far").mkdir()
+    (tmp_path / "run.npz").symlink_to(tmp_path / "far" / "run.npz")
+    tiny_trainer(watchers=[Checkpoints(tmp_path / "run.npz", ARGUMENTS, 1)]).run(2)
+    assert (tmp_path / "run.npz").is_symlink() and (tmp_path / "far" / "run.npz").is_file()
+    load_checkpoint(tmp_path / "run.npz", tiny_trainer(), ARGUMENTS)
+
+
 def test_a_network_that_is_no_number_is_never_written(tmp_path):
     trainer = tiny_trainer()
     trainer.run(1)

@@ -94,6 +94,16 @@ def test_where_nothing_can_be_written_is_said_before(tmp_path, monkeypatch):
         check_writable(tmp_path / "note")
 
 
+def test_a_link_stays_a_link_to_what_is_written(tmp_path):
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "note").write_text("old")
+    for name in ("note", "yet to come"):
+        (tmp_path / name).symlink_to(tmp_path / "far" / name)
+        write(tmp_path / name, "new", overwrite=True)
+        assert (tmp_path / name).is_symlink() and (tmp_path / "far" / name).read_text() == "new"
+    assert sorted(path.name for path in (tmp_path / "far").iterdir()) == ["note", "yet to come"]
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
 def test_no_file_takes_the_place_of_a_device(tmp_path):
     """To root /dev/null would be lost, for the whole machine."""

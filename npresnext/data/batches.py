@@ -92,6 +92,20 @@ def training_batches(
     stops after any batch can go on from there, with the same numbers as if nothing had happened. What is left
     over after the last whole batch sits out this epoch.
 
+    Parameters
+    ----------
+    data : ImageSet
+    batch_size : int
+        Images a batch.
+    seed, epoch : int
+        From 0 on.
+    start : int
+        The first batch to yield, counted from 0.
+    augment : Augment, optional
+        What the images go through before they are normalised.
+    dtype : str
+        Of the images (batch_size, C, H, W); the labels (batch_size,) are int64.
+
     Raises
     ------
     ValueError

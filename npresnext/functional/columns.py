@@ -17,8 +17,28 @@ def im2col(x: Array, kernel_size: Any, *, stride: Any = 1, padding: Any = 0, dil
     """Write the windows of x (N, C, H, W) out as columns (N, C·kh·kw, oh·ow), channel-major.
 
     Row ``(c·kh + i)·kw + j`` of the columns holds tap (i, j) of channel c for every window; windows go from
-    left to right, then down. Arguments as for :func:`conv2d`. ``torch.nn.Unfold`` gives the same.
+    left to right, then down. ``torch.nn.Unfold`` gives the same.
 
+    Parameters
+    ----------
+    x : array (N, C, H, W)
+        Of a floating or complex dtype.
+    kernel_size : int or pair
+        (kh, kw).
+    stride, padding, dilation
+        As for :func:`conv2d`.
+
+    Returns
+    -------
+    array (N, C·kh·kw, oh·ow)
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for :func:`conv2d`.
+
+    Examples
+    --------
     >>> import numpy as np
     >>> im2col(np.arange(9.0).reshape(1, 1, 3, 3), 2)[0]
     array([[0., 1., 3., 4.],
@@ -39,6 +59,25 @@ def col2im(
 
     Not its inverse: a pixel that n windows read comes back n-fold. ``torch.nn.Fold`` gives the same.
 
+    Parameters
+    ----------
+    columns : array (N, C·kh·kw, oh·ow)
+    x_shape : sequence of four int
+        (N, C, H, W).
+    kernel_size, stride, padding, dilation
+        As they were given to :func:`im2col`.
+
+    Returns
+    -------
+    array of shape `x_shape`
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for :func:`im2col`, and where the columns are not those of such an image.
+
+    Examples
+    --------
     >>> import numpy as np
     >>> col2im(im2col(np.ones((1, 1, 3, 3)), 2), (1, 1, 3, 3), 2)[0, 0]    # how many windows read each pixel
     array([[1., 2., 1.],

@@ -20,6 +20,8 @@ def check_writable(path: str | os.PathLike[str], *, overwrite: bool = False) -> 
         The path exists and `overwrite` is false, is a directory, or its folder is absent or not writable.
     """
     path = Path(path)
+    if overwrite and path.is_symlink():
+        path = Path(os.path.realpath(path))               # what it points to is replaced, and the link stays
     if path.is_dir():
         raise InvalidValueError(f"{path} is a directory: give the name of a file")
     if os.path.lexists(path) and not overwrite:  # a link to nothing, too

@@ -1,4 +1,8 @@
-"""ResNet and ResNeXt: blocks, networks, and the family by name."""
+"""ResNet and ResNeXt: blocks, networks, and the family by name.
+
+Each function that is named after a network takes the keyword arguments of :class:`ResNet`. Weights that others have
+trained are loaded by :func:`from_state`.
+"""
 
 from .blocks import BasicBlock, Bottleneck
 from .family import (
