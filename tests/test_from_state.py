@@ -92,6 +92,12 @@ def test_variants_are_refused_with_the_reason(name, reason):
         from_state(state)
 
 
+def test_a_block_of_a_number_that_python_does_not_read_is_unexpected():
+    name = f"layer1.{'9' * 5000}.conv1.weight"
+    with pytest.raises(StateDictError, match=f"unexpected {name}"):
+        from_state(models.resnext_small(rng=0).state_dict() | {name: np.zeros(1)})
+
+
 def test_what_is_no_resnet_is_refused_with_what_was_seen():
     with pytest.raises(StateDictError, match=r"conv1.weight.* missing.*it has 1 arrays: encoder0.w \(2,\)"):
         from_state({"encoder0.w": np.zeros(2)})

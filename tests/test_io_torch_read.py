@@ -105,6 +105,7 @@ def test_a_stream_that_claims_more_elements_than_its_file_has_is_refused(tmp_pat
 
 STORAGE = b"(X\x07\x00\x00\x00storagectorch\n%sStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQ"
 TOWER = b")" + b"\x85" * 100_000  # a tuple in a tuple in a tuple
+DIGITS = pickle.dumps(10**5000, 2)[2:-1]  # which Python does not write out
 
 
 def rebuilt(shape, kind=b"Float", flags=b"", stride=b"K\x01"):
@@ -145,6 +146,9 @@ def test_a_stream_made_by_hand_is_read(tmp_path, content, expected):
         (stream(b"\x8a\x09" + b"\x01" * 9, keys=b""), r"'w' \(int\)"),
         (stream(rebuilt((3,)), version=b"K\x07"), "version 7: expected 1001"),
         (stream(rebuilt((3,)), keys=b""), "does not match"),
+        (stream(rebuilt((0, 10**5000))), "Exceeds the limit"),
+        (stream(rebuilt((3,)), version=DIGITS), "Exceeds the limit"),
+        (stream(rebuilt((3,)), keys=DIGITS + b"a"), "Exceeds the limit"),
         (stream(rebuilt((3,)), version=TOWER), "getting the repr"),
         (stream(rebuilt((3,)), keys=TOWER + b"a"), "getting the repr"),
         (stream(TOWER + b"Q"), "getting the repr"),

@@ -84,8 +84,8 @@ def load(path: str | os.PathLike[str], *, strip_prefix: str = "", check_hash: bo
                 _check_hash(file, Path(path).name)
             arrays, metadata = _read(file)
             return State(_stripped(arrays, strip_prefix), metadata)
-        except (FileFormatError, RecursionError) as error:  # the latter: a pickle of tuples in tuples, being quoted
-            raise FileFormatError(f"{path}: {error}") from error.__cause__
+        except (ValueError, RecursionError) as error:  # whatever a hostile file makes Python say; FileFormatError too
+            raise FileFormatError(f"{path}: {error}") from error.__cause__ or error
 
 
 def save(

@@ -114,7 +114,7 @@ def recognise(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
 
 def _layers(shapes: Mapping[str, tuple[int, ...]]) -> list[int]:
     """Count the blocks of each stage."""
-    blocks = {match.groups() for match in map(re.compile(r"layer(\d+)\.(\d+)\.").match, shapes) if match}
+    blocks = {match.groups() for match in map(re.compile(r"layer(\d{1,4})\.(\d{1,4})\.").match, shapes) if match}
     stages: dict[int, set[int]] = {}
     for stage, index in blocks:
         stages.setdefault(int(stage), set()).add(int(index))
