@@ -200,6 +200,58 @@ def _(y, x, weight, bias, window):
     return y
 
 
+@result("columns of the kernel beyond the third left out")
+def _(y, x, weight, bias, window):
+    if weight.shape[3] > 3:
+        return nx.conv2d(x, np.where(np.arange(weight.shape[3]) < 3, weight, 0), bias, **window)
+    return y
+
+
+@result("last row wrong where 3x3 tiles of two rows meet an odd number of rows, as in winograd's")
+def _(y, x, weight, bias, window):
+    steps = window["stride"] + window["dilation"]
+    if weight.shape[2:] == (3, 3) and steps == (1, 1, 1, 1) and window["groups"] == 1 and y.shape[2] > 1:
+        y[:, :, y.shape[2] // 2 * 2 :] = 0
+    return y
+
+
+@result("rows of a strided output beyond blocks of 16 columns left out (opencv#23162)")
+def _(y, x, weight, bias, window):
+    if window["stride"][1] == 2 and y.shape[3] > 16:
+        y[..., y.shape[3] // 16 * 16 :] = 0
+    return y
+
+
+@result("a group's output channels beyond blocks of 16 left out")
+def _(y, x, weight, bias, window):
+    per_group = y.reshape(len(y), window["groups"], -1, *y.shape[2:]) if y.size else y
+    if y.size and per_group.shape[2] > 16:
+        per_group[:, :, per_group.shape[2] // 16 * 16 :] = 0
+    return per_group.reshape(y.shape)
+
+
+@result("images beyond blocks of 16 left out")
+def _(y, x, weight, bias, window):
+    y[len(y) // 16 * 16 or len(y) :] = 0
+    return y
+
+
+@operands("packed weights kept with the array that they were packed from (oneDNN#1113)", "overwritten operands")
+def _(x, weight, bias, window):
+    return x, packed.setdefault(id(weight), (weight, weight.copy()))[1], bias, window
+
+
+packed = {}
+
+
+@result("outputs that see padding not written", "finite", "contract")
+def _(y, x, weight, bias, window):
+    memory = np.empty_like(y)
+    first = max(0, window["padding"][0][0])
+    memory[:, :, first:] = y[:, :, first:]
+    return memory
+
+
 @result("first column wrong", "translation")
 def _(y, x, weight, bias, window):
     y[..., 0] += 1
@@ -279,6 +331,18 @@ result("float32 sums behind float64", "y", "bounded", dtype="float64")(
         "float64"
     )
 )
+operands("weights held in 8 bits")(
+    lambda x, w, b, k: (x, (np.rint(w * (s := 127 / max(1e-9, np.abs(w).max(initial=0)))) / s).astype(w.dtype), b, k)
+)
+
+
+@forward("results rounded towards zero", "y", "bounded", dtype="float16")
+def _(x, weight, bias, **window):
+    wide = nx.conv2d(*(None if a is None else a.astype("float32") for a in (x, weight, bias)), **window)
+    near = wide.astype("float16")
+    return np.where(np.abs(near.astype("float32")) > np.abs(wide), np.nextafter(near, np.float16(0)), near)
+
+
 result("a factor of 1 + 2^-20", "y", "bounded")(lambda y, *_: y * np.float32(1 + 2.0**-20))
 
 

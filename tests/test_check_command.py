@@ -41,6 +41,17 @@ def dies_when_small(x, weight, bias, **window):
     y = nx.conv2d(x, weight, bias, **window)
     return y + 1 if window["groups"] == 2 else y
 
+def crashes(x, weight, bias, **window):
+    import ctypes
+    return ctypes.string_at(0) if len(x) == 2 else nx.conv2d(x, weight, bias, **window)
+
+def wrong_and_dies_later(x, weight, bias, **window):
+    if len(x) == 3:
+        os._exit(7)
+    if window["groups"] > 1:
+        raise ValueError("no groups")
+    return nx.conv2d(x, weight, bias, **window) + 1
+
 def hangs_later(x, weight, bias, **window):
     return time.sleep(60) if len(x) == 3 else nx.conv2d(x, weight, bias, **window)
 
@@ -102,6 +113,21 @@ def test_a_hang_is_told_with_the_number_of_its_case(check):
     done = check("kernel:hangs_later", "--time-limit", "4")
     number = done.stdout.split("during case ")[1].splitlines()[0]
     assert int(number) > 1 and f"first in case {number}\n" in done.stdout and f"in {number} cases" in done.stdout
+
+
+def test_a_crash_is_told_by_its_signal_with_the_line_of_the_target(check):
+    done = check("kernel:crashes", "--cases", "5")
+    assert done.returncode == 1 and "the process died of SIGSEGV, during case " in done.stdout
+    assert " in crashes\n" in done.stderr
+
+
+def test_what_was_found_before_a_death_is_told(check):
+    done = check("kernel:wrong_and_dies_later")
+    assert done.returncode == 1 and "FAIL y (exact)" in done.stdout and " expected " in done.stdout
+    assert "forward raised ValueError: no groups" in done.stdout and "FAIL returns at all (contract)" in done.stdout
+    number = done.stdout.split("exit code 7, during case ")[1].splitlines()[0]
+    assert f"first in case {number}\n" in done.stdout and f"in {number} cases" in done.stdout
+    assert json.loads(check("kernel:wrong_and_dies_later", "--format", "json").stdout)["cases"] == int(number)
 
 
 def test_a_death_on_the_way_to_the_smallest_case_is_told_as_that(check):

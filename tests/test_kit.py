@@ -8,10 +8,11 @@ import pytest
 
 import npresnext as nx
 from npresnext import reference
-from npresnext.testing import assert_conv, check_conv
-from npresnext.testing.draws import RULES, SUPPORTS
+from npresnext.testing import ConvCase, assert_conv, check_conv
+from npresnext.testing.draws import SUPPORTS, broken_calls
 
 FEW = {"cases": 20}
+RULES = broken_calls(ConvCase())
 
 
 def failing(report):
@@ -98,6 +99,94 @@ def test_a_broken_contract_is_a_finding(part):
 def test_a_backward_that_returns_nonsense_is_a_finding(returned):
     report = check_conv(None, lambda *operands, **window: returned, cases=2)
     assert failing(report) == {("result type", "contract")}
+
+
+def test_an_exception_that_cannot_be_told_is_a_finding():
+    class Mute(Exception):
+        def __str__(self):
+            raise RuntimeError
+
+    def forward(*operands, **window):
+        raise Mute
+
+    (finding,) = check_conv(forward, cases=2).failures
+    assert finding.property == "returns" and "Mute" in finding.message
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, pytest.fail.Exception])
+def test_what_stops_a_call_is_told_with_the_case(stop):
+    """Control-C, and the time limit of pytest-timeout, pass through."""
+
+    def forward(*operands, **window):
+        raise stop
+
+    with pytest.raises(stop) as stopped:
+        check_conv(forward, cases=2)
+    assert stopped.value.__notes__[0].startswith("during forward of ConvCase(batch=")
+
+
+def test_each_case_is_heard_of_before_it_is_tried_with_what_was_found():
+    heard = []
+
+    def watch(where, case, report):
+        heard.append((where, case.groups, len(report.failures)))
+
+    def forward(x, weight, bias, **window):
+        y = nx.conv2d(x, weight, bias, **window)
+        return y + 1 if heard[-1][1] == 5 else y
+
+    assert not check_conv(forward, watch=watch, supports={"invalid_calls": False}, **FEW).passed
+    first = [groups for _, groups, _ in heard].index(5)
+    assert heard[0] == ("case 1", heard[0][1], 0) and heard[first][2] == 0 < heard[first + 1][2]
+    assert heard[-1][0].startswith("the search for the smallest case of ")
+
+
+def test_what_a_mask_hides_is_judged():
+    def forward(x, weight, bias, **window):
+        y = nx.conv2d(x, weight, bias, **window)
+        return np.ma.masked_array(y + 1, np.ones(y.shape, bool))
+
+    assert ("y", "exact") in failing(check_conv(forward, **FEW))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_results_beyond_all_bounds_raise_no_warning(dtype):
+    def forward(*operands, **window):
+        return np.full_like(nx.conv2d(*operands, **window), np.finfo(dtype).max)
+
+    assert not check_conv(forward, dtype=dtype, **FEW).passed
+
+
+def test_results_are_no_wider_than_their_dtype_whatever_is_declared():
+    def forward(x, weight, bias, **window):
+        wide = [None if a is None else a.astype("float64") for a in (x, weight, bias)]
+        return nx.conv2d(*wide, **window).astype(x.dtype)
+
+    assert check_conv(forward, arithmetic=dict.fromkeys(("input", "accumulator", "output"), "float64"), **FEW).passed
+
+
+def test_a_backward_that_leans_on_the_forward_before_it_is_found():
+    saved = []
+
+    def forward(x, weight, bias, **window):
+        saved[:] = x, weight
+        return nx.conv2d(x, weight, bias, **window)
+
+    def backward(grad_output, x, weight, **window):
+        return nx.conv2d_backward(grad_output, *saved, **window)
+
+    assert {("dx", "bounded"), ("dw", "bounded")} <= failing(check_conv(forward, backward, **FEW))
+
+
+def test_a_fault_that_only_a_property_meets_is_diagnosed_where_it_is():
+    """No dense case has 18 channels, but the block-diagonal one of 6 groups of 3 has."""
+
+    def forward(x, weight, bias, **window):
+        y = nx.conv2d(x, weight, bias, **window)
+        return y + 1 if weight.shape[1] == 18 else y
+
+    (finding,) = check_conv(forward).failures
+    assert (finding.property, finding.diagnosis) == ("block-diagonal", "not explained by rounding")
 
 
 def test_leaving_the_process_is_a_finding():

@@ -14,7 +14,7 @@ from npresnext.testing.cases import ConvCase
 from npresnext.testing.draws import SUPPORTS, build, within
 from npresnext.testing.runner import LARGE, Runner
 from npresnext.testing.subject import Subject
-from npresnext.testing.verdicts import Truth, as_arithmetic
+from npresnext.testing.verdicts import Truth, as_arithmetic, bounded
 
 
 def drawn(count, without=()):
@@ -59,6 +59,13 @@ def test_the_oracle_is_exact_on_fractions(dtype):
             error = [Fraction(v) - Fraction(high) - Fraction(low) for v, high, low in zip(
                 expected.ravel(), truth.high.ravel().tolist(), truth.low.ravel().tolist())]  # fmt: skip
             assert max(map(abs, error), default=0) <= 2.0**-100, (name, case)
+
+
+def test_the_bound_is_zero_where_every_product_is():
+    """Zeros are added without rounding: the gradient of a pixel that no window reads is 0, not nearly so."""
+    case = ConvCase(1, 2, 2, 1, (5, 5), (1, 1), stride=(2, 2))
+    bound = bounded(Truth("dx", case, case.operands("float32", real=True)), as_arithmetic("float32"))
+    assert (bound[:, :, 1::2] == 0).all() and (bound[:, :, ::2, ::2] > 0).all()
 
 
 def test_the_definition_in_floats_stays_within_the_bound_of_the_oracle():

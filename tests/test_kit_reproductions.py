@@ -39,7 +39,7 @@ def test_ten_lines_fail_for_a_mutant_and_hold_for_a_right_convolution(mutant):
         lines = explanation.explain(runner, failure, budget=15).reproduction
         assert len(lines.splitlines()) <= 10 and "npresnext" not in lines
         wrong = {"forward": mutant.forward, "backward": mutant.backward}
-        if "gradients of the last call" not in mutant.name:  # whose first call is right
+        if not mutant.name.startswith(("gradients of the last call", "packed weights")):  # whose first call is right
             with pytest.raises(Exception):  # noqa: B017
                 exec(lines, wrong)
         exec(lines.replace("from mutants import _", "").replace(" _(", " forward("), dict(RIGHT))

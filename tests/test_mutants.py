@@ -9,7 +9,7 @@ from mutants import MUTANTS
 from npresnext.testing import check_conv, verdicts
 from npresnext.testing.explanation import diagnose
 from npresnext.testing.runner import Runner
-from npresnext.testing.subject import Subject
+from npresnext.testing.subject import Subject, Trial
 from npresnext.testing.verdicts import as_arithmetic
 
 BY_NAME = {mutant.name: mutant for mutant in MUTANTS}
@@ -96,6 +96,8 @@ DIAGNOSES = {
     "results rounded to float16": "results rounded to float16",
     "float32 sums behind float64": "float32 accumulator",
     "float16 sums": "float16 accumulator",
+    "results rounded towards zero": "results rounded towards zero",
+    "weights held in 8 bits": "not explained by rounding",
     "kernel flipped, a true convolution": "not explained by rounding",
 }
 
@@ -104,4 +106,5 @@ DIAGNOSES = {
 def test_the_diagnosis_names_what_was_narrower(name):
     runner = runner_for(BY_NAME[name])
     case = next(case for case in list(runner.cases(20, seed=0))[4:] if case.batch and case.inner["y"] > 4)
-    assert diagnose(runner, case, "y") == DIAGNOSES[name]
+    trials = [Trial(runner.subject, case, real) for real in (True, False)]
+    assert diagnose([*trials, runner.large], "y") == DIAGNOSES[name]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import json
 import math
 import multiprocessing
 import os
+import signal
 import sys
 import time
+from dataclasses import replace
 from typing import Any
 
 from ..errors import InvalidValueError, NpresnextError
@@ -82,18 +85,20 @@ def run(args: argparse.Namespace) -> int:
 def check_target(target: dict[str, Any], options: dict[str, Any], time_limit: float) -> Any:
     """Check what ``targets.load(**target)`` returns in a spawned process, killed after `time_limit` seconds.
 
-    `options` go to ``check_conv``. A process that hangs or dies gives a report with that finding, and the case
-    during which it happened. A target that cannot be imported, or an option that makes no sense, is a ValueError.
+    `options` go to ``check_conv``. A process that hangs or dies gives the report so far with that finding, and the
+    case during which it happened. A target that cannot be imported, or an option that makes no sense, is a ValueError.
     """
     from ..testing import ConvCase, Finding, Report
     from ..testing.verdicts import as_arithmetic
 
+    declared = as_arithmetic(options["dtype"], options.get("arithmetic"))
+    report = Report(declared, options.get("algorithm", "direct"), options["seed"])
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe(duplex=False)
     worker = context.Process(target=_work, args=(there, target, options), daemon=True)
     worker.start()
     there.close()
-    deadline, where, case, tried = time.monotonic() + time_limit, "before the first case", ConvCase(), 0
+    deadline, where, case = time.monotonic() + time_limit, "before the first case", ConvCase()
     try:
         while here.poll(max(0.0, deadline - time.monotonic())):
             kind, *content = here.recv()
@@ -101,18 +106,18 @@ def check_target(target: dict[str, Any], options: dict[str, Any], time_limit: fl
                 raise InvalidValueError(*content)
             if kind == "report":
                 return content[0]
-            where, case, tried = f"during {content[0]}", content[1], tried + content[0].startswith("case ")
+            where, (case, report) = f"during {content[0]}", content[1:]
         message = f"no end after {time_limit:g} seconds"
     except EOFError:
         worker.join()
-        message = f"the process died with exit code {worker.exitcode}"
+        code = worker.exitcode or 0
+        message = f"the process died {f'of {signal.Signals(-code).name}' if code < 0 else f'with exit code {code}'}"
     finally:
         worker.kill()
         worker.join()
         here.close()
-    declared = as_arithmetic(options["dtype"], options.get("arithmetic"))
-    report = Report(declared, options.get("algorithm", "direct"), options["seed"], cases=max(1, tried))
-    report.add(Finding("returns", "contract", math.inf, f"{message}, {where}", case, first=max(1, tried)))
+    report.cases += where.startswith("during case") or not report.cases
+    report.add(Finding("returns at all", "contract", math.inf, f"{message}, {where}", case, first=report.cases))
     return report
 
 
@@ -124,6 +129,7 @@ def _work(connection: Any, target: dict[str, Any], options: dict[str, Any]) -> N
     from ..testing import check_conv
     from .targets import load
 
+    faulthandler.enable()  # a crash tells where in the target it happened
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     sys.stdout.flush()
     os.dup2(2, 1)
@@ -131,7 +137,12 @@ def _work(connection: Any, target: dict[str, Any], options: dict[str, Any]) -> N
     try:
         found = load(**target)
         options["supports"] = {**found.supports, **options.get("supports", {})}
-        watch = lambda *what: connection.send(("case", *what))  # noqa: E731
+
+        def watch(where: str, case: Any, report: Any) -> None:
+            rows = {key: replace(row, first=row.first and replace(row.first, trials=()))  # which do not travel
+                    for key, row in report.rows.items()}  # fmt: skip
+            connection.send(("case", where, case, replace(report, rows=rows)))
+
         connection.send(("report", check_conv(found.forward, found.backward, **options, watch=watch)))
     except NpresnextError as error:
         connection.send(("mistake", str(error)))

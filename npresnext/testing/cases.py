@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from functools import cached_property, partial, partialmethod
+from functools import cached_property, partialmethod
 from typing import Any
 
 import numpy as np
@@ -27,9 +27,8 @@ LAYOUTS = {
 IN_LAYOUT = {name: compile(text.format(a="a", shape="a.shape"), name, "eval") for name, text in LAYOUTS.items()}
 CONTIGUOUS = ("contiguous",) * 3
 
-# format -> bits p of its significand, for a unit roundoff of 2^-p; TF32: NVIDIA A100 whitepaper, 10 explicit bits
+# format -> bits p of its significand (unit roundoff 2^-p; TF32: NVIDIA A100 whitepaper), its smallest normal number
 BITS = {"float64": 53, "float32": 24, "tf32": 11, "float16": 11, "bfloat16": 8}
-# format -> its smallest normal number
 TINY = {"float64": 2.0**-1022, "float32": 2.0**-126, "tf32": 2.0**-126, "float16": 2.0**-14, "bfloat16": 2.0**-126}
 
 
@@ -107,10 +106,10 @@ class ConvCase:
     def operands(self, dtype: Any = "float64", *, real: bool = False, bits: int | None = None) -> Operands:
         """Return all four operands: integers whose every sum is exact, or fractions k·2^-p of magnitude 2^-10 to 1.
 
-        p is the significand of the dtype. An inner product of n terms and a bias, all of them integers of at most
-        s, has partial sums of at most n·s² + s in every order of summation, and integers up to 2^bits are exact.
-        So s is the largest up to `span` with n·s² + s <= 2^bits for the longest inner product of the case; where
-        not even s = 1 will do, weight and grad_output keep 2^bits − 1 nonzero terms. `bits` is p unless given.
+        p is the significand of the dtype. n products and a bias of integers of at most s have partial sums of at most
+        n·s² + s in every order of summation, and integers up to 2^bits are exact. So s is the largest up to `span` with
+        n·s² + s <= 2^bits for the longest inner product of the case; where not even s = 1 will do, weight and
+        grad_output keep 2^bits − 1 nonzero terms. `bits` is p unless given.
         """
         dtype, rng, arrays = as_dtype(dtype), np.random.default_rng(self.seed), {}
         precision, longest = BITS[dtype.name], max(self.inner.values())
@@ -135,4 +134,7 @@ class ConvCase:
         """Return one of the :meth:`operands`; ``bias()`` is None where the case has none."""
         return self.operands(dtype, **how)[name]
 
-    x, weight, bias, grad_output = map(partial(partialmethod, operand), ("x", "weight", "bias", "grad_output"))
+    x = partialmethod(operand, "x")
+    weight = partialmethod(operand, "weight")
+    bias = partialmethod(operand, "bias")
+    grad_output = partialmethod(operand, "grad_output")

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,13 +19,12 @@ WITHOUT: dict[str, Callable[[ConvCase], dict[str, Any]]] = {
     "padding": lambda case: {"padding": ((0, 0), (0, 0))},
     "asymmetric_padding": lambda case: {"padding": tuple((first, first) for first, _ in case.padding)},
     "negative_padding": lambda case: {"padding": tuple((max(a, 0), max(b, 0)) for a, b in case.padding)},
-    "wide_padding": lambda case: {  # windows that see padding alone
-        "padding": tuple((min(a, reach - 1), min(b, reach - 1)) for (a, b), reach in zip(case.padding, case.reach))
-    },
+    "wide_padding": lambda case: {"padding": tuple((min(a, reach - 1), min(b, reach - 1))  # no window of padding alone
+                                                   for (a, b), reach in zip(case.padding, case.reach))},
     "empty_batch": lambda case: {"batch": max(case.batch, 1)},
     "zero_channels": lambda case: {"in_channels": max(case.in_channels, case.groups)},
     "bias": lambda case: {"has_bias": False},
-}
+}  # fmt: skip
 SUPPORTS: dict[str, Any] = {
     **dict.fromkeys(WITHOUT, True),
     "layouts": tuple(LAYOUTS),  # memory layouts of the operands; False: contiguous only
@@ -116,19 +115,29 @@ def pairs(case: ConvCase) -> list[tuple[str, ...]]:
     return list(combinations(features(case)[:5], 2))
 
 
-def every_group() -> Iterator[ConvCase]:
-    """Yield G = 1 … 32, each depthwise with 1 to 9 images and with 1 < G < C, strided, padded (pytorch#50042: 24)."""
+def fixed_cases() -> Iterator[ConvCase]:
+    """Yield what a draw may miss.
+
+    No images; no channels; G = 1 … 32, depthwise with 1 to 9 images and with 1 < G < C, strided, padded
+    (pytorch#50042: 24); one number beyond those drawn, so that blocks of 2, 4 … 32 are filled, and leave a rest.
+    """
+    nothing, padding = ConvCase(2, 4, 4, 1, (4, 5), (3, 2), has_bias=True), ((1, 1), (1, 1))
+    yield from (replace(nothing, batch=0), replace(nothing, in_channels=0))
     for groups in range(1, 33):
-        case = ConvCase(2, groups, groups, groups, (4, 5), (3, 3), (2, 2), ((1, 1), (1, 1)), seed=groups)
-        yield replace(case, batch=1 + groups % 9)
-        yield replace(case, in_channels=2 * groups, out_channels=2 * groups, size=(3, 3), kernel=(2, 3))
+        yield ConvCase(1 + groups % 9, groups, groups, groups, (4, 5), (3, 3), (2, 2), padding, seed=groups)
+        yield ConvCase(2, 2 * groups, 2 * groups, groups, (3, 3), (2, 3), (2, 2), padding, seed=groups)
+    for groups, stride in product((1, 3), ((1, 1), (2, 2))):
+        case = ConvCase(1, 2 * groups, 3 * groups, groups, (3, 4), (3, 3), stride, padding, has_bias=True)
+        changes: list[dict[str, Any]] = [{"batch": 35}, {"in_channels": 35 * groups}, {"out_channels": 35 * groups}]
+        changes += [{"size": size} for size in ((3, 71), (71, 3), (5, 7), (7, 6), (6, 8))]
+        changes += [{"size": (a + 2, b + 2), "kernel": (a, b)} for a, b in ((5, 5), (7, 7), (1, 6), (4, 1))]
+        yield from (replace(case, **change) for change in changes)
 
 
 def sweep(offers: Mapping[str, Any] = SUPPORTS) -> list[ConvCase]:
-    """Return the fixed cases that are offered: no images, no channels, every G, every pair of kinds."""
+    """Return the fixed cases that are offered, and every pair of kinds."""
     rng, seen = random.Random(0), set[tuple[str, ...]]()
-    nothing = ConvCase(2, 4, 4, 1, (4, 5), (3, 2), has_bias=True)
-    fixed = [replace(nothing, batch=0), replace(nothing, in_channels=0), *every_group()]
+    fixed = list(fixed_cases())
     for case in (build(rng.randint, offers) for _ in range(400)):
         if case.batch and case.in_channels and not seen.issuperset(pairs(case)):
             seen.update(pairs(case))
@@ -150,30 +159,22 @@ class InvalidConvCase(NamedTuple):
         return [None if shape is None else np.ones(shape, dtype) for shape in self[1:4]]
 
 
-# rule -> what to change in a valid case to break it, and it alone
-RULES: dict[str, Callable[[ConvCase], dict[str, Any]]] = {
-    "groups divides C_in": lambda case: {
-        "x_shape": (case.batch, 3, *case.size), "weight_shape": (2, 1, *case.kernel), "bias_shape": None, "groups": 2
-    },
-    "groups divides C_out": lambda case: {
-        "x_shape": (case.batch, 2, *case.size), "weight_shape": (3, 1, *case.kernel), "bias_shape": None, "groups": 2
-    },
-    "groups is at least 1": lambda case: {"groups": 0},
-    "the weight has C_in/groups input channels": lambda case: {
-        "weight_shape": (case.out_channels, case.weight_shape[1] + 1, *case.kernel)
-    },
-    "the kernel fits into the padded image": lambda case: {  # one row more than there is
-        "weight_shape": (*case.weight_shape[:2], case.size[0] + sum(case.padding[0]) + 1, case.kernel[1])
-    },
-    "the bias has C_out entries": lambda case: {"bias_shape": (case.out_channels + 1,)},
-    "x has at most four axes": lambda case: {"x_shape": (*case.x_shape, 1)},
-    "stride is at least 1": lambda case: {"stride": (0, case.stride[1])},
-    "dilation is at least 1": lambda case: {"dilation": (case.dilation[0], 0)},
-}  # fmt: skip
-
-
-def break_rule(case: ConvCase, rule: str) -> InvalidConvCase:
-    """Break one of `RULES` in a valid case with at least one input channel."""
-    call = {"x_shape": case.x_shape, "weight_shape": case.weight_shape, **case.kwargs}
-    call |= {"bias_shape": (case.out_channels,) if case.has_bias else None} | RULES[rule](case)
-    return InvalidConvCase(rule, kwargs={name: call.pop(name) for name in case.kwargs}, **call)
+def broken_calls(case: ConvCase) -> dict[str, InvalidConvCase]:
+    """Return, for each rule, a valid case with at least one input channel changed to break it, and it alone."""
+    (N, C_in, H, W), (C_out, Cg, kh, kw), pair = case.x_shape, case.weight_shape, {"bias_shape": None, "groups": 2}
+    changes: dict[str, dict[str, Any]] = {
+        "groups divides C_in": {"x_shape": (N, 3, H, W), "weight_shape": (2, 1, kh, kw), **pair},
+        "groups divides C_out": {"x_shape": (N, 2, H, W), "weight_shape": (3, 1, kh, kw), **pair},
+        "groups is at least 1": {"groups": 0},
+        "the weight has C_in/groups input channels": {"weight_shape": (C_out, Cg + 1, kh, kw)},
+        "the kernel fits into the padded image": {"weight_shape": (C_out, Cg, H + sum(case.padding[0]) + 1, kw)},
+        "the bias has C_out entries": {"bias_shape": (C_out + 1,)},
+        "x has at most four axes": {"x_shape": (N, C_in, H, W, 1)},
+        "stride is at least 1": {"stride": (0, case.stride[1])},
+        "dilation is at least 1": {"dilation": (case.dilation[0], 0)},
+    }
+    bias_shape = (C_out,) if case.has_bias else None
+    valid = {"x_shape": case.x_shape, "weight_shape": case.weight_shape, "bias_shape": bias_shape, **case.kwargs}
+    calls = {rule: valid | change for rule, change in changes.items()}
+    return {rule: InvalidConvCase(rule, kwargs={name: call.pop(name) for name in case.kwargs}, **call)
+            for rule, call in calls.items()}  # fmt: skip

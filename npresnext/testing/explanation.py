@@ -1,14 +1,14 @@
 """What a failure means: the smallest case that shows it, lines of Python that reproduce it, and a diagnosis."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 
-from .cases import BITS, LAYOUTS, TINY, ConvCase
+from .cases import BITS, CONTIGUOUS, LAYOUTS, TINY, ConvCase
 from .draws import within
 from .properties import PROPERTIES
 from .report import Finding
@@ -30,19 +30,18 @@ def explain(runner: Runner, failure: Finding, budget: int = 400) -> Finding:
     if small.verdict == "contract":
         return replace(small, case=small.trials[0].case, reproduction=written_down(small), trials=())
     about = (small.result,) if small.result in small.trials[0].results else ("y", "dx", "dw")  # of the adjoint
-    told = (found for trial in small.trials for found in runner.defined(trial) if found.property in about)
-    worst = max(told, key=lambda found: found.ratio)
-    place = ", ".join(map(str, runner.subject.place_given(worst.index)))
-    diagnosis, trial = diagnose(runner, failure.case, worst.result), worst.trials[0]
-    with suppress(Broken):
-        again = runner.defined(Trial(runner.subject, trial.case, trial.real, trial.operands))
+    compared = (found for trial in small.trials for found in runner.defined(trial) if found.property in about)
+    worst = max(compared, key=lambda found: found.ratio)
+    trial = worst.trials[0]
+    fresh = [Trial(runner.subject, case, real) for case in (worst.case, failure.case) for real in (True, False)]
+    diagnosis = diagnose([trial, *fresh, runner.large], worst.result)
+    with suppress(Broken):  # other arrays of the same values, in the same memory layouts
+        plain = trial.case.layouts == CONTIGUOUS
+        again = runner.defined(trial.again() if plain else Trial(runner.subject, trial.case, trial.real))
         if all(found.ratio <= 1 for found in again if found.property == worst.result):
             diagnosis = "right when called again: the result depends on earlier calls, or on chance"
-    return replace(
-        worst, property=small.property, verdict=small.verdict, first=small.first, trials=(),
-        message=f"{worst.result}[{place}] is {worst.got!r}: expected {worst.expected!r} within {worst.bound:.3g}",
-        diagnosis=diagnosis, reproduction=written_down(worst),
-    )  # fmt: skip
+    told = replace(worst, diagnosis=diagnosis, reproduction=written_down(worst), trials=())
+    return replace(told, property=small.property, verdict=small.verdict, first=small.first)
 
 
 def smallest(runner: Runner, failure: Finding, budget: int) -> Finding:
@@ -50,11 +49,12 @@ def smallest(runner: Runner, failure: Finding, budget: int) -> Finding:
 
     What does not fail a second time, because the callable keeps a state, is returned as it came.
     """
+    name, verdict = failure.property, failure.verdict
     for left, candidate in zip(reversed(range(budget)), smaller(failure.case, runner.subject.supports)):
-        runner.watch(f"the search for the smallest case of {failure.property} ({failure.verdict})", candidate)
-        shows = failure.property in PROPERTIES and PROPERTIES[failure.property][1](candidate)
-        for found in runner.examine(candidate, failure.property if shows else "linear in x"):
-            if (found.property, found.verdict) == (failure.property, failure.verdict) and found.ratio > 1:
+        runner.watch(f"the search for the smallest case of {name} ({verdict})", candidate, runner.report)
+        shows = name in PROPERTIES and PROPERTIES[name][1](candidate)
+        for found in runner.examine(candidate, name if shows else "linear in x"):
+            if (found.property, found.verdict) == (name, verdict) and found.ratio > 1:
                 return smallest(runner, replace(found, case=candidate, first=failure.first), left)
     return failure
 
@@ -84,18 +84,21 @@ def _nearer(value: Any, simplest: Any) -> Iterator[Any]:
         yield from (simplest, (value + simplest) // 2, value + (simplest > value) - (simplest < value))
 
 
-def diagnose(runner: Runner, case: ConvCase, name: str) -> str:
-    """Name the cheapest arithmetic that explains the errors of a result, in a failing case and in a large one.
+def diagnose(asked: Iterable[Trial], name: str) -> str:
+    """Name the cheapest arithmetic that explains the errors of a result in all of these trials.
 
     Rounded operands are tried by rounding them and comparing with the definition of what is left, a narrower result
     or accumulator by its bound and ten of its standard deviations, since a bound alone holds many a bug at large n.
     """
-    trials, declared = [], runner.subject.arithmetic
-    for trial in (Trial(runner.subject, case, real=True), runner.large):
+    trials: list[Trial] = []
+    for trial in asked:
         with suppress(Broken):
             trials += [trial] if name in trial.results else []
-    if all(_explains(declared, trial, name) for trial in trials):
+    declared = trial.subject.arithmetic
+    if all(_explains(declared, trial, name) for trial in trials if trial.real):
         return "real numbers stay within the bound: the fault shows on other values or layouts" if trials else ""
+    if all(_explains(declared, trial, name, half_a_step=2.0 ** -BITS[declared.output]) for trial in trials):
+        return "results rounded towards zero"
     for words, (part, narrow) in NARROWER.items():
         if BITS[narrow.lower()] < BITS[getattr(declared, part)]:
             if all(_explains(declared._replace(**{part: narrow.lower()}), trial, name) for trial in trials):
@@ -103,17 +106,21 @@ def diagnose(runner: Runner, case: ConvCase, name: str) -> str:
     return "not explained by rounding"
 
 
-def _explains(arithmetic: Arithmetic, trial: Trial, name: str) -> bool:
-    """Whether all errors of a trial are what an arithmetic makes of it."""
+def _explains(arithmetic: Arithmetic, trial: Trial, name: str, half_a_step: float = 0.0) -> bool:
+    """Whether all errors of a trial, with half a step of the results added, are what an arithmetic makes of it."""
     truth, declared = trial.truth(name), trial.subject.arithmetic
     if arithmetic.input != declared.input:
         narrow = {key: rounded(trial.operands[key], arithmetic.input) for key in ("x", "weight", "grad_output")}
         truth, arithmetic = Truth(name, trial.case, trial.operands | narrow), declared
-    error, limit = np.abs(truth.error(trial.results[name])), bounded(truth, arithmetic)
+    error, limit = truth.error(trial.results[name]), bounded(truth, arithmetic)
     if arithmetic != declared:
         underflow = TINY[arithmetic.accumulator] + TINY[arithmetic.output]
-        limit = np.minimum(limit, 10 * deviation(truth, arithmetic) + underflow)
-    return bool((error <= limit).all())
+        limit = np.minimum(limit, (limit > 0) * (10 * deviation(truth, arithmetic) + underflow))
+    if trial.real:
+        error = error + half_a_step * truth.high
+    elif trial.subject.algorithm == "direct":  # integers of which no such arithmetic rounds a sum
+        limit[truth.moment(1) <= 2 ** min(BITS[form] for form in arithmetic)] = 0
+    return bool((np.abs(error) <= limit).all())
 
 
 def written_down(found: Finding) -> str:

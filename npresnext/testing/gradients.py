@@ -45,8 +45,6 @@ def check_grads(
     AssertionError, ValueError
         Naming the input, the element and its group. Unknown method, or not one gradient for each input.
 
-    Examples
-    --------
     >>> import npresnext as nx
     >>> x, weight = np.ones((1, 4, 3, 3)), np.ones((4, 2, 2, 2))
     >>> check_grads(
@@ -75,11 +73,9 @@ def check_grads(
         if wrong.any():
             index = tuple(map(int, np.unravel_index(np.argmax(np.nan_to_num(error, nan=np.inf)), error.shape)))
             axis = 1 if place == 0 else 0  # that the groups divide
-            where = f" in group {index[axis] * groups // value.shape[axis]}" if groups > 1 else ""
-            raise AssertionError(
-                f"gradient {place} at {index}{where} is {gradient[index]!r}, but the derivative ({method}) is "
-                f"{slopes[index]!r}; {wrong.sum()} of {error.size} elements differ"
-            )
+            at = f"{index} in group {index[axis] * groups // value.shape[axis]}" if groups > 1 else f"{index}"
+            told = f"{gradient[index]!r}, but the derivative ({method}) is {slopes[index]!r}"
+            raise AssertionError(f"gradient {place} at {at} is {told}; {wrong.sum()} of {error.size} elements differ")
     return compared
 
 
@@ -87,17 +83,17 @@ def _slopes(f: Callable[..., Any], values: list[Array], place: int, method: str)
     """Return the derivative of the number f by values[place], NaN where a kink is within a step."""
     step, here, slopes = METHODS[method][0], f(*values), np.empty(values[place].shape)
     operands: list[Array] = [value.astype(complex) for value in values] if method == "complex" else list(values)
+
+    def slope(index: tuple[int, ...], shift: complex) -> Any:
+        moved = operands[place].copy()
+        moved[index] += shift
+        return (f(*operands[:place], moved, *operands[place + 1 :]) - here) / shift
+
     for index in np.ndindex(slopes.shape):
-
-        def slope(shift: complex, index: tuple[int, ...] = index) -> Any:
-            moved = operands[place].copy()
-            moved[index] += shift
-            return (f(*operands[:place], moved, *operands[place + 1 :]) - here) / shift
-
         if method == "central":
-            after, before = slope(step), slope(-step)
+            after, before = slope(index, step), slope(index, -step)
             kink = abs(after - before) > 1e-3 * max(1.0, abs(after), abs(before))
             slopes[index] = np.nan if kink else (after + before) / 2
         else:
-            slopes[index] = slope(1j * step).real if method == "complex" else slope(step)
+            slopes[index] = slope(index, 1j * step).real if method == "complex" else slope(index, step)
     return slopes

@@ -9,7 +9,7 @@ from .cases import BITS, as_dtype
 from .draws import as_supports
 from .explanation import explain
 from .report import Report
-from .runner import Runner, Watch
+from .runner import Runner
 from .subject import AXES, Subject
 from .verdicts import as_arithmetic
 
@@ -18,7 +18,7 @@ def check_conv(
     forward: Callable[..., Any] | None, backward: Callable[..., Any] | None = None, *,
     dtype: Any = "float32", cases: int = 200, seed: int = 0, supports: Mapping[str, Any] | None = None,
     arithmetic: Mapping[str, str] | None = None, algorithm: str = "direct", layout: str = "NCHW",
-    watch: Watch = lambda where, case: None,
+    watch: Callable[..., Any] = lambda where, case, report: None,
 ) -> Report:  # fmt: skip
     """Judge a convolution, forward and backward, by the definition and by proven error bounds.
 
@@ -44,7 +44,7 @@ def check_conv(
     layout : "NCHW" or "NHWC"
         Channels last holds for x and grad_output (N, H, W, C) and for the weight (C_out, kh, kw, C_in/G).
     watch : callable, optional
-        Hears of each case before it is tried: ``watch("case 1", case)``.
+        Hears of each case before it is tried, and what was found before: ``watch("case 1", case, report)``.
 
     Returns
     -------
@@ -56,8 +56,6 @@ def check_conv(
     ValueError, TypeError
         For arguments of this function that make no sense.
 
-    Examples
-    --------
     >>> import npresnext as nx
     >>> report = check_conv(nx.conv2d, nx.conv2d_backward, cases=20)
     >>> report.passed, report.failures
@@ -77,8 +75,8 @@ def check_conv(
         raise InvalidValueError(f"{algorithm} has no useful bound in {declared.accumulator}: choose float32 or float64")
     if offers["dtypes"] is not None and declared.dtype not in {as_dtype(name).name for name in offers["dtypes"]}:
         return Report(declared, algorithm, seed, [f"dtype {declared.dtype}"])
-    runner = Runner(Subject(forward, backward, declared, algorithm, AXES[layout], offers))
-    runner.run(draws, seed, watch)
+    runner = Runner(Subject(forward, backward, declared, algorithm, AXES[layout], offers), watch)
+    runner.run(draws, seed)
     for finding in runner.report.failures:
         runner.rows[finding.property, finding.verdict].first = explain(runner, finding)
     return runner.report

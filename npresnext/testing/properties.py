@@ -11,16 +11,15 @@ from typing import Any
 import numpy as np
 
 from ..reference import block_diagonal_part, block_diagonal_weight
-from .cases import CONTIGUOUS, Array, ConvCase
+from .cases import CONTIGUOUS, Array, ConvCase, Operands
 from .subject import Trial
 
-Arrays = dict[str, Any]
-Plan = tuple[list[Trial], Callable[[list[Arrays]], Arrays]]  # the other trials, and what to make of their results
+Plan = tuple[list[Trial], Callable[[list[Operands]], Operands]]  # the other trials, and what to make of their results
 
 GROUP_AXIS = {"x": 1, "dx": 1, "weight": 0, "dw": 0, "bias": 0, "db": 0, "grad_output": 1, "y": 1}
 
 
-def each(change: Callable[[str, Array], Any], arrays: Mapping[str, Any]) -> Arrays:
+def each(change: Callable[[str, Array], Any], arrays: Mapping[str, Any]) -> Operands:
     """Change every operand or result that there is, by its name."""
     return {name: None if array is None else change(name, array) for name, array in arrays.items()}
 
@@ -56,7 +55,7 @@ def linear(operand: str, names: tuple[str, ...], trial: Trial) -> Plan:
     """Deal the entries of one operand to two trials at random: their results add up."""
     half = np.random.default_rng(trial.case.seed).random(trial.operands[operand].shape) < 0.5
     return dealt(trial, {operand: half, "bias": True}), lambda results: {
-        name: results[0][name] + results[1][name] for name in names if name in results[0]
+        name: results[0][name].astype(np.float64) + results[1][name] for name in names if name in results[0]
     }
 
 
@@ -92,6 +91,14 @@ def translated(trial: Trial) -> Plan:
     }
 
 
+def overwritten(trial: Trial) -> Plan:
+    """The same arrays with other values in them: nothing of an earlier call is kept by address (oneDNN#1113)."""
+    first = trial.again(each(lambda _, array: -array, trial.operands))
+    first.results  # noqa: B018
+    each(lambda name, array: np.copyto(array, trial.operands[name]), first.operands)
+    return [Trial(trial.subject, first.case, trial.real, first.operands)], lambda results: results[0]
+
+
 # property -> its function, and when a case can show it; each case takes its turn at one of those that it can show
 PROPERTIES: dict[str, tuple[Callable[[Trial], Plan], Callable[[ConvCase], bool]]] = {
     "G dense convolutions": (dense_side_by_side, lambda case: 1 < case.groups <= 8),
@@ -102,6 +109,7 @@ PROPERTIES: dict[str, tuple[Callable[[Trial], Plan], Callable[[ConvCase], bool]]
     "linear in grad_output": (partial(linear, "grad_output", ("dx", "dw", "db")), lambda case: True),
     "permutation": (permuted, lambda case: True),
     "translation": (translated, lambda case: True),
+    "overwritten operands": (overwritten, lambda case: True),
     "memory layout": (lambda trial: ([trial.again()], lambda results: results[0]),
                       lambda case: case.layouts != CONTIGUOUS),
 }  # fmt: skip

@@ -110,8 +110,8 @@ class Report:
         for (name, verdict), row in self.rows.items():
             worst = f"{row.worst:11.3g}" if verdict in ("bounded", "normwise", "statistical") else ""
             lines.append(f"{name:<{width}}  {verdict:<11}  {row.tried:>5}  {row.failed or '-':>6}  {worst}".rstrip())
-        lines.append(f"\ncoverage: {len(self.pairs)} pairs of kinds met; cases with")
-        lines += [f"  {name}: {count}" for name, count in sorted(self.coverage.items())]
+        counts = (f"  {name}: {count}" for name, count in sorted(self.coverage.items()))
+        lines += [f"\ncoverage: {len(self.pairs)} pairs of kinds met; cases with", *counts]
         lines += [f"left out: {what}" for what in self.left_out]
         lines += [f"advisory: {note}" for note in self.advisories]
         for found in self.failures:

@@ -11,12 +11,10 @@ import numpy as np
 
 from . import verdicts
 from .cases import Array, ConvCase
-from .draws import RULES, SUPPORTS, break_rule, build, features, pairs, sweep
+from .draws import SUPPORTS, broken_calls, build, features, pairs, sweep
 from .properties import PROPERTIES
 from .report import Finding, Report
 from .subject import CONTRACT, Broken, Subject, Trial
-
-Watch = Callable[[str, ConvCase], None]
 
 # long inner products for y (576), dx (144) and dw (70), thousands of values each for the statistical verdict, long rows
 LARGE = ConvCase(1, 64, 16, 1, (4, 37), (3, 3), seed=1)
@@ -25,13 +23,13 @@ LARGE = ConvCase(1, 64, 16, 1, (4, 37), (3, 3), seed=1)
 class Runner:
     """Makes every check of every case, and keeps the tally in a report."""
 
-    def __init__(self, subject: Subject) -> None:
-        self.subject, self.direct, self.turns = subject, subject.algorithm == "direct", Counter[str]()
+    def __init__(self, subject: Subject, watch: Callable[..., Any] = lambda *what: None) -> None:
+        self.subject, self.watch, self.turns = subject, watch, Counter[str]()
+        self.direct = subject.algorithm == "direct"
         lacks = [key for key, all_ in SUPPORTS.items() if key != "dtypes" and subject.supports[key] != all_]
-        left_out = [key.replace("layouts", f"layouts (only {', '.join(subject.supports['layouts'])})") for key in lacks]
+        left_out = [f"{key} (only {', '.join(subject.supports[key])})" if key == "layouts" else key for key in lacks]
         self.report = Report(subject.arithmetic, subject.algorithm, left_out=left_out)
         self.rows = self.report.rows
-        self.watch: Watch = lambda where, case: None
         self.large = Trial(subject, LARGE, real=True)
 
     def cases(self, draws: int, seed: int) -> Iterator[ConvCase]:
@@ -40,11 +38,11 @@ class Runner:
         drawn = (build(rng.randint, self.subject.supports) for _ in range(draws))
         return (case for both in zip_longest(drawn, sweep(self.subject.supports)) for case in both if case)
 
-    def run(self, draws: int, seed: int, watch: Watch) -> None:
-        """Try `draws` drawn cases, the fixed ones, and what is advisory; `watch` hears of each beforehand."""
-        self.report.seed, self.watch = seed, watch
+    def run(self, draws: int, seed: int) -> None:
+        """Try `draws` drawn cases, the fixed ones, and what is advisory."""
+        self.report.seed = seed
         for case in chain(self.cases(draws, seed), [LARGE]):
-            watch(f"case {self.report.cases + 1}", case)
+            self.watch(f"case {self.report.cases + 1}", case, self.report)
             self.try_case(case)
         self.try_large()
         if self.subject.forward and self.subject.supports["invalid_calls"]:
@@ -93,7 +91,9 @@ class Runner:
             ratios = np.where(error == 0, 0.0, np.abs(error) / bound)
         index = tuple(map(int, np.unravel_index(np.argmax(ratios), ratios.shape)))
         at = [float(array[index]) for array in np.broadcast_arrays(ratios, got, expected, bound)]
-        return Finding(name, verdict, at[0], "", trials[0].case, result, index, *at[1:], trials=trials)  # type: ignore[misc, arg-type]
+        place = [*self.subject.place_given(index)]
+        message = f"{result}{place} is {at[1]!r}: expected {at[2]!r} within {at[3]:.3g}"
+        return Finding(name, verdict, at[0], message, trials[0].case, result, index, *at[1:], trials=trials)  # type: ignore[misc, arg-type]
 
     def defined(self, trial: Trial) -> Iterator[Finding]:
         """Compare results with the definition."""
@@ -142,9 +142,9 @@ class Runner:
     def try_invalid(self, forward: Callable[..., Any]) -> None:
         """Make calls that break one rule each."""
         case = ConvCase(1, 2, 2, 1, (4, 4), (2, 2), has_bias=bool(self.subject.supports["bias"]))
-        for rule in RULES:
-            call, ratio = break_rule(case, rule), math.inf
-            self.watch(f"the call that breaks the rule: {rule}", case)
+        for rule, call in broken_calls(case).items():
+            ratio = math.inf
+            self.watch(f"the call that breaks the rule: {rule}", case, self.report)
             try:
                 forward(*map(self.subject.as_given, call.operands(self.subject.arithmetic.dtype)), **call.kwargs)
             except (Exception, SystemExit):

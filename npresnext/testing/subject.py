@@ -1,11 +1,10 @@
 """The convolution under test: called with care, so that whatever it does is a finding and never a crash."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache, cached_property, partial
+from traceback import format_exception_only
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,7 +35,7 @@ CONTRACT = {
 class Broken(Exception):
     """A call that broke the contract, with the finding that says so."""
 
-    def __init__(self, trial: Trial, role: str, part: str, name: str, message: str) -> None:
+    def __init__(self, trial: "Trial", role: str, part: str, name: str, message: str) -> None:
         self.finding = Finding(part, "contract", math.inf, message, trial.case, name, role=role, trials=(trial,))
 
 
@@ -71,7 +70,7 @@ class Trial:
         self.operands = operands or case.operands(subject.arithmetic.dtype, real=real, bits=bits)
         self.truth = cache(partial(Truth, case=case, operands=self.operands))  # of y, dx, dw or db
 
-    def again(self, operands: Operands | None = None, **changes: Any) -> Trial:
+    def again(self, operands: Operands | None = None, **changes: Any) -> "Trial":
         """Return a trial of contiguous copies of the operands, some of them others, in a case changed accordingly."""
         every = {**self.operands, **(operands or {})}
         copies = {name: None if array is None else array.copy() for name, array in every.items()}
@@ -81,18 +80,24 @@ class Trial:
     def results(self) -> dict[str, Array]:
         """The y, dx, dw, db that the subject returns, as far as it has the callables, right in all but their values."""
         there = [role for role in SIGNATURES if getattr(self.subject, role) is not None]
-        return {name: result for role in there for name, result in self._called(role)}
+        turns = there[::-1] if self.real else there  # a backward may lean on no forward of the same operands
+        called = {role: dict(self._called(role)) for role in turns}
+        return {name: result for role in there for name, result in called[role].items()}
 
     def _called(self, role: str) -> Iterator[tuple[str, Array]]:
         """Call, and hold the results to the contract."""
         (takes, gives), dtype, axes = SIGNATURES[role], self.subject.arithmetic.dtype, self.subject.axes
         given = [self.subject.as_given(self.operands[name]) for name in takes]
         before: list[Any] = [None if operand is None else operand.copy() for operand in given]
+        [np.full(self.case.shapes[name], np.nan, dtype) for name in gives * 4]  # which np.empty hands out next
         try:
             returned = getattr(self.subject, role)(*given, **self.case.kwargs)
         except (Exception, SystemExit) as error:
-            line = next(iter(str(error).splitlines()), "")[:200]
-            raise Broken(self, role, "returns", "", f"{role} raised {type(error).__name__}: {line}") from error
+            line = "".join(format_exception_only(error)).splitlines()[0][:200]
+            raise Broken(self, role, "returns", "", f"{role} raised {line}") from error
+        except BaseException as error:  # an interrupt, or the end of a test's time
+            error.add_note(f"during {role} of {self.case}")
+            raise
         for name, operand, kept in zip(takes, given, before):
             if operand is not None and not np.array_equal(operand, kept):
                 raise Broken(self, role, "inputs untouched", name, f"{role} changed its operand {name}")
@@ -106,10 +111,11 @@ class Trial:
                 continue  # without a bias there may be no gradient of it
             if not isinstance(result, np.ndarray):
                 raise Broken(self, role, "result type", name, f"{name} is a {type(result).__name__}, not a NumPy array")
+            result = np.asarray(result)  # a masked array hides nothing
             if result.shape != shape:
                 raise Broken(self, role, "shape", name, f"{name} has shape {result.shape}: expected {shape}")
             if result.dtype != dtype:
                 raise Broken(self, role, "dtype", name, f"{name} has dtype {result.dtype}: expected {dtype}")
-            if not np.isfinite(result.astype(np.float64)).all():
+            if not np.isfinite(result).all():
                 raise Broken(self, role, "finite", name, f"{name} is NaN or infinite somewhere, from finite operands")
             yield name, result if result.ndim != 4 or axes[1] == 1 else result.transpose(np.argsort(axes))  # NCHW

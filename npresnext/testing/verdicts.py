@@ -21,17 +21,15 @@ LIMB = 18  # bits; three products of two limbs, summed up to 2^15 times, are exa
 class Truth:
     """The exact y, dx, dw or db, as an unevaluated sum ``high + low`` of two float64 arrays.
 
-    It sums the list of products of ``reference.products``, here as index arrays a, b, c:
-    y[a] += weight[b] · x[c], dx[c] += grad_output[a] · weight[b], dweight[b] += grad_output[a] · x[c], and the bias
-    is one more weight, whose pixel is always 1. The same list sums the magnitudes that error bounds are made of.
-    Nothing of what is judged is imported here, only the counting of windows. The operands may be of any real
-    floating dtype; ``left`` and ``right`` are the two that are multiplied, ``terms`` is the inner length n.
+    It sums the list of products of ``reference.products``, here as index arrays a, b, c: y[a] += weight[b] · x[c],
+    dx[c] += grad_output[a] · weight[b], dweight[b] += grad_output[a] · x[c], the bias being one more weight, whose
+    pixel is always 1. The same list sums the magnitudes of error bounds. Nothing of what is judged is imported here.
+    ``left`` and ``right`` are the two operands that are multiplied, ``terms`` is the inner length n.
     """
 
     def __init__(self, name: str, case: ConvCase, operands: Operands) -> None:
         self.name, self.case, self.shape = name, case, case.shapes[name]
-        values = {key: np.zeros(0) if array is None else array.astype(np.float64).ravel()
-                  for key, array in operands.items()}  # fmt: skip
+        values = {key: np.zeros(0) if a is None else a.astype(np.float64).ravel() for key, a in operands.items()}
         grad, weight, bias, x = values["grad_output"], values["weight"], values["bias"], np.append(values["x"], 1.0)
         self.terms = case.inner[name] + (name == "y" and bias.size > 0)
         a, b, c = products(case)
@@ -74,7 +72,13 @@ class Truth:
 def products(case: ConvCase) -> tuple[Array, Array, Array]:
     """Return the flat indices (a, b, c) of every product of the definition, and then of bias times 1."""
     (N, C_in, H, W), (C_out, Cg, kh, kw), (_, _, oh, ow) = case.x_shape, case.weight_shape, case.output_shape
-    (p, i, row), (q, j, column) = _meetings(case, 0), _meetings(case, 1)
+    meetings = []
+    for axis in (0, 1):  # every (window, tap, pixel) with the pixel inside the image
+        window, tap = np.divmod(np.arange(case.output_shape[2 + axis] * case.kernel[axis]), case.kernel[axis])
+        pixel = window * case.stride[axis] - case.padding[axis][0] + tap * case.dilation[axis]
+        inside = (0 <= pixel) & (pixel < case.size[axis])
+        meetings.append((window[inside], tap[inside], pixel[inside]))
+    (p, i, row), (q, j, column) = meetings
     n, o, c, v, h = np.ix_(*map(np.arange, (N, C_out, Cg, len(p), len(q))))
     group = o // max(1, C_out // case.groups)
     a = ((n * C_out + o) * oh + p[v]) * ow + q[h]
@@ -84,14 +88,6 @@ def products(case: ConvCase) -> tuple[Array, Array, Array]:
     every = np.arange(N * C_out * oh * ow)
     bias = C_out * Cg * kh * kw + every // (oh * ow) % C_out
     return np.append(a, every), np.append(b, bias), np.append(x, np.full_like(every, N * C_in * H * W))
-
-
-def _meetings(case: ConvCase, axis: int) -> tuple[Array, Array, Array]:
-    """Along one axis: every (window, tap, pixel) with the pixel inside the image."""
-    window, tap = np.divmod(np.arange(case.output_shape[2 + axis] * case.kernel[axis]), case.kernel[axis])
-    pixel = window * case.stride[axis] - case.padding[axis][0] + tap * case.dilation[axis]
-    inside = (0 <= pixel) & (pixel < case.size[axis])
-    return window[inside], tap[inside], pixel[inside]
 
 
 def _limbs(values: Array) -> list[Array]:
@@ -123,18 +119,15 @@ class Arithmetic(NamedTuple):
 
 
 def as_arithmetic(dtype: Any, declared: Mapping[str, str] | None = None) -> Arithmetic:
-    """Complete a declaration: by default all is of `dtype`, and 16-bit types are summed in float32.
-
-    >>> print(as_arithmetic("float32", {"input": "tf32"}))
-    tf32 inputs, float32 accumulator, float32 output
-    """
+    """Complete a declaration: by default all is of `dtype`, and 16-bit types are summed in float32."""
     name, given = as_dtype(dtype).name, dict(declared or {})
     if unknown := sorted(set(given) - {"input", "accumulator", "output"}):
         raise InvalidValueError(f"arithmetic has unknown keys {unknown}: expected input, accumulator, output")
     for key, value in given.items():
         if value not in BITS:
             raise InvalidValueError(f'arithmetic["{key}"] is {value!r}: expected one of {", ".join(BITS)}')
-    return Arithmetic(name, "float64" if name == "float64" else "float32", name, name)._replace(**given)
+    claimed = Arithmetic(name, "float64" if name == "float64" else "float32", name, name)._replace(**given)
+    return claimed._replace(output=min(claimed.output, name, key=BITS.__getitem__))  # results are arrays of `dtype`
 
 
 def rounded(values: Array, name: str) -> Array:
@@ -151,11 +144,9 @@ def gamma(n: float, u: float) -> float:
 def exact(truth: Truth) -> Array:
     """Return the bound of the exact verdict: zero.
 
-    The operands are integers, and Σ|left·right| + |bias| <= 2^p for the p bits of operands, accumulator and
-    result (``ConvCase`` draws them so: n·s² + s <= 2^p for integers up to s). Every partial sum, in whatever
-    order and however blocked, is an integer of at most that size, and integers up to 2^p are floating-point
-    numbers: no operation rounds, so a right implementation returns the definition's integers. Holds for every
-    algorithm that only adds products of operands; not for winograd or fft, which divide.
+    ``ConvCase.operands`` draws integers of which every partial sum, in whatever order and however blocked, is an
+    integer that operands, accumulator and result hold: no operation rounds. True of every algorithm that only adds
+    products of operands; not of winograd or fft, which divide.
     """
     return np.zeros_like(truth.high)
 
@@ -168,16 +159,18 @@ def bounded(truth: Truth, arithmetic: Arithmetic) -> Array:
     value by itself. Around it: operands rounded to a narrower format bring a factor (1 + u_in)² to each term (they
     are drawn so that none leaves its normal range); rounding the result adds u_out of it; and each product, sum
     and rounding that falls below the smallest normal number loses at most that number, flushed to zero or not
-    (section 2.1). The sums of magnitudes are themselves float64 sums; the last factors cover their rounding.
+    (section 2.1). The sums of magnitudes are themselves float64 sums; the last factors cover their rounding. Where
+    every product is 0, so is the result, and the bound: zeros are added without rounding.
 
     A theorem for IEEE formats rounded to nearest. For TF32 it is a model: how tensor cores add is not documented.
     """
     u_in, u, u_out = arithmetic.units
     growth = (1 + u_in) ** 2 * (1 + gamma(truth.terms, u)) - 1
     flushed = 2 * truth.terms * TINY[arithmetic.accumulator] * (1 + growth)
-    summed = growth * truth.moment(1) * (1 + 4 * truth.terms * 2.0**-53) + flushed
+    magnitudes = truth.moment(1)
+    summed = growth * magnitudes * (1 + 4 * truth.terms * 2.0**-53) + flushed
     narrowed = u_out * (np.abs(truth.high) + summed) + (TINY[arithmetic.output] if u_out else 0.0)
-    return (summed + narrowed) * (1 + 2.0**-48)
+    return (summed + narrowed) * (1 + 2.0**-48) * (magnitudes > 0)
 
 
 def normwise(truth: Truth, arithmetic: Arithmetic, algorithm: str) -> Array:
@@ -192,8 +185,8 @@ def normwise(truth: Truth, arithmetic: Arithmetic, algorithm: str) -> Array:
     fft: with M points, t = log2 M. A stage of a transform is √2 times a unitary matrix; a product by a root of
     unity, itself off by u, and an addition make a relative error in the 2-norm below 7u, a transform 7tu to first
     order. ‖Fx‖₂ = √M·‖x‖₂ and ‖X∘W‖₂ <= ‖X‖₂·‖W‖₂, so two transforms, n products added, and the transform back are
-    off by at most √M·(21tu + √5·γ_{n+2}(u))·‖left‖₂·‖right‖₂; Cauchy–Schwarz covers the sum over channels, a factor
-    of 2 the higher orders. M is at most 16 times the pixels of the padded image.
+    off by at most √M·(21tu + √5·γ_{n+2}(u))·‖left‖₂·‖right‖₂; Cauchy–Schwarz covers the sum over channels, 2 the
+    higher orders. M is at most 16 times the pixels of the padded image.
     """
     case, (_, u, u_out) = truth.case, arithmetic.units
     if algorithm == "winograd":
@@ -218,18 +211,17 @@ def deviation(truth: Truth, arithmetic: Arithmetic) -> Array:
 def statistical(truth: Truth, error: Array, arithmetic: Arithmetic) -> tuple[float, float]:
     """Compare errors with what independent rounding errors would make: advisory, never proof.
 
-    A worst-case bound grows like n, rounding errors like √n, so at large n a bound lets truncation and narrow partial
-    sums through. Arm's TOSA specification therefore tests the root mean square and the bias of a dot product's scaled
-    errors; this is the same idea under this model: each operation's relative error is independent, of mean zero,
-    uniform on ±u (variance u²/3), and products have random signs.
-    An addition that joins k products then has a square of k·Q/n on average, Q = Σ(left·right)², and over any tree of
-    additions these sum to at most Q·(n + 1)/2, reached by adding one after the other. With the n products themselves,
+    A worst-case bound grows like n, rounding errors like √n, so at large n truncation and narrow partial sums pass.
+    Arm's TOSA specification therefore tests root mean square and bias of a dot product's scaled errors, here under this
+    model: each operation's relative error is independent, of mean zero, uniform on ±u (variance u²/3), and products
+    have random signs. A sum of k products then has a square of k·Q/n on average, Q = Σ(left·right)²; over any tree of
+    additions these add up to at most Q·(n + 1)/2, as one after the other. With the n products themselves,
 
         variance <= u²/3 · Q · (1 + (n + 1)/2) + u_in²/3 · 2·Q + u_out²/3 · y²
 
-    so errors over their standard deviations have a root mean square of at most 1, suspicious above 1.25, and the sum
-    of T of them, each counted positive when it leads away from zero, is within 6·√T. Returned are the root mean square
-    and the sum over √T, or (0, 0) below 1,000 values.
+    so errors over their standard deviations have a root mean square of at most 1, suspicious above 1.25, and T of them,
+    positive where they lead away from zero, add up to at most 6·√T. Returned are the root mean square and the sum over
+    √T, or (0, 0) below 1,000 values.
     """
     expected = deviation(truth, arithmetic)
     scaled = (error * np.sign(truth.high))[expected > 0] / expected[expected > 0]
