@@ -23,11 +23,15 @@ def backward(grad_output, x, weight, **window):
 """
 
 WRONG = RIGHT + """
-import os, time
+import os, signal, time
 
 def flipped(x, weight, bias, **window):
     print("noise on standard output")
     return nx.conv2d(x, weight[..., ::-1, ::-1], bias, **window)
+
+def interrupted(x, weight, bias, **window):
+    os.kill(os.getpid(), signal.SIGINT)                   # as the terminal does to the whole group
+    return nx.conv2d(x, weight, bias, **window)
 
 def hangs(x, weight, bias, **window):
     time.sleep(60)
@@ -107,6 +111,11 @@ def test_a_hang_is_a_finding(check):
 def test_a_death_is_a_finding(check):
     done = check("kernel:dies")
     assert done.returncode == 1 and "the process died with exit code 7, during case 1" in done.stdout
+
+
+def test_ctrl_c_is_left_to_the_command_and_not_said_twice(check):
+    done = check("kernel:interrupted", "--cases", "0")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_hang_is_told_with_the_number_of_its_case(check):

@@ -130,6 +130,7 @@ def _work(connection: Any, target: dict[str, Any], options: dict[str, Any]) -> N
     from .targets import load
 
     faulthandler.enable()  # a crash tells where in the target it happened
+    signal.signal(signal.SIGINT, signal.SIG_IGN)          # Ctrl-C reaches our parent too, which says so and ends us
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     sys.stdout.flush()
     os.dup2(2, 1)
