@@ -72,6 +72,12 @@ def test_each_crop_is_a_window_of_the_padded_image(padding, seed):
         assert any((image[:, i : i + 4, j : j + 5] == crop).all() for i, j in places)
 
 
+@pytest.mark.parametrize("padding", [-1, 3, 10**30])
+def test_a_crop_may_not_miss_the_image(padding):
+    with pytest.raises(InvalidValueError, match=f"padding={padding}: expected 0 to 2, less than an image of 3x4"):
+        random_crop(numbered().images, padding, rng=0)
+
+
 def test_crops_reach_every_place():
     image = np.zeros((400, 1, 5, 5), np.uint8)
     image[:, :, 2, 2] = 1

@@ -138,6 +138,7 @@ def test_a_picture_of_absurd_size_is_refused(tmp_path):
         '{"resize": 8, "crop": 8, "mean": [0], "std": [0]}',
         '{"resize": 8, "crop": 8, "mean": [0, 0], "std": [1, 1]}',
         '{"resize": 8, "crop": 8, "mean": 0, "std": 1}',
+        '{"resize": 1e999, "crop": 8, "mean": [0], "std": [1]}',
         '{"resize": 8, "crop": 8, "mean": [0], "std": [1], "more": 1}',
     ],
 )  # fmt: skip

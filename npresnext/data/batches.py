@@ -25,7 +25,8 @@ class Augment:
     flip
         Mirror every second image, on average, from left to right.
     crop
-        Pad each side by so many black pixels and cut out the old size at a random place; 0 does not.
+        Pad each side by so many black pixels, fewer than the image has, and cut out the old size at a random place;
+        0 does not.
 
     Notes
     -----
@@ -59,6 +60,9 @@ def random_crop(images: np.ndarray, padding: int, rng: Any) -> np.ndarray:
     """
     rng = np.random.default_rng(rng)
     count, _, height, width = images.shape
+    most = min(height, width) - 1
+    if not 0 <= padding <= most:
+        raise InvalidValueError(f"padding={padding}: expected 0 to {most}, less than an image of {height}x{width} has")
     padded = np.pad(images, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))  # (N, C, 2p+1, 2p+1, H, W)
     top, left = rng.integers(0, 2 * padding + 1, size=(2, count))

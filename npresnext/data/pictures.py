@@ -71,7 +71,7 @@ class Preprocessing:
             return cls(**{name: int(value) for name, value in given.items()}, mean=mean, std=std)
         except InvalidValueError:
             raise
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise InvalidValueError(
                 f"preprocessing must be JSON with resize, crop, mean and std, but is {text!r:.200} ({error})"
             ) from error
