@@ -1,5 +1,6 @@
 """npresnext check: exit codes, a process of its own, and what the target does to it."""
 
+import importlib.util
 import json
 import re
 import subprocess
@@ -82,9 +83,9 @@ def check(tmp_path_factory):
     (folder / "broken.py").write_text("1 / 0")
     (folder / "leaving.py").write_text("raise SystemExit(3)")
 
-    def run(*arguments):
+    def run(*arguments, timeout=120):
         command = [sys.executable, "-m", "npresnext", "check", *arguments]
-        return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=timeout)
 
     return run
 
@@ -165,9 +166,10 @@ def test_the_onnx_convention(check):
 @pytest.mark.oracle
 def test_jax_holds(check):
     """Each new shape is compiled, which takes most of a second."""
-    pytest.importorskip("jax")
+    if importlib.util.find_spec("jax") is None:  # its import draws from NumPy's global generator
+        pytest.skip("needs jax")
     few = ("groups", "stride", "dilation", "padding", "layouts", "empty_batch", "zero_channels")
-    done = check("jax", "--cases", "2", "--without", *few)
+    done = check("jax", "--cases", "2", "--without", *few, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
