@@ -200,6 +200,11 @@ def _(y, x, weight, bias, window):
     return y
 
 
+operands("bias forgotten where there are more than 8 groups")(
+    lambda x, w, b, k: (x, w, None if k["groups"] > 8 else b, k)
+)
+
+
 @result("columns of the kernel beyond the third left out")
 def _(y, x, weight, bias, window):
     if weight.shape[3] > 3:

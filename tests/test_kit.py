@@ -141,6 +141,12 @@ def test_each_case_is_heard_of_before_it_is_tried_with_what_was_found():
     assert heard[-1][0].startswith("the search for the smallest case of ")
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_whoever_raises_for_underflow_is_judged_all_the_same(dtype):
+    with np.errstate(all="raise"):
+        assert check_conv(nx.conv2d, nx.conv2d_backward, dtype=dtype, **FEW).passed
+
+
 def test_what_a_mask_hides_is_judged():
     def forward(x, weight, bias, **window):
         y = nx.conv2d(x, weight, bias, **window)

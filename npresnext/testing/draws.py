@@ -116,16 +116,15 @@ def pairs(case: ConvCase) -> list[tuple[str, ...]]:
 
 
 def fixed_cases() -> Iterator[ConvCase]:
-    """Yield what a draw may miss.
+    """Yield what a draw may miss: no images; no channels; G = 1 … 32, with 1 < G < C and without (pytorch#50042: 24).
 
-    No images; no channels; G = 1 … 32, depthwise with 1 to 9 images and with 1 < G < C, strided, padded
-    (pytorch#50042: 24); one number beyond those drawn, so that blocks of 2, 4 … 32 are filled, and leave a rest.
+    And one number at a time beyond those drawn, so that blocks of 2, 4 … 32 are filled, and leave a rest.
     """
     nothing, padding = ConvCase(2, 4, 4, 1, (4, 5), (3, 2), has_bias=True), ((1, 1), (1, 1))
     yield from (replace(nothing, batch=0), replace(nothing, in_channels=0))
-    for groups in range(1, 33):
-        yield ConvCase(1 + groups % 9, groups, groups, groups, (4, 5), (3, 3), (2, 2), padding, seed=groups)
-        yield ConvCase(2, 2 * groups, 2 * groups, groups, (3, 3), (2, 3), (2, 2), padding, seed=groups)
+    for G in range(1, 33):
+        yield ConvCase(1 + G % 9, G, G, G, (4, 5), (3, 3), (2, 2), padding, has_bias=G % 2 > 0, seed=G)
+        yield ConvCase(2, 2 * G, 2 * G, G, (3, 3), (2, 3), (2, 2), padding, has_bias=G % 2 == 0, seed=G)
     for groups, stride in product((1, 3), ((1, 1), (2, 2))):
         case = ConvCase(1, 2 * groups, 3 * groups, groups, (3, 4), (3, 3), stride, padding, has_bias=True)
         changes: list[dict[str, Any]] = [{"batch": 35}, {"in_channels": 35 * groups}, {"out_channels": 35 * groups}]

@@ -24,6 +24,7 @@ NARROWER = {
 }  # fmt: skip
 
 
+@np.errstate(all="ignore")
 def explain(runner: Runner, failure: Finding, budget: int = 400) -> Finding:
     """Return a failure in its smallest case, with the value furthest from the definition, in whichever call it is."""
     small = smallest(runner, failure, budget)

@@ -48,6 +48,7 @@ class Runner:
         if self.subject.forward and self.subject.supports["invalid_calls"]:
             self.try_invalid(self.subject.forward)
 
+    @np.errstate(all="ignore")
     def try_case(self, case: ConvCase) -> None:
         """Make the checks of one case and tally them."""
         self.report.cases += 1
@@ -87,8 +88,7 @@ class Runner:
         verdict = "normwise" if not self.direct else "bounded" if trials[0].real else "exact"
         if not error.any():
             return Finding(name, verdict, 0.0)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratios = np.where(error == 0, 0.0, np.abs(error) / bound)
+        ratios = np.where(error == 0, 0.0, np.abs(error) / bound)
         index = tuple(map(int, np.unravel_index(np.argmax(ratios), ratios.shape)))
         at = [float(array[index]) for array in np.broadcast_arrays(ratios, got, expected, bound)]
         place = [*self.subject.place_given(index)]
@@ -124,6 +124,7 @@ class Runner:
         for operand, (got, slack) in sums.items():
             yield self._compare("adjoint", operand, (trial,), got, of_y, got - of_y, slack_of_y + slack)
 
+    @np.errstate(all="ignore")
     def try_large(self) -> None:
         """Ask of one large case what its errors as a whole and a second call tell."""
         try:

@@ -144,9 +144,8 @@ def gamma(n: float, u: float) -> float:
 def exact(truth: Truth) -> Array:
     """Return the bound of the exact verdict: zero.
 
-    ``ConvCase.operands`` draws integers of which every partial sum, in whatever order and however blocked, is an
-    integer that operands, accumulator and result hold: no operation rounds. True of every algorithm that only adds
-    products of operands; not of winograd or fft, which divide.
+    ``ConvCase.operands`` draws integers of which every partial sum, in whatever order and however blocked, is one that
+    operands, accumulator and result hold: no operation rounds, but for the divisions in winograd and fft.
     """
     return np.zeros_like(truth.high)
 
@@ -160,9 +159,8 @@ def bounded(truth: Truth, arithmetic: Arithmetic) -> Array:
     are drawn so that none leaves its normal range); rounding the result adds u_out of it; and each product, sum
     and rounding that falls below the smallest normal number loses at most that number, flushed to zero or not
     (section 2.1). The sums of magnitudes are themselves float64 sums; the last factors cover their rounding. Where
-    every product is 0, so is the result, and the bound: zeros are added without rounding.
-
-    A theorem for IEEE formats rounded to nearest. For TF32 it is a model: how tensor cores add is not documented.
+    every product is 0, so is the result, and the bound: zeros are added without rounding. All this is a theorem for
+    IEEE formats rounded to nearest. For TF32 it is a model: how tensor cores add is not documented.
     """
     u_in, u, u_out = arithmetic.units
     growth = (1 + u_in) ** 2 * (1 + gamma(truth.terms, u)) - 1
