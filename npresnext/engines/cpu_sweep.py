@@ -49,7 +49,7 @@ def convolve(
     def one(outputs: slice, layout: Pass, more: Pieces) -> None:
         weights = slabs(weight[:, outputs], layout)    # gone at the end, before the next ones come
         pieces = _pieces(layout, source, weights, target[:, :, outputs], ending.of(outputs))
-        _share_out([*more, *pieces], macs)
+        _share_out([*pieces, *more], macs)
 
     for number, (outputs, layout) in enumerate(passes, 1):
         one(outputs, layout, beside if number == len(passes) else ())
