@@ -53,7 +53,7 @@ def slabs(weight: Array, plan: Pass) -> list[Array]:
 def _by_taps(matrices: Array, shape: tuple[int, ...]) -> Array:
     """View weights or gradients (G, out, K) in this shape, (G, out, in, stacks, columns)."""
     G, out, inner, *taps = shape
-    return np.moveaxis(matrices.reshape(G, out, *taps, inner), -1, 2)
+    return matrices.reshape(G, out, *taps, inner).transpose(0, 1, 4, 2, 3)
 
 
 def write_gradient(dweight: Array, work: Work, total: Array) -> None:
