@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import io
 import json
 import math
 import os
@@ -314,6 +315,24 @@ def test_ctrl_c_leaves_whole_rows(tmp_path, ending):
     assert len(rows) >= 4 * 34 and len(rows) % 34 == 0
     account = json.loads(Path(f"{path}.meta.json").read_text())
     assert (account["ended"], account["rows"]) == ("interrupted", len(rows))
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl"])
+def test_rows_during_which_ctrl_c_came_are_taken_back(tmp_path, ending):
+    class Interrupted(io.FileIO):
+        def write(self, content):
+            super().write(content)
+            raise KeyboardInterrupt
+
+    path = tmp_path / f"norms{ending}"
+    with open_rows(str(path), ["layer", "l2"]) as file:
+        file.write([{"layer": "conv1", "l2": 0.5}])
+        before = path.read_bytes()
+        file._file.close()
+        file._file = Interrupted(path, "ab")
+        with pytest.raises(KeyboardInterrupt):
+            file.write([{"layer": "conv2", "l2": 0.5}])
+    assert path.read_bytes() == before
 
 
 def test_a_run_that_is_killed_never_counts_as_finished(tmp_path, capsys):

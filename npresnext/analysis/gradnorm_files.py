@@ -109,7 +109,7 @@ class TextRows(RowFile):
             while left:
                 left = left[self._file.write(left) or 0 :]
             self._file.flush()
-        except OSError:
+        except BaseException:  # Ctrl-C too: nobody has counted these rows yet
             if not streamed:
                 with contextlib.suppress(OSError):  # a pipe cannot be cut
                     self._file.truncate(whole)
