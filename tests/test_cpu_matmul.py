@@ -7,7 +7,7 @@ from npresnext import functional as F
 from npresnext.engines import cpu_matmul, cpu_threads
 from npresnext.errors import AllocationError
 
-SIZES = [(8, 512, 1000), (1000, 512, 8), (257, 129, 255), (1, 300, 70), (70, 300, 1), (3, 5, 4)]
+SIZES = [(16, 512, 1000), (1000, 512, 16), (257, 129, 255), (1, 300, 70), (70, 300, 1), (3, 5, 4)]
 
 
 @pytest.mark.parametrize("rows, inner, columns", SIZES)
@@ -44,7 +44,7 @@ def test_a_large_linear_layer_keeps_blas_to_one_thread(monkeypatch):
     held = []
     matmul = np.matmul
     monkeypatch.setattr(np, "matmul", lambda *args, **out: held.append(cpu_threads._blas.users) or matmul(*args, **out))
-    x, weight, grad = (np.ones(shape, "float32") for shape in ((8, 512), (1000, 512), (8, 1000)))
+    x, weight, grad = (np.ones(shape, "float32") for shape in ((16, 512), (1000, 512), (16, 1000)))
     F.linear(x, weight)
     F.linear_backward(grad, x, weight)
     assert len(held) == 24 and min(held) > 0

@@ -31,7 +31,7 @@ Pieces = Sequence[Callable[[], None]]    # of work, in any order and on any thre
 NOTHING = Ending()
 Part = tuple[int, slice, slice, slice]    # number of a partial sum, and the images, groups and inputs of a piece
 
-SINGLE = 2_000_000    # multiply-adds below which a second thread does not help
+SINGLE = 5_000_000    # multiply-adds below which a second thread starts too late to help
 
 
 def convolve(
