@@ -56,6 +56,24 @@ def test_trajectories_are_pytorchs(settings):
             np.testing.assert_allclose(parameter.data, tensor.detach().numpy(), rtol=1e-13, atol=1e-15)
 
 
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_steps_of_16_bit_parameters_round_only_what_they_keep(nesterov):
+    rng = np.random.default_rng(0)
+    lr, momentum, decay = 0.013, 0.99, 3e-3    # none of them is a number of float16
+    p = nn.Parameter(rng.standard_normal(500).astype("float16"))
+    optimizer = nn.SGD([p], lr=lr, momentum=momentum, weight_decay=decay, nesterov=nesterov)
+    run(optimizer, [[rng.standard_normal(500).astype("float16")]])
+    before, buffer = p.data.astype("float64"), optimizer.state_dict()["momentum_buffers"][0].astype("float64")
+    grad = rng.standard_normal(500).astype("float16")
+    run(optimizer, [[grad]])
+    direction = grad + decay * before
+    exact = momentum * buffer + direction
+    after = before - lr * (direction + momentum * exact if nesterov else exact)
+    for kept, value in ((optimizer.state_dict()["momentum_buffers"][0], exact), (p.data, after)):
+        assert kept.dtype == "float16"
+        assert (abs(kept - value) <= 0.5001 * abs(np.spacing(value.astype("float16"))).astype("float64")).all()
+
+
 def test_the_formula_step_by_step():
     p = nn.Parameter(np.array([2.0]))
     optimizer = nn.SGD([p], lr=0.5, momentum=0.5, weight_decay=0.25, nesterov=True)

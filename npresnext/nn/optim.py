@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..arguments import check_number
-from ..backend import array_module, to_numpy, with_memory_errors
+from ..backend import array_module, to_numpy, widen, with_memory_errors
 from ..engines.cpu_blocks import by_elements
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError, StateDictError
 from .module import Module
@@ -29,7 +29,8 @@ class SGD:
 
     (Sutskever, Martens, Dahl and Hinton, "On the importance of initialization and momentum in deep learning",
     2013; lr stands outside the momentum, as in PyTorch.) Gradients are left as they are; a parameter without
-    one is passed over. The settings are attributes and may be changed between steps.
+    one is passed over. Steps of 16-bit parameters are computed in float32, and rounded once, where they are kept. The
+    settings are attributes and may be changed between steps.
 
     Parameters
     ----------
@@ -154,19 +155,30 @@ class SGD:
         return buffer, is_new
 
     def _update(self, is_new: bool, data: Array, grad: Array, buffer: Array | None) -> None:
-        """Advance buffer and parameter by the formula; the gradient itself stays raw."""
-        direction = grad
+        """Advance buffer and parameter by the formula, 16-bit ones in float32; the gradient itself stays raw."""
+        xp = array_module(data=data)
+        p, direction = widen(xp, data), widen(xp, grad)
         if self.weight_decay:
-            direction = self.weight_decay * data
-            direction += grad
+            decayed = self.weight_decay * p
+            decayed += direction
+            direction = decayed
         if buffer is not None:
+            b = widen(xp, buffer)
             if is_new:
-                buffer[...] = direction
+                b[...] = direction
             else:
-                buffer *= self.momentum
-                buffer += direction if self.dampening == 0 else (1 - self.dampening) * direction
-            direction = self.momentum * buffer + direction if self.nesterov else buffer
-        data -= self.lr * direction
+                b *= self.momentum
+                b += direction if self.dampening == 0 else (1 - self.dampening) * direction
+            _keep(buffer, b)
+            direction = self.momentum * b + direction if self.nesterov else b
+        p -= self.lr * direction
+        _keep(data, p)
+
+
+def _keep(array: Array, wide: Array) -> None:
+    """Write what :func:`widen` made of an array back to it."""
+    if wide is not array:
+        array[...] = wide
 
 
 def _copied_to(data: Array, buffer: Array) -> Array:
