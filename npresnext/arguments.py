@@ -1,4 +1,4 @@
-"""Arguments that are real numbers: rates, shares, tolerances. (Integers and shapes are in ``geometry.py``.)"""
+"""Arguments that are real numbers, and which gradients are wanted. (Integers and shapes are in ``geometry.py``.)"""
 
 from __future__ import annotations
 
@@ -19,3 +19,9 @@ def check_number(value: Any, name: str, least: float | None = None) -> None:
         raise InvalidTypeError(f"{name} must be a number, but {value!r} is of type {type(value).__name__}")
     if least is not None and not value >= least:
         raise InvalidValueError(f"{name} must be at least {least}, but is {value}")
+
+
+def check_needs(needs: Any) -> None:
+    """Raise unless `needs` says of each of three gradients whether it is wanted."""
+    if not isinstance(needs, (tuple, list)) or len(needs) != 3:
+        raise InvalidTypeError(f"needs must be three bools, for dx, dweight and dbias, but is {needs!r}")

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from .arguments import check_number
-from .errors import InvalidValueError
+from .errors import InvalidTypeError, InvalidValueError
 
 Schedule = Callable[[float], float]
 
@@ -33,6 +33,8 @@ def step(rate: float, milestones: Sequence[int], gamma: float = 0.1) -> Schedule
     ------
     ValueError
         `rate` is not above 0, or the milestones do not rise from at least 1.
+    TypeError
+        `rate` or `gamma` is no number, or `milestones` no sequence.
 
     Examples
     --------
@@ -42,6 +44,8 @@ def step(rate: float, milestones: Sequence[int], gamma: float = 0.1) -> Schedule
     """
     _check_rate(rate)
     check_number(gamma, "gamma")
+    if not isinstance(milestones, Sequence):
+        raise InvalidTypeError(f"milestones must be a sequence of epochs, but is of type {type(milestones).__name__}")
     if any(low >= high for low, high in zip([0, *milestones], milestones)):
         raise InvalidValueError(f"milestones={list(milestones)}: expected rising epochs above 0")
     return lambda epoch: rate * gamma ** sum(epoch >= milestone for milestone in milestones)

@@ -126,6 +126,14 @@ def test_sixteen_bit_types_sum_in_float32(engine):  # numpy#20305, chainer PR#84
         assert float(y.item()) == float(dweight.item()) == float(dbias.item()) == count
 
 
+@pytest.mark.parametrize("needs", [True, None, (True, True), np.ones(3, bool)])
+def test_needs_that_are_not_three_bools(needs):
+    with pytest.raises(TypeError, match="needs must be three bools, for dx, dweight and dbias, but is"):
+        nx.conv2d_backward(np.ones((1, 1, 1, 1)), np.ones((1, 1, 1, 1)), np.ones((1, 1, 1, 1)), needs=needs)
+    with pytest.raises(TypeError, match="needs must be three bools"):
+        nx.functional.linear_backward(np.ones((1, 1)), np.ones((1, 1)), np.ones((1, 1)), needs=needs)
+
+
 @pytest.mark.parametrize("needs", [(True, False, False), (False, True, False), (False, False, True), (False,) * 3])
 def test_only_the_needed_gradients_are_computed(engine, needs):
     x, weight, grad = (rng(k).standard_normal(s) for k, s in enumerate([(2, 4, 5, 5), (4, 2, 3, 3), (2, 4, 3, 3)]))

@@ -52,5 +52,7 @@ def test_impossible_schedules_are_refused(make, words):
 def test_what_should_be_a_number_is_named():
     with pytest.raises(InvalidTypeError, match="rate must be a number, but '0.1' is of type str"):
         schedules.cosine("0.1", 3)
+    with pytest.raises(InvalidTypeError, match="milestones must be a sequence of epochs, but is of type int"):
+        schedules.step(0.1, 5)
     with pytest.raises(InvalidTypeError, match="gamma must be a number"):
         schedules.step(0.1, [5], gamma="half")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..arguments import check_needs
 from ..backend import floating_module, given, memory_for, widen
 from ..engines import engine_for
 from ..errors import ShapeError
@@ -125,6 +126,7 @@ def conv2d_backward(
     >>> dx[0, :, 0, 0], dweight[:, 0, 0, 0], dbias
     (array([2., 5.]), array([2., 5.]), array([2., 5.]))
     """
+    check_needs(needs)
     xp = floating_module(allow_complex=True, grad_output=grad_output, x=x, weight=weight)
     images = batched(x)
     geometry = ConvGeometry.of_conv(

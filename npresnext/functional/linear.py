@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..arguments import check_needs
 from ..backend import conjugate, floating_module, given, widen
 from ..engines import fused
 from ..errors import ShapeError
@@ -85,6 +86,7 @@ def linear_backward(
     (array([[11.]]), array([[10.],
            [20.]]), array([1., 2.]))
     """
+    check_needs(needs)
     xp = floating_module(allow_complex=True, grad_output=grad_output, x=x, weight=weight)
     rows, out_features, in_features = _sizes(x, weight)
     expected = (*x.shape[:-1], out_features)
