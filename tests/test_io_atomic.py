@@ -35,6 +35,13 @@ def test_a_new_file_is_written_and_nothing_else_left(tmp_path, file_system):
     assert (tmp_path / "new").read_text() == "whole" and os.listdir(tmp_path) == ["new"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows limits whole paths")
+@pytest.mark.parametrize("name", ["n" * 255, "ä" * 127], ids=["ascii", "two bytes a letter"])
+def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path, name):
+    write(tmp_path / name, "whole")
+    assert os.listdir(tmp_path) == [name]
+
+
 def test_a_file_that_came_into_being_meanwhile_stays(tmp_path, file_system):
     with pytest.raises(FileExistsError), atomic_path(tmp_path / "note") as beside:
         beside.write_text("ours")

@@ -49,7 +49,7 @@ def atomic_path(path: str | os.PathLike[str], *, overwrite: bool = False) -> Ite
     path = check_writable(path, overwrite=overwrite)
     if path.exists() and not path.is_file():
         raise InvalidValueError(f"{path} is a device or a pipe, in whose place no file is put: give the name of a file")
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    beside = path.with_name(f".{path.name[:32]}.{secrets.token_hex(4)}.partial")    # no longer than a name may be
     _create(beside, 0o600 if path.exists() else 0o666)    # no more than the old file's permissions, until it has them
     mode = (path if path.exists() else beside).stat().st_mode & 0o777
     try:
