@@ -287,7 +287,8 @@ def _library(array: Any, name: str) -> Any:
         return sys.modules["cupy"]
     if hasattr(array, "__array_namespace__"):
         return array.__array_namespace__()
-    raise InvalidTypeError(f"{name} must be an array, but is of type {type(array).__name__}: asarray makes one")
+    found = "None" if array is None else f"of type {type(array).__name__}: asarray makes one"
+    raise InvalidTypeError(f"{name} must be an array, but is {found}")
 
 
 def _is_floating(xp: Any, dtype: Any, allow_complex: bool) -> bool:

@@ -91,9 +91,10 @@ def test_a_mixture_of_libraries_names_both_arguments():
 
 @pytest.mark.parametrize("bad", [[[1.0]], "image", 3.0, None], ids=repr)
 def test_things_that_are_no_arrays_are_refused(bad):
-    with pytest.raises(InvalidTypeError, match="x must be an array, but is of type"):
+    came = "None$" if bad is None else "of type .*: asarray makes one$"
+    with pytest.raises(InvalidTypeError, match=f"x must be an array, but is {came}"):
         nx.conv2d(bad, np.zeros((1, 1, 1, 1)))
-    with pytest.raises(InvalidTypeError, match="weight must be an array, but is of type"):
+    with pytest.raises(InvalidTypeError, match=f"weight must be an array, but is {came}"):
         nx.functional.linear_backward(np.zeros((1, 1)), np.zeros((1, 1)), bad)
 
 

@@ -56,3 +56,24 @@ def test_mistakes_are_named():
         check_grads(np.add, [np.ones(2), np.ones(2)], lambda g, x, y: (g,))
     with pytest.raises(AssertionError, match=r"shape \(1,\): expected \(2,\)"):
         check_grads(np.sin, [np.ones(2)], lambda g, x: g[:1])
+    with pytest.raises(TypeError, match="inputs must be a tuple or list of arrays, but is of type ndarray"):
+        check_grads(np.sin, np.ones(2), lambda g, x: g * np.cos(x))
+
+
+def test_a_check_that_compares_nothing_fails():
+    with pytest.raises(AssertionError, match="none of 2 elements could be compared"):
+        check_grads(lambda x: x * np.nan, [np.ones(2)], lambda g, x: g)
+    with pytest.raises(AssertionError, match="none of 3 elements could be compared"):
+        check_grads(lambda x: np.maximum(x, 0), [np.zeros(3)], lambda g, x: g)
+    assert check_grads(np.sin, [np.ones((0, 2))], lambda g, x: g) == 0
+
+
+def test_the_backward_of_a_layer_goes_with_the_call_before_it():
+    layer = nx.nn.Conv2d(4, 2, 3, padding=1, groups=2, rng=0, dtype="float64")
+    x = np.random.default_rng(3).standard_normal((2, 4, 3, 5))
+    assert check_grads(layer, [x], lambda g, x: layer.backward(g), method="linear") == x.size
+
+
+def test_a_failure_shows_plain_numbers():
+    with pytest.raises(AssertionError, match=r"is -?\d+\.\d+, but the derivative \(central\) is -?\d+\.\d+; 2 of 2"):
+        check_grads(np.sin, [np.ones(2)], lambda g, x: g)

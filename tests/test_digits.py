@@ -53,6 +53,10 @@ def test_the_script_makes_the_file_byte_for_byte(tmp_path):
     assert (tmp_path / "digits.npz").read_bytes() == (root / "npresnext/data/digits.npz").read_bytes()
 
 
+def test_a_set_shows_what_it_is_and_not_its_pixels():
+    assert repr(load_digits()[1]) == "ImageSet('digits test': 355 images of shape (1, 8, 8), 10 classes)"
+
+
 def test_the_fingerprint_tells_images_and_labels_apart():
     train, test = load_digits()
     turned = ImageSet("turned", train.images, np.roll(train.labels, 1), 10)

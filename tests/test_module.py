@@ -228,7 +228,21 @@ def test_the_first_gradient_is_taken_and_the_next_is_added():
 def test_parameters_are_arrays():
     with pytest.raises(InvalidTypeError, match="data must be an array, but is of type list"):
         nn.Parameter([1.0])
+    with pytest.raises(InvalidTypeError, match="data has dtype int64: expected a floating or complex dtype"):
+        nn.Parameter(np.array([1, 2]))
     assert repr(nn.Parameter(np.zeros((2, 3), dtype="float32"))) == "Parameter(shape=(2, 3), dtype=float32)"
+
+
+def test_a_part_is_replaced_by_a_part_or_none_and_by_nothing_else():
+    pair = Pair()
+    weight = pair.one.weight
+    with pytest.raises(InvalidTypeError, match=r"^weight of Linear is a Parameter: .* ndarray; its values are weight\.data"):
+        pair.one.weight = np.zeros((4, 3), "float32")
+    with pytest.raises(InvalidTypeError, match="^one of Pair is a Module: expected another or None, but got .* function$"):
+        pair.one = lambda x: x
+    assert pair.one.weight is weight
+    pair.one.weight, pair.one.bias, pair.norm = nn.Parameter(np.ones((4, 3), "float32")), None, nn.ReLU()
+    assert list(pair.state_dict()) == ["scale", "one.weight"]
 
 
 def test_train_and_eval_reach_every_part_and_return_the_module():

@@ -169,7 +169,8 @@ def test_html_is_well_formed_and_says_the_same(resnext50):
         (lambda: nx.summary(nn.ReLU(), (1,), col_names=["flops"]), ValueError, "'flops': choose from input_size, "),
         (lambda: nx.summary("resnet50", (1,)), TypeError, "model must be a Module, but is of type str"),
         (lambda: nx.summary(resnext_small(rng=0), (1, 3, 8, 8)), ValueError, "conv1: .* x has 3 channels"),
-        (lambda: nx.summary(nn.ReLU(), (1, -3)), ValueError, r"input_shape\[1\] must be at least 0"),
+        (lambda: nx.summary(nn.ReLU(), (1, -3)), ValueError, r"input_size\[1\] must be at least 0"),
+        (lambda: nx.summary(nn.ReLU(), np.ones((1, 3))), TypeError, "input_size must be .* but is of type ndarray$"),
     ],
 )
 def test_mistakes_get_one_clear_message(call, error, message):

@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import InvalidTypeError, InvalidValueError
 from ..nn.layers import Conv2d, Linear
 from ..nn.module import Module
-from ..nn.trace import Call, conv_geometry, trace
+from ..nn.trace import Call, as_input_shape, conv_geometry, trace
 
 # column -> its heading, with torchinfo's names where torchinfo has the column
 COLUMNS = {
@@ -193,7 +193,7 @@ def summary(
     unknown = [name for name in col_names if name not in COLUMNS]
     if unknown:
         raise InvalidValueError(f"col_names has {', '.join(map(repr, unknown))}: choose from {', '.join(COLUMNS)}")
-    found = trace(model, input_size, dtype)
+    found = trace(model, as_input_shape(input_size, "input_size"), dtype)
     itemsize = _itemsize(found.input.dtype)
     total = sum(math.prod(parameter.shape) for parameter in model.parameters())
     costs = [_layer_costs(call, itemsize) for call in found.calls]

@@ -70,6 +70,9 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.images)
 
+    def __repr__(self) -> str:
+        return f"ImageSet({self.name!r}: {len(self)} images of shape {self.shape}, {self.num_classes} classes)"
+
     @property
     def shape(self) -> tuple[int, ...]:
         """(C, H, W) of one image."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any, Self
 
-from ..errors import BackwardError, ModuleError
+from ..errors import BackwardError, InvalidTypeError, ModuleError
 from . import state
 from .parameter import Parameter
 
@@ -142,6 +142,12 @@ class Module:
             for path, part in value._parts(name) if isinstance(value, Module) else [(name, value)]:
                 if id(part) in placed:
                     raise self._second_place(path, part, placed[id(part)])
+        elif value is not None and isinstance(held := vars(self).get(name), (Module, Parameter)):
+            kind, advice = ("Module", "") if isinstance(held, Module) else ("Parameter", f"; its values are {name}.data")
+            raise InvalidTypeError(
+                f"{name} of {type(self).__name__} is a {kind}: expected another or None, but got an object of type "
+                f"{type(value).__name__}{advice}"
+            )
         super().__setattr__(name, value)
 
     def named_children(self) -> Iterator[tuple[str, Module]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backend import array_module
+from ..backend import floating_module
 
 Array = Any
 
@@ -13,7 +13,7 @@ class Parameter:
     """An array that learns: ``data``, and ``grad``, which is None until a backward pass adds to it."""
 
     def __init__(self, data: Array) -> None:
-        array_module(data=data)
+        floating_module(allow_complex=True, data=data)
         self.data = data
         self.grad: Array | None = None
 

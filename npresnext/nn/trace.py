@@ -77,9 +77,7 @@ def trace(model: Module, input_shape: Sequence[int], dtype: Any = None) -> Trace
     1 0 (1, 8, 111, 111)
     1 1 (1, 8, 111, 111)
     """
-    if not isinstance(input_shape, Sequence):
-        raise InvalidTypeError(f"input_shape must be a sequence of integers, but is {input_shape!r}")
-    shape = tuple(as_int(size, f"input_shape[{axis}]", 0) for axis, size in enumerate(input_shape))
+    shape = as_input_shape(input_shape, "input_shape")
     if dtype is None:
         dtype = next((parameter.data.dtype for parameter in model.parameters()), "float32")
     paths = {id(module): path for path, module in model.named_modules()}
@@ -108,6 +106,15 @@ def trace(model: Module, input_shape: Sequence[int], dtype: Any = None) -> Trace
     start = Symbol("input", shape, dtype)
     with calls_through(visit):
         return Trace(start, model(start), calls)
+
+
+def as_input_shape(sizes: Sequence[int], name: str) -> Shape:
+    """Return the shape of an input as Python integers, or raise naming the argument `name`."""
+    if not isinstance(sizes, Sequence) or isinstance(sizes, str):
+        raise InvalidTypeError(
+            f"{name} must be a sequence of integers, such as (1, 3, 224, 224), but is of type {type(sizes).__name__}"
+        )
+    return tuple(as_int(size, f"{name}[{axis}]", 0) for axis, size in enumerate(sizes))
 
 
 @singledispatch

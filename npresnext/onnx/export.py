@@ -21,7 +21,7 @@ from ..io import atomic_path
 from ..models.fuse import Identity
 from ..nn import AvgPool2d, BatchNorm2d, Conv2d, Flatten, GlobalAvgPool2d, Linear, MaxPool2d, Module, Parameter, ReLU
 from ..nn.symbol import Symbol
-from ..nn.trace import conv_geometry, trace
+from ..nn.trace import as_input_shape, conv_geometry, trace
 
 OPSET = 17
 _IR_VERSION = 8  # that of opset 17's own release, onnx 1.12
@@ -62,7 +62,7 @@ def export(
     onnx = load_extra("onnx", "onnx", "onnx.export")
     if not isinstance(model, Module):
         raise InvalidTypeError(f"model must be a Module, but is of type {type(model).__name__}")
-    found = trace(model, input_size)
+    found = trace(model, as_input_shape(input_size, "input_size"))
     graph = _Graph(onnx)
     output = graph.value_of(found.output)
     result = onnx.helper.make_node("Identity", [output], ["logits"])  # so that the output has a name to count on

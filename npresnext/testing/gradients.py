@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InvalidValueError
+from ..errors import InvalidTypeError, InvalidValueError
 from .cases import Array
 
 # how a derivative is taken -> (the step, the relative error to allow)
@@ -42,10 +42,22 @@ def check_grads(
 
     Raises
     ------
-    AssertionError, ValueError
-        Naming the input, the element and its group. Unknown method, or not one gradient for each input.
+    AssertionError
+        A gradient is wrong (the message names the input, the element and its group), or none could be compared.
+    ValueError, TypeError
+        Unknown method, not one gradient for each input, or inputs that are not a sequence.
+
+    Examples
+    --------
+    A layer in float64, whose backward goes with the call of `f` before it:
 
     >>> import npresnext as nx
+    >>> layer = nx.nn.Linear(3, 2, rng=0, dtype="float64")
+    >>> check_grads(layer, [np.ones((5, 3))], lambda grad_output, x: layer.backward(grad_output))
+    15
+
+    A function of image and weight:
+
     >>> x, weight = np.ones((1, 4, 3, 3)), np.ones((4, 2, 2, 2))
     >>> check_grads(
     ...     lambda x, w: nx.conv2d(x, w, groups=2), (x, weight),
@@ -54,28 +66,32 @@ def check_grads(
     """
     if method not in METHODS:
         raise InvalidValueError(f"method is {method!r}: expected one of {', '.join(METHODS)}")
+    if not isinstance(inputs, (tuple, list)):
+        raise InvalidTypeError(f"inputs must be a tuple or list of arrays, but is of type {type(inputs).__name__}")
     values = [np.array(value, np.float64) for value in inputs]
     grad_output = np.random.default_rng(rng).standard_normal(np.shape(f(*values)))
     gradients = backward(grad_output, *values)
     gradients = gradients if isinstance(gradients, (tuple, list)) else (gradients,)
     if len(gradients) != len(values):
         raise InvalidValueError(f"backward returned {len(gradients)} gradients for {len(values)} inputs")
-    compared = 0
+    compared = asked = 0
     for place, (value, gradient) in enumerate(zip(values, gradients)):
         if gradient is None:
             continue
         if np.shape(gradient) != value.shape:
             raise AssertionError(f"gradient {place} has shape {np.shape(gradient)}: expected {value.shape}")
         slopes = _slopes(lambda *operands: (f(*operands) * grad_output).sum(), values, place, method)
-        compared += int(np.isfinite(slopes).sum())
+        compared, asked = compared + int(np.isfinite(slopes).sum()), asked + slopes.size
         error = np.abs(np.where(np.isnan(slopes), 0.0, gradient - slopes))
         wrong = ~(error <= METHODS[method][1] * max(1.0, np.nanmax(np.abs(slopes), initial=0)))
         if wrong.any():
             index = tuple(map(int, np.unravel_index(np.argmax(np.nan_to_num(error, nan=np.inf)), error.shape)))
             axis = 1 if place == 0 else 0  # that the groups divide
             at = f"{index} in group {index[axis] * groups // value.shape[axis]}" if groups > 1 else f"{index}"
-            told = f"{gradient[index]!r}, but the derivative ({method}) is {slopes[index]!r}"
+            told = f"{gradient[index]}, but the derivative ({method}) is {slopes[index]}"
             raise AssertionError(f"gradient {place} at {at} is {told}; {wrong.sum()} of {error.size} elements differ")
+    if asked and not compared:
+        raise AssertionError(f"none of {asked} elements could be compared: each derivative is NaN or at a kink")
     return compared
 
 
