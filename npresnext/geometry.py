@@ -196,10 +196,10 @@ class ConvGeometry(WindowGeometry):
         Raises
         ------
         ValueError
-            ``groups`` divides not both channel counts, the weight does not fit the image, a stride or dilation is
+            ``groups`` does not divide both channel counts, the weight does not fit the image, a stride or dilation is
             below 1, or the kernel is larger than the padded image.
         TypeError
-            Something that should be an integer is none.
+            Something that should be an integer is not.
         """
         arguments = x_shape, weight_shape, stride, padding, dilation, groups
         return _known_conv(*arguments) if _is_plain(arguments) else _conv(*arguments)
@@ -275,7 +275,7 @@ def conv2d_parameter_count(
     Raises
     ------
     ValueError
-        ``groups`` divides not both channel counts, or a size is impossible.
+        ``groups`` does not divide both channel counts, or a size is impossible.
     """
     in_channels, out_channels = as_int(in_channels, "in_channels", 0), as_int(out_channels, "out_channels", 0)
     (kh, kw), groups = as_pair(kernel_size, "kernel_size", 1), as_int(groups, "groups", 1)

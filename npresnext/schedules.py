@@ -17,6 +17,22 @@ Schedule = Callable[[float], float]
 def constant(rate: float) -> Schedule:
     """Return the schedule that keeps `rate`.
 
+    Parameters
+    ----------
+    rate : float
+        The learning rate, above 0.
+
+    Returns
+    -------
+    function of the epoch
+
+    Raises
+    ------
+    ValueError
+        `rate` is not above 0.
+
+    Examples
+    --------
     >>> constant(0.1)(7)
     0.1
     """
@@ -27,7 +43,20 @@ def constant(rate: float) -> Schedule:
 def step(rate: float, milestones: Sequence[int], gamma: float = 0.1) -> Schedule:
     """Return the schedule that multiplies `rate` by `gamma` at each of the epochs `milestones`.
 
-    The paper divides 0.1 by ten at the epochs 150 and 225 of 300 (ResNeXt, section 5.3).
+    The paper divides 0.1 by ten at the epochs 150 and 225 of 300 (ResNeXt, arXiv:1611.05431, appendix A).
+
+    Parameters
+    ----------
+    rate : float
+        The learning rate at the start, above 0.
+    milestones : sequence of int
+        Epochs, rising, from 1 on.
+    gamma : float
+        The factor.
+
+    Returns
+    -------
+    function of the epoch
 
     Raises
     ------
@@ -55,6 +84,17 @@ def cosine(rate: float, epochs: int) -> Schedule:
     """Return the schedule that falls from `rate` towards 0 along half a cosine over `epochs` epochs.
 
     rate · (1 + cos(π · epoch / epochs)) / 2 (SGDR, Loshchilov and Hutter 2017, equation 5, without restarts).
+
+    Parameters
+    ----------
+    rate : float
+        The learning rate at the start, above 0.
+    epochs : int
+        The length of the run, at least 1.
+
+    Returns
+    -------
+    function of the epoch
 
     Raises
     ------

@@ -20,7 +20,12 @@ STEPS_BETWEEN_READS = 16
 
 
 class Watcher:
-    """What looks on while a network trains: override what you want to know of."""
+    """What looks on while a network trains: override what you want to know of.
+
+    >>> class Printer(Watcher):
+    ...     def after_epoch(self, trainer):
+    ...         print(trainer.history[-1]["accuracy"])
+    """
 
     def after_backward(self, trainer: Trainer) -> None:
         """Look at the gradients of step ``trainer.step``, raw, before the optimizer uses them."""
@@ -228,6 +233,13 @@ def evaluate(model: Module, data: ImageSet, *, batch_size: int = 256, dtype: str
     ------
     NonFiniteLossError
         A loss is NaN or infinite.
+
+    Examples
+    --------
+    >>> from npresnext import data, models
+    >>> loss, accuracy = evaluate(models.resnext_small(weights="digits"), data.load_digits()[1])
+    >>> accuracy > 0.98
+    True
     """
     criterion, meter = CrossEntropyLoss(), Meter()
     modes = {module: module.training for module in model.modules()}

@@ -61,9 +61,9 @@ def test_mistakes_are_named():
 
 
 def test_a_check_that_compares_nothing_fails():
-    with pytest.raises(AssertionError, match="none of 2 elements could be compared"):
+    with pytest.raises(AssertionError, match="no element could be compared"):
         check_grads(lambda x: x * np.nan, [np.ones(2)], lambda g, x: g)
-    with pytest.raises(AssertionError, match="none of 3 elements could be compared"):
+    with pytest.raises(AssertionError, match="no element could be compared"):
         check_grads(lambda x: np.maximum(x, 0), [np.zeros(3)], lambda g, x: g)
     assert check_grads(np.sin, [np.ones((0, 2))], lambda g, x: g) == 0
 

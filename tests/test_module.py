@@ -236,9 +236,9 @@ def test_parameters_are_arrays():
 def test_a_part_is_replaced_by_a_part_or_none_and_by_nothing_else():
     pair = Pair()
     weight = pair.one.weight
-    with pytest.raises(InvalidTypeError, match=r"^weight of Linear is a Parameter: .* ndarray; its values are weight\.data"):
+    with pytest.raises(InvalidTypeError, match=r"^weight of Linear is a Parameter: .* ndarray; .* are weight\.data$"):
         pair.one.weight = np.zeros((4, 3), "float32")
-    with pytest.raises(InvalidTypeError, match="^one of Pair is a Module: expected another or None, but got .* function$"):
+    with pytest.raises(InvalidTypeError, match="^one of Pair is a Module: expected another or None, .* function$"):
         pair.one = lambda x: x
     assert pair.one.weight is weight
     pair.one.weight, pair.one.bias, pair.norm = nn.Parameter(np.ones((4, 3), "float32")), None, nn.ReLU()

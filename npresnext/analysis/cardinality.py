@@ -145,6 +145,18 @@ def equal_complexity(
 def valid_groups(in_channels: int, out_channels: int) -> list[int]:
     """List every G that a convolution between these channels can have: the common divisors.
 
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        At least 1.
+
+    Returns
+    -------
+    list of int
+        Rising.
+
+    Examples
+    --------
     >>> valid_groups(64, 96)
     [1, 2, 4, 8, 16, 32]
     """

@@ -70,7 +70,7 @@ def group_grad_norms(
     ValueError
         The mappings name different layers, G does not divide the output channels, or there is no convolution.
     TypeError
-        Something is no array, or a number of groups no integer.
+        Something is not an array, or a number of groups not an integer.
 
     Examples
     --------

@@ -87,6 +87,21 @@ class Connectivity:
 def group_mask(in_channels: int, out_channels: int, groups: int) -> np.ndarray:
     """Return the block-diagonal mask (C_out, C_in) of a convolution with `groups` groups, which divide both.
 
+    Parameters
+    ----------
+    in_channels, out_channels, groups : int
+
+    Returns
+    -------
+    bool array (C_out, C_in)
+
+    Raises
+    ------
+    ValueError
+        `groups` does not divide both.
+
+    Examples
+    --------
     >>> group_mask(4, 2, 2).astype(int)
     array([[1, 1, 0, 0],
            [0, 0, 1, 1]])

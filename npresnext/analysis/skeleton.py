@@ -27,7 +27,7 @@ class Skeleton:
     """The blocks of each stage, and what stands before them.
 
     The ``imagenet`` kind has a 7x7 stem of stride 2 and a pool of stride 2, the ``cifar`` kind a 3x3 stem
-    (arXiv:1611.05431, sections 4 and 5.2). Every stage after the first halves the image and doubles the planes.
+    (arXiv:1611.05431, table 1 and section 5.3). Every stage after the first halves the image and doubles the planes.
     """
 
     kind: str

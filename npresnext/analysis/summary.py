@@ -174,7 +174,7 @@ def summary(
     ValueError
         The input does not fit a layer (the message begins with its name), or a column is not known.
     TypeError
-        `model` is no Module, or made of something whose shapes are not known.
+        `model` is not a Module, or is made of something whose shapes are not known.
 
     Examples
     --------

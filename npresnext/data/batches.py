@@ -28,9 +28,14 @@ class Augment:
         Pad each side by so many black pixels, fewer than the image has, and cut out the old size at a random place;
         0 does not.
 
+    Raises
+    ------
+    ValueError
+        `crop` is negative.
+
     Notes
     -----
-    With ``flip=True, crop=4`` this is the augmentation of ResNeXt, section 5.3, for CIFAR.
+    With ``flip=True, crop=4`` this is the augmentation of ResNeXt for CIFAR (arXiv:1611.05431, appendix A).
     """
 
     flip: bool = False
@@ -54,6 +59,24 @@ class Augment:
 def random_crop(images: np.ndarray, padding: int, rng: Any) -> np.ndarray:
     """Return each of `images` (N, C, H, W) cut out of its zero-padded self, at a place of its own.
 
+    Parameters
+    ----------
+    images : array (N, C, H, W)
+    padding : int
+        Black pixels on each side, fewer than the image has.
+    rng : None, int or numpy.random.Generator
+
+    Returns
+    -------
+    array (N, C, H, W)
+
+    Raises
+    ------
+    ValueError
+        `padding` is negative, or as large as the image.
+
+    Examples
+    --------
     >>> random_crop(np.array([[[[1, 2], [3, 4]]]], np.uint8), 1, rng=0)
     array([[[[3, 4],
              [0, 0]]]], dtype=uint8)
@@ -73,6 +96,23 @@ def normalise(data: ImageSet, images: np.ndarray, dtype: str = "float32") -> Arr
     """Return bytes (N, C, H, W) of `data` as an array of the backend with mean 0 and deviation 1.
 
     (pixel / white - mean) / std, in float32 for the 16-bit types.
+
+    Parameters
+    ----------
+    data : ImageSet
+        Whose `white`, `mean` and `std` are used.
+    images : uint8 array (N, C, H, W)
+    dtype : str
+
+    Returns
+    -------
+    array (N, C, H, W) of `dtype`
+
+    Examples
+    --------
+    >>> black = np.zeros((1, 1, 1, 1), np.uint8)
+    >>> normalise(ImageSet("grey", black, np.array([0]), num_classes=1, mean=0.5, std=0.25), black)
+    array([[[[-2.]]]], dtype=float32)
     """
     wide = "float64" if dtype == "float64" else "float32"
     shade = np.arange(data.white + 1, dtype=wide) / data.white  # every value that a pixel can have
@@ -115,7 +155,7 @@ def training_batches(
     ValueError
         `batch_size` is below 1, or above the number of images; `seed` or `epoch` is negative.
     TypeError
-        `data` is no ImageSet, but the pair that ``load_digits`` returns, say.
+        `data` is not an ImageSet, but, say, the pair that ``load_digits`` returns.
 
     Examples
     --------
@@ -144,7 +184,27 @@ def batches_per_epoch(data: ImageSet, batch_size: int) -> int:
 
 
 def all_batches(data: ImageSet, batch_size: int, *, dtype: str = "float32") -> Iterator[tuple[Array, Array]]:
-    """Yield all of `data` in its own order, as images and labels of the backend; the last batch may be smaller."""
+    """Yield all of `data` in its own order, as images and labels of the backend; the last batch may be smaller.
+
+    Parameters
+    ----------
+    data : ImageSet
+    batch_size : int
+        Images a batch, at least 1.
+    dtype : str
+        Of the images (batch_size, C, H, W); the labels (batch_size,) are int64.
+
+    Raises
+    ------
+    ValueError, TypeError
+        `batch_size` is below 1; `data` is not an ImageSet.
+
+    Examples
+    --------
+    >>> from npresnext.data import load_digits
+    >>> [len(target) for _, target in all_batches(load_digits()[1], 200)]
+    [200, 155]
+    """
     _check_set(data)
     for start in range(0, len(data), as_int(batch_size, "batch_size", 1)):
         images, labels = data.images[start : start + batch_size], data.labels[start : start + batch_size]

@@ -16,6 +16,11 @@ def load_digits() -> tuple[ImageSet, ImageSet]:
 
     The split is fixed: every fifth image of each class, in the order of the source, is a test image.
 
+    Returns
+    -------
+    (train, test)
+        Two :class:`ImageSet`; pixels run from 0 to 16.
+
     Examples
     --------
     >>> train, test = load_digits()

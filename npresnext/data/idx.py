@@ -25,6 +25,16 @@ MNIST_HELP = "Download its four .gz files from https://ossci-datasets.s3.amazona
 def load_fashion_mnist(folder: str | os.PathLike[str]) -> tuple[ImageSet, ImageSet]:
     """Return Fashion-MNIST as a training and a test set, read from the four IDX files in `folder`.
 
+    Parameters
+    ----------
+    folder : path
+        Where the files lie under the names that they are published with, gzipped or not.
+
+    Returns
+    -------
+    (train, test)
+        Two :class:`ImageSet` of 60,000 and 10,000 images, 28x28.
+
     Raises
     ------
     ValueError
@@ -35,6 +45,16 @@ def load_fashion_mnist(folder: str | os.PathLike[str]) -> tuple[ImageSet, ImageS
 
 def load_mnist(folder: str | os.PathLike[str]) -> tuple[ImageSet, ImageSet]:
     """Return MNIST as a training and a test set, read from the four IDX files in `folder`.
+
+    Parameters
+    ----------
+    folder : path
+        Where the files lie under the names that they are published with, gzipped or not.
+
+    Returns
+    -------
+    (train, test)
+        Two :class:`ImageSet` of 60,000 and 10,000 images, 28x28.
 
     Raises
     ------
@@ -49,6 +69,14 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
 
     The format (http://yann.lecun.com/exdb/mnist): two zero bytes, a byte for the type (8 is unsigned bytes), a
     byte for the number of axes, each axis as a big-endian 32-bit integer, then the values in C order.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    uint8 array of the shape that the file says
 
     Raises
     ------

@@ -35,8 +35,8 @@ class ImageSet:
 
     Examples
     --------
-    >>> ImageSet("dots", np.zeros((2, 1, 3, 3), np.uint8), np.array([0, 1]), num_classes=2).shape
-    (1, 3, 3)
+    >>> ImageSet("dots", np.zeros((2, 1, 3, 3), np.uint8), np.array([0, 1]), num_classes=2)
+    ImageSet('dots': 2 images of shape (1, 3, 3), 2 classes)
     """
 
     name: str

@@ -49,6 +49,11 @@ def set_workspace_limit(num_bytes: int) -> None:
     A limit that is too small for one row of a convolution's output is reported by that convolution, with the
     least that it needs. The default is 14 MiB.
 
+    Parameters
+    ----------
+    num_bytes : int
+        At least 1.
+
     Raises
     ------
     ValueError

@@ -23,7 +23,7 @@ columns of group g are simply the g-th block of rows.
 Letters: N batch, G groups, L = (C_in/G)·kh·kw the length of an inner product, P = oh·ow output positions.
 The column matrix is kh·kw times the input, so it is made anew in the backward rather than kept.
 (Chellapilla, Puri and Simard, "High performance convolutional neural networks for document processing",
-2006, section 2.1, introduced the unrolling.)
+2006, introduced the unrolling.)
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ def weight_grad(grad_output: Array, x: Array, geometry: ConvGeometry) -> Array:
     columns = conjugate(xp, im2col(widen(xp, x), geometry))                   # (N, C_in·kh·kw, P)
     columns = xp.matrix_transpose(xp.reshape(columns, (N, G, L, P)))          # (N, G, P, L)
     dweight = xp.sum(xp.matmul(grad, columns), axis=0)                        # (G, C_out/G, L)
-    return xp.astype(xp.reshape(dweight, geometry.weight_shape), grad_output.dtype, copy=False)
+    dweight = xp.reshape(dweight, geometry.weight_shape)                      # (C_out, C_in/G, kh, kw)
+    return xp.astype(dweight, grad_output.dtype, copy=False)
 
 
 def _letters(geometry: ConvGeometry) -> tuple[int, int, int, int, int]:

@@ -30,7 +30,7 @@ def relu(x: Array) -> Array:
     Raises
     ------
     TypeError
-        x is no array, or of an integer or complex dtype.
+        x is not an array, or is of an integer or complex dtype.
 
     Examples
     --------

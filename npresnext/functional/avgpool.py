@@ -86,7 +86,7 @@ def avg_pool2d_backward(
     Raises
     ------
     ValueError, TypeError
-        As for :func:`avg_pool2d`, and where `grad_output` has not the shape of the output.
+        As for :func:`avg_pool2d`, and where `grad_output` does not have the shape of the output.
 
     Examples
     --------
@@ -124,7 +124,7 @@ def global_avg_pool2d(x: Array) -> Array:
     ValueError
         x has another number of axes, or a map without pixels.
     TypeError
-        x is no array, or of an integer dtype.
+        x is not an array, or is of an integer dtype.
 
     Examples
     --------
@@ -158,7 +158,7 @@ def global_avg_pool2d_backward(grad_output: Array, x_shape: Sequence[int]) -> Ar
     Raises
     ------
     ValueError, TypeError
-        As for :func:`global_avg_pool2d`, and where `grad_output` has not the shape of the output.
+        As for :func:`global_avg_pool2d`, and where `grad_output` does not have the shape of the output.
 
     Examples
     --------

@@ -35,7 +35,7 @@ def batch_norm(
     x : array (N, C, ...)
         float16 and bfloat16 (both computed in float32), float32 or float64.
     weight, bias : array (C,), optional
-        γ and β; 1 and 0 if None.
+        γ and β; 1 and 0 if None. (In PyTorch's function the running statistics stand here, in second and third place.)
     mean, var : array (C,), optional
         Given both: evaluation with these statistics. Of the dtype of x; for a 16-bit x also float32.
     eps : float
@@ -53,7 +53,7 @@ def batch_norm(
         Shapes that do not fit, one of `mean` and `var` without the other, eps not above 0, or a single value per
         channel in training.
     TypeError
-        Mixed dtypes or array libraries, integer or complex dtypes, things that are no arrays.
+        Mixed dtypes or array libraries, integer or complex dtypes, things that are not arrays.
 
     Examples
     --------
@@ -107,7 +107,7 @@ def batch_norm_backward(
     Raises
     ------
     ValueError, TypeError
-        As for :func:`batch_norm`, and where `grad_output` has not the shape of x.
+        As for :func:`batch_norm`, and where `grad_output` does not have the shape of x.
 
     Examples
     --------

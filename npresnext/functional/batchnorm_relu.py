@@ -42,7 +42,7 @@ def batch_norm_relu(
     Raises
     ------
     ValueError, TypeError
-        As for :func:`batch_norm`, and where the shortcut has not the shape of x.
+        As for :func:`batch_norm`, and where the shortcut does not have the shape of x.
 
     Examples
     --------

@@ -56,7 +56,7 @@ def conv2d(
     ValueError
         Shapes that do not fit, groups that do not divide, a kernel larger than the padded image.
     TypeError
-        Mixed dtypes or array libraries, integer images, things that are no arrays.
+        Mixed dtypes or array libraries, integer images, things that are not arrays.
 
     Examples
     --------
@@ -115,7 +115,7 @@ def conv2d_backward(
     Raises
     ------
     ValueError, TypeError
-        As for :func:`conv2d`, and where `grad_output` has not the shape of the output.
+        As for :func:`conv2d`, and where `grad_output` does not have the shape of the output.
 
     Examples
     --------
@@ -157,11 +157,16 @@ def conv2d_input_grad(
     x_shape : sequence of int
         Shape of the input, (N, C_in, H, W) or (C_in, H, W).
     weight, stride, padding, dilation, groups
-        As they were given to :func:`conv2d`; errors too are the same.
+        As they were given to :func:`conv2d`.
 
     Returns
     -------
     array of shape `x_shape`
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for :func:`conv2d_backward`.
 
     Examples
     --------
@@ -193,11 +198,16 @@ def conv2d_weight_grad(
     weight_shape : sequence of four int
         (C_out, C_in/groups, kh, kw).
     stride, padding, dilation, groups
-        As they were given to :func:`conv2d`; errors too are the same.
+        As they were given to :func:`conv2d`.
 
     Returns
     -------
     array of shape `weight_shape`
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for :func:`conv2d_backward`.
 
     Examples
     --------

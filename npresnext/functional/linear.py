@@ -33,7 +33,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     ValueError
         Shapes that do not fit each other.
     TypeError
-        Mixed dtypes or array libraries, integer dtypes, things that are no arrays.
+        Mixed dtypes or array libraries, integer dtypes, things that are not arrays.
 
     Examples
     --------
@@ -77,7 +77,7 @@ def linear_backward(
     Raises
     ------
     ValueError, TypeError
-        As for :func:`linear`, and where `grad_output` has not the shape of the output.
+        As for :func:`linear`, and where `grad_output` does not have the shape of the output.
 
     Examples
     --------

@@ -56,7 +56,7 @@ def cross_entropy(
     ValueError
         Shapes that do not fit, a target out of range, a label smoothing outside [0, 1], an unknown reduction.
     TypeError
-        Targets that are no integers, mixed dtypes, things that are no arrays.
+        Targets that are not integers, mixed dtypes, things that are not arrays.
 
     Examples
     --------
@@ -105,7 +105,7 @@ def cross_entropy_backward(
     Raises
     ------
     ValueError, TypeError
-        As for :func:`cross_entropy`, and where `grad_output` has not the shape of the output.
+        As for :func:`cross_entropy`, and where `grad_output` does not have the shape of the output.
 
     Examples
     --------

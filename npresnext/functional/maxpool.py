@@ -41,7 +41,7 @@ def max_pool2d(
     ValueError
         Sizes below 1, too much padding, a kernel larger than the padded image.
     TypeError
-        x is no array, or of an integer or complex dtype.
+        x is not an array, or is of an integer or complex dtype.
 
     Examples
     --------
@@ -84,7 +84,7 @@ def max_pool2d_backward(
     Raises
     ------
     ValueError, TypeError
-        As for :func:`max_pool2d`, and where `grad_output` or `output` has not the shape of the output.
+        As for :func:`max_pool2d`, and where `grad_output` or `output` does not have the shape of the output.
 
     Examples
     --------

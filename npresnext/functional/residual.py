@@ -31,7 +31,7 @@ def add(x: Array, y: Array) -> Array:
     ValueError
         The shapes differ.
     TypeError
-        Mixed dtypes or array libraries, integer or complex dtypes, things that are no arrays.
+        Mixed dtypes or array libraries, integer or complex dtypes, things that are not arrays.
 
     Examples
     --------

@@ -37,7 +37,7 @@ def check_writable(path: str | os.PathLike[str], *, overwrite: bool = False) -> 
 def atomic_path(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
     """Give a temporary name beside `path` to write to, and rename it to `path` if the block ends well.
 
-    If the block raises, or the process dies, `path` is as it was before.
+    If the block raises, or the process dies, `path` is as it was before. Errors as for :func:`check_writable`.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:

@@ -110,7 +110,15 @@ def save(
     ValueError
         An unknown ending, an existing file, a folder that is not there, an array whose dtype has no place in a file.
     TypeError
-        A state that is no mapping of arrays by name.
+        `state` is not a mapping of names to arrays.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(f"{folder}/state.npz", {"fc.bias": np.zeros(10)})
+    ...     load(f"{folder}/state.npz")["fc.bias"].shape
+    (10,)
     """
     path = check_ending(path)
     arrays, metadata = _checked(state), check_metadata(metadata)

@@ -49,6 +49,9 @@ class BasicBlock(Module):
     ------
     ValueError
         `width_per_group` is not 64, or `groups` does not divide `planes`.
+
+    >>> BasicBlock(64, 64, groups=2).conv2
+    Conv2d(64, 64, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), groups=2, bias=False)
     """
 
     expansion = 1

@@ -45,7 +45,7 @@ def carry(state: Mapping[str, Array], source: str, target: str, cardinality: int
     Raises
     ------
     ValueError
-        A form is not known, cannot be carried to the other, does not have the C paths, or C divides not the channels.
+        A form is unknown, cannot be carried to the other, does not have C paths, or C does not divide the channels.
 
     Examples
     --------

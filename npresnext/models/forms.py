@@ -31,7 +31,12 @@ Array = Any
 
 
 class Sum(Sequential):
-    """Paths side by side, all fed with x, and the sum of what they return."""
+    """Paths side by side, all fed with x, and the sum of what they return. Parameters as for `Sequential`.
+
+    >>> import numpy as np
+    >>> Sum(ReLU(), ReLU())(np.array([-1.0, 2.0]))
+    array([0., 4.])
+    """
 
     def forward(self, x: Array) -> Array:
         """Add up the outputs of all paths."""
@@ -49,7 +54,12 @@ class Sum(Sequential):
 
 
 class Concat(Sequential):
-    """Paths side by side, all fed with x, and their output channels in a row."""
+    """Paths side by side, all fed with x, and their output channels in a row. Parameters as for `Sequential`.
+
+    >>> import numpy as np
+    >>> Concat(ReLU(), ReLU())(np.zeros((1, 3, 5, 5))).shape
+    (1, 6, 5, 5)
+    """
 
     def forward(self, x: Array) -> Array:
         """Join the outputs of all paths along the channels."""
@@ -136,7 +146,12 @@ class FormA(_Form):
 
 
 class FormB(_Form):
-    """Figure 3b: C paths of 1x1 and 3x3, side by side; one 1x1 for all of them. Parameters as for :class:`FormA`."""
+    """Figure 3b: C paths of 1x1 and 3x3, side by side; one 1x1 for all of them. Parameters as for :class:`FormA`.
+
+    >>> block = FormB(256, 64, groups=32, width_per_group=4)
+    >>> len(list(block.paths)), block.conv3.in_channels
+    (32, 128)
+    """
 
     def __init__(
         self, inplanes: int, planes: int, stride: int = 1, downsample: Module | None = None, groups: int = 1,
@@ -150,7 +165,11 @@ class FormB(_Form):
 
 
 class FormC(_Form):
-    """Figure 3c: 1x1, 3x3 in C groups, 1x1: the Bottleneck, also without norm. Parameters as for :class:`FormA`."""
+    """Figure 3c: 1x1, 3x3 in C groups, 1x1: the Bottleneck, also without norm. Parameters as for :class:`FormA`.
+
+    >>> FormC(256, 64, groups=32, width_per_group=4, norm=False).conv2
+    Conv2d(128, 128, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), groups=32, bias=False)
+    """
 
     def __init__(
         self, inplanes: int, planes: int, stride: int = 1, downsample: Module | None = None, groups: int = 1,
@@ -182,6 +201,9 @@ class DepthTwo(_Form):
         Whether there is batch norm.
     rng : None, int or numpy.random.Generator
     dtype : str
+
+    >>> len(list(DepthTwo(64, 4, groups=32).paths))
+    32
     """
 
     expansion = 1
@@ -196,7 +218,11 @@ class DepthTwo(_Form):
 
 
 class WideBlock(_Form):
-    """Figure 4, right: two dense 3x3 convolutions, `width` channels in between. Parameters as for :class:`DepthTwo`."""
+    """Figure 4, right: two dense 3x3 convolutions, `width` channels in between. Parameters as for :class:`DepthTwo`.
+
+    >>> WideBlock(64, 128).conv1
+    Conv2d(64, 128, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), bias=False)
+    """
 
     expansion = 1
 

@@ -14,6 +14,18 @@ _FOLDER = Path(__file__).parent / "weights"
 def shipped_weights(network: str) -> dict[str, Path]:
     """Return the files of the weights that travel with a network, by name.
 
+    Parameters
+    ----------
+    network : str
+        Such as "resnext_small", the only one that has any.
+
+    Returns
+    -------
+    dict of str to path
+        Empty if there are none.
+
+    Examples
+    --------
     >>> sorted(shipped_weights("resnext_small"))[0]
     'digits'
     """

@@ -19,8 +19,14 @@ def register(builder: Builder) -> Builder:
 
 
 def list_models() -> list[str]:
-    """Return the names of all networks, sorted.
+    """Return the names of all networks, sorted: those that :func:`get_model` takes.
 
+    Returns
+    -------
+    list of str
+
+    Examples
+    --------
     >>> "resnext50_32x4d" in list_models()
     True
     """
@@ -29,6 +35,17 @@ def list_models() -> list[str]:
 
 def get_model(name: str, **options: Any) -> Any:
     """Build the network `name`, handing `options` to its function.
+
+    Parameters
+    ----------
+    name : str
+        One of :func:`list_models`.
+    **options
+        The function's keyword arguments: those of :class:`~npresnext.models.ResNet`.
+
+    Returns
+    -------
+    ResNet
 
     Raises
     ------

@@ -52,7 +52,7 @@ class ResNet(Module):
     ValueError
         `stem` or `init` is unknown, `layers` is empty, or the block cannot have such groups and widths.
     TypeError
-        `block` is no class, or `layers` no sequence of integers.
+        `block` is not a class, or `layers` not a sequence of integers.
 
     >>> import numpy as np
     >>> model = ResNet(Bottleneck, [1, 1], num_classes=10, groups=4, width_per_group=16, planes=16, stem="cifar", rng=0)

@@ -22,7 +22,7 @@ class Sequential(Module):
     Raises
     ------
     TypeError
-        Something is no module.
+        Something is not a module.
     ValueError
         A name is empty, has a dot, or is that of an attribute such as "forward".
     ModuleError

@@ -55,7 +55,7 @@ class Conv2d(Module):
     Raises
     ------
     ValueError
-        `groups` divides not both channel counts, or a size is impossible.
+        `groups` does not divide both channel counts, or a size is impossible.
 
     >>> Conv2d(64, 128, 3, padding=1, groups=32, bias=False)
     Conv2d(64, 128, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), groups=32, bias=False)
@@ -137,6 +137,7 @@ class BatchNorm2d(Module):
     track_running_stats : bool
         If false, evaluation too uses the batch's statistics.
     dtype : str
+        As for :class:`Conv2d`.
 
     Attributes
     ----------
@@ -230,6 +231,12 @@ class Linear(Module):
     rng : None, int or numpy.random.Generator
         Where the initial weights come from: U(−1/√in_features, 1/√in_features), as PyTorch's.
     dtype : str
+        As for :class:`Conv2d`.
+
+    Attributes
+    ----------
+    weight : Parameter (out_features, in_features)
+    bias : Parameter (out_features,) or None
 
     >>> Linear(2048, 1000)
     Linear(in_features=2048, out_features=1000, bias=True)

@@ -25,6 +25,12 @@ class CrossEntropyLoss(Module):
     label_smoothing : float
         What share of the target is spread over all classes, in [0, 1].
 
+    Raises
+    ------
+    ValueError
+        `reduction` is none of the three. Errors in what it is called with are those of
+        :func:`npresnext.functional.cross_entropy`, whose docstring has the formula.
+
     >>> import numpy as np
     >>> criterion = CrossEntropyLoss()
     >>> loss = criterion(np.zeros((1, 4)), np.array([2]))           # −log(1/4)

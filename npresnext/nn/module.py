@@ -75,11 +75,24 @@ def is_watched() -> bool:
 class Module:
     """Base of layers and networks: write ``forward`` and ``backward``, and assign the parts to attributes.
 
-    A layer computes on its own arrays: in forward it calls :meth:`keep`, in backward :meth:`kept`. A
-    module made of others calls their forward and backward.
+    A layer computes on its own arrays: in forward it calls :meth:`keep`, in backward :meth:`kept`. (By a method
+    ``output_shape(input_shape)`` it tells :func:`npresnext.summary` what comes out of it.)
 
     >>> import numpy as np
     >>> from npresnext import nn
+    >>> class Scale(nn.Module):
+    ...     def __init__(self, features):
+    ...         self.weight = nn.Parameter(np.ones(features, dtype="float32"))
+    ...     def forward(self, x):
+    ...         self.keep(x)
+    ...         return x * self.weight.data
+    ...     def backward(self, grad_output):
+    ...         (x,) = self.kept()
+    ...         self.weight.add_grad((grad_output * x).sum(axis=0))
+    ...         return grad_output * self.weight.data
+
+    A module made of others calls their forward and backward.
+
     >>> class Double(nn.Module):
     ...     def __init__(self):
     ...         self.linear = nn.Linear(3, 2, rng=0)
@@ -143,10 +156,10 @@ class Module:
                 if id(part) in placed:
                     raise self._second_place(path, part, placed[id(part)])
         elif value is not None and isinstance(held := vars(self).get(name), (Module, Parameter)):
-            kind, advice = ("Module", "") if isinstance(held, Module) else ("Parameter", f"; its values are {name}.data")
+            kind, hint = ("Module", "") if isinstance(held, Module) else ("Parameter", f"; its values are {name}.data")
             raise InvalidTypeError(
                 f"{name} of {type(self).__name__} is a {kind}: expected another or None, but got an object of type "
-                f"{type(value).__name__}{advice}"
+                f"{type(value).__name__}{hint}"
             )
         super().__setattr__(name, value)
 

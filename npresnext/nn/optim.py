@@ -46,7 +46,7 @@ class SGD:
         No parameters, the same parameter twice, a negative lr, momentum or weight decay, Nesterov
         without momentum or with dampening.
     TypeError
-        `params` holds something else than Parameters, or a setting is no number.
+        `params` holds something other than Parameters, or a setting is not a number.
 
     >>> import numpy as np
     >>> from npresnext import nn
@@ -88,7 +88,7 @@ class SGD:
         Raises
         ------
         ValueError
-            A gradient has not the shape of its parameter; nothing has moved.
+            A gradient does not have the shape of its parameter; nothing has moved.
         """
         updates = []
         for index, parameter in enumerate(self.params):

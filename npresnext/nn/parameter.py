@@ -10,7 +10,22 @@ Array = Any
 
 
 class Parameter:
-    """An array that learns: ``data``, and ``grad``, which is None until a backward pass adds to it."""
+    """An array that learns: ``data``, and ``grad``, which is None until a backward pass adds to it.
+
+    Parameters
+    ----------
+    data : array
+        Of a floating or complex dtype, any shape; taken as it is, not copied.
+
+    Raises
+    ------
+    TypeError
+        `data` is not an array, or is of an integer dtype, in which no step of an optimizer can be taken.
+
+    >>> import numpy as np
+    >>> Parameter(np.zeros((2, 3)))
+    Parameter(shape=(2, 3), dtype=float64)
+    """
 
     def __init__(self, data: Array) -> None:
         floating_module(allow_complex=True, data=data)

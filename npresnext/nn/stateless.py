@@ -134,7 +134,12 @@ class AvgPool2d(Module):
 
 
 class GlobalAvgPool2d(Module):
-    """Average over all positions: (N, C, H, W) to (N, C, 1, 1), which PyTorch calls ``AdaptiveAvgPool2d(1)``."""
+    """Average over all positions: (N, C, H, W) to (N, C, 1, 1), which PyTorch calls ``AdaptiveAvgPool2d(1)``.
+
+    >>> import numpy as np
+    >>> GlobalAvgPool2d()(np.zeros((8, 256, 7, 7))).shape
+    (8, 256, 1, 1)
+    """
 
     def forward(self, x: Array) -> Array:
         """Take the average of each channel of each image."""
@@ -150,6 +155,11 @@ class GlobalAvgPool2d(Module):
 
 class Flatten(Module):
     """Join the axes from `start_dim` to `end_dim` into one.
+
+    Parameters
+    ----------
+    start_dim, end_dim : int
+        The first and the last of them; negative ones count from the end.
 
     >>> import numpy as np
     >>> Flatten()(np.zeros((8, 3, 4, 5))).shape

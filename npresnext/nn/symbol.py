@@ -22,7 +22,11 @@ class Symbol:
     path : str
         The dotted name of the layer that made it, else "".
     detail : object
-        The layer itself, the key of "index", the axis of "concat", a factor or summand that is no symbol.
+        The layer itself, the key of "index", the axis of "concat", a factor or summand that is not a symbol.
+
+    >>> x = Symbol("input", (1, 3, 8, 8), "float32")
+    >>> (x + x)[:, :2]
+    Symbol(index, shape=(1, 2, 8, 8), dtype=float32)
     """
 
     def __init__(
