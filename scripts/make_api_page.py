@@ -21,9 +21,10 @@ One line each, under the module to import it from; the link leads to the source,
 the formula and an example. Written by `scripts/make_api_page.py` from the docstrings themselves.
 """
 SECTIONS = (
-    "npresnext", "npresnext.functional", "npresnext.nn", "npresnext.models", "npresnext.models.forms",
-    "npresnext.models.carry", "npresnext.data", "npresnext.schedules", "npresnext.training", "npresnext.analysis",
-    "npresnext.io", "npresnext.onnx", "npresnext.testing", "npresnext.testing.strategies", "npresnext.errors",
+    "npresnext", "npresnext.functional", "npresnext.nn", "npresnext.nn.init", "npresnext.models",
+    "npresnext.models.forms", "npresnext.models.carry", "npresnext.data", "npresnext.schedules", "npresnext.training",
+    "npresnext.analysis", "npresnext.io", "npresnext.onnx", "npresnext.testing", "npresnext.testing.strategies",
+    "npresnext.errors",
 )
 
 

@@ -9,10 +9,14 @@ _LAZY = {
     "Design": "cardinality",
     "Skeleton": "skeleton",
     "connectivity": "reach",
+    "draw_connectivity": "pictures",
+    "draw_designs": "pictures",
+    "draw_grad_norms": "gradnorm_plot",
     "equal_complexity": "cardinality",
     "group_grad_norms": "gradnorms",
     "group_mask": "reach",
     "network_counts": "cardinality",
+    "open_rows": "gradnorm_files",
     "valid_groups": "cardinality",
 }
 
@@ -23,3 +27,7 @@ def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

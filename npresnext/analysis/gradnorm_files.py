@@ -43,6 +43,21 @@ def format_of(path: str, format: str | None = None) -> str:
 def open_rows(path: str, columns: Sequence[str], *, format: str | None = None, overwrite: bool = False) -> RowFile:
     """Open a file for rows, to be used in a ``with`` block; "-" is standard output.
 
+    Parameters
+    ----------
+    path : str
+        The file; its ending chooses the format unless `format` does.
+    columns : sequence of str
+        The keys of the rows to keep, in order, such as ``npresnext.analysis.gradnorms.COLUMNS``.
+    format : "csv", "jsonl" or "npz", optional
+    overwrite : bool
+        Whether an existing file may be replaced.
+
+    Returns
+    -------
+    RowFile
+        Its ``write(rows)`` appends rows, each a dictionary.
+
     Raises
     ------
     ValueError

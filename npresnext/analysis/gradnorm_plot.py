@@ -40,6 +40,12 @@ def draw_grad_norms(rows: Sequence[Row], *, value: str = "l2", title: str = "") 
     ------
     ValueError
         There are no rows.
+
+    Examples
+    --------
+    >>> row = {"layer": "conv", "conv_group": 0, "groups": 1}
+    >>> figure = draw_grad_norms([{**row, "step": step, "l2": 0.5**step} for step in range(9)])
+    >>> figure.savefig("norms.png")                                                    # doctest: +SKIP
     """
     if not rows:
         raise InvalidValueError("there are no rows to draw")

@@ -57,6 +57,12 @@ def draw_designs(designs: Sequence[Design]) -> Any:
     Returns
     -------
     matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> from npresnext.analysis import equal_complexity
+    >>> figure = draw_designs(equal_complexity())
+    >>> figure.savefig("cardinality.png")                                              # doctest: +SKIP
     """
     figure = new_figure(max(9, 1.8 * len(designs)), 3.6)
     widths, costs = figure.subplots(1, 2)
@@ -113,6 +119,12 @@ def draw_connectivity(model: Any, *, start: str | None = None, title: str = "") 
     ------
     ValueError
         There are more than 12 convolutions.
+
+    Examples
+    --------
+    >>> from npresnext.models import Bottleneck
+    >>> figure = draw_connectivity(Bottleneck(64, 16, groups=8, width_per_group=16))
+    >>> figure.savefig("reach.png")                                                    # doctest: +SKIP
     """
     both = [connectivity(model, pointwise=pointwise, start=start) for pointwise in (True, False)]
     count = len(both[0].steps)

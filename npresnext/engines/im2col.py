@@ -20,7 +20,8 @@ They are transposes of each other, as linear maps, and that is all there is to t
 A group is one more batch axis of the matmul. Nothing else changes: the columns are channel-major, so the
 columns of group g are simply the g-th block of rows.
 
-Letters: N batch, G groups, L = (C_in/G)·kh·kw the length of an inner product, P = oh·ow output positions.
+Letters: N batch, G groups, L = (C_in/G)·kh·kw the length of an inner product, P = oh·ow output positions,
+O = C_out/G output channels of a group.
 The column matrix is kh·kw times the input, so it is made anew in the backward rather than kept.
 (Chellapilla, Puri and Simard, "High performance convolutional neural networks for document processing",
 2006, introduced the unrolling.)
@@ -92,6 +93,6 @@ def weight_grad(grad_output: Array, x: Array, geometry: ConvGeometry) -> Array:
 
 
 def _letters(geometry: ConvGeometry) -> tuple[int, int, int, int, int]:
-    """Return N, G, L, P and C_out/G."""
+    """Return N, G, L, P and O."""
     G = geometry.groups
     return geometry.batch, G, geometry.inner, geometry.positions, geometry.out_channels // G

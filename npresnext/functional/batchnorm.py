@@ -71,7 +71,7 @@ def batch_norm(
         return kernel(x, weight, bias, mean, var, eps)
     rows = xp.reshape(x, (*x.shape[:2], math.prod(x.shape[2:])))              # (N, C, P)
     y, mean, var = _normalise(xp, eps, rows, weight, bias, mean, var)
-    return xp.reshape(y, x.shape), mean, var
+    return xp.reshape(y, x.shape), mean, var                                  # (N, C, ...), (C,), (C,)
 
 
 def batch_norm_backward(
@@ -127,9 +127,9 @@ def batch_norm_backward(
     if kernel is not None:
         return kernel(grad_output, x, mean, var, weight, eps, batch_statistics)
     N, C, P = x.shape[0], x.shape[1], math.prod(x.shape[2:])
-    grad, rows = xp.reshape(grad_output, (N, C, P)), xp.reshape(x, (N, C, P))
+    grad, rows = xp.reshape(grad_output, (N, C, P)), xp.reshape(x, (N, C, P))   # (N, C, P) both
     dx, dweight, dbias = _gradients(xp, eps, batch_statistics, grad, rows, mean, var, weight)
-    return xp.reshape(dx, x.shape), dweight, dbias
+    return xp.reshape(dx, x.shape), dweight, dbias                            # (N, C, ...), (C,), (C,)
 
 
 def running_statistics(
@@ -206,7 +206,7 @@ def _normalise(
         shift = widen(xp, bias) if shift is None else shift + widen(xp, bias)
     centred *= xp.reshape(scale, column)                                      # (N, C, P)
     if shift is not None:
-        centred += xp.reshape(shift, column)
+        centred += xp.reshape(shift, column)                                  # (N, C, P)
     mean, var = (xp.astype(each, sum_dtype(xp, x.dtype), copy=False) for each in (mean, var))
     return xp.astype(centred, x.dtype, copy=False), mean, var
 
@@ -226,7 +226,7 @@ def _gradients(
         offset = _sum(xp, centred) / count                                    # (C,): how far rounding moved the mean
         dweight = (dweight - offset * dbias) * inverse
         slope = inverse * dweight / count
-        centred *= xp.reshape(slope, column)
+        centred *= xp.reshape(slope, column)                                  # (N, C, P)
         centred += xp.reshape(dbias / count - offset * slope, column)         # dbias/count + x̂·dweight/count
         dx = grad - centred
         dx *= xp.reshape(scale, column)                                       # (N, C, P)

@@ -108,7 +108,7 @@ def linear_backward(
 
 
 def _sizes(x: Array, weight: Array) -> tuple[int, int, int]:
-    """Return how many rows x has along all its leading axes, out_features and in_features."""
+    """Return M, the rows of x along all its leading axes, out_features and in_features."""
     if len(weight.shape) != 2:
         raise ShapeError(f"weight has shape {tuple(weight.shape)}: expected (out_features, in_features)")
     out_features, in_features = weight.shape

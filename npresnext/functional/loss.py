@@ -74,7 +74,7 @@ def cross_entropy(
     log_softmax = xp.where(wanted == 0, wanted, log_softmax)                  # 0·log 0 counts as 0
     loss = -xp.sum(wanted * log_softmax, axis=1)                              # (M,)
     if reduction == "none":
-        loss = xp.reshape(loss, shape)
+        loss = xp.reshape(loss, shape)                                        # (N, d1, ...)
     else:
         loss = xp.sum(loss)
         if total is not None:
@@ -132,7 +132,7 @@ def cross_entropy_backward(
 def _prepare(
     logits: Array, target: Array, weight: Array | None, ignore_index: int, label_smoothing: float, reduction: str
 ) -> tuple[Any, Array, Array, Array | None, tuple[int, ...]]:
-    """Check all arguments; return the library, the logits (M, C), q (M, C), the mean's divisor and target's shape."""
+    """Check all; return the library, the logits (M, C) of M samples, q (M, C), the mean's divisor, target's shape."""
     xp = floating_module(logits=logits, **given(weight=weight))
     if len(logits.shape) < 2 or logits.shape[1] == 0:
         raise ShapeError(f"logits has shape {tuple(logits.shape)}: expected (N, C) or (N, C, d1, ...), C ≥ 1")
@@ -198,4 +198,4 @@ def _upstream(xp: Any, grad_output: Array, dtype: Any, shape: tuple[int, ...]) -
     grad = xp.asarray(grad_output, dtype=dtype)
     if tuple(grad.shape) != shape:
         raise ShapeError(f"grad_output has shape {tuple(grad.shape)} but the loss has shape {shape}")
-    return xp.reshape(grad, (math.prod(shape), 1)) if shape else grad
+    return xp.reshape(grad, (math.prod(shape), 1)) if shape else grad         # (M, 1) or ()

@@ -18,6 +18,8 @@ from ..backend import get_array_module, memory_for
 from ..errors import InvalidTypeError, InvalidValueError
 from ..extras import load_extra
 
+__all__ = ["kaiming_normal", "uniform_fan_in"]
+
 Array = Any
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 
@@ -87,6 +89,23 @@ def uniform_fan_in(shape: Sequence[int], fan_in: int, *, rng: Any = None, dtype:
     """Draw from U(−1/√fan_in, 1/√fan_in): the default of PyTorch's convolution and linear layers.
 
     PyTorch arrives at it as Kaiming's uniform initialisation with a = √5.
+
+    Parameters
+    ----------
+    shape : sequence of int
+    fan_in : int
+        How many inputs each output adds up: L for a convolution, in_features for a linear layer.
+    rng : None, int or numpy.random.Generator
+        Handed to ``numpy.random.default_rng``.
+    dtype : str
+        The values are drawn in float64 and rounded.
+
+    Returns
+    -------
+    array of `shape`
+
+    >>> bool(abs(uniform_fan_in((1000, 64), 64, rng=0)).max() <= 1 / 8)
+    True
     """
     bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
     with memory_for("a weight", shape, np.dtype("float64")):
