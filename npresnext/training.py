@@ -11,7 +11,7 @@ import numpy as np
 from .backend import array_module, to_numpy
 from .data.batches import Augment, all_batches, batches_per_epoch, training_batches
 from .data.images import ImageSet
-from .errors import NonFiniteLossError
+from .errors import InvalidTypeError, NonFiniteLossError
 from .nn import SGD, CrossEntropyLoss, Module, no_grad
 from .schedules import Schedule
 
@@ -70,6 +70,11 @@ class Trainer:
     history : list of dict
         What came of each epoch.
 
+    Raises
+    ------
+    TypeError
+        `schedule` cannot be called, such as a rate alone.
+
     Examples
     --------
     >>> from npresnext import data, models, nn, schedules
@@ -96,6 +101,8 @@ class Trainer:
         dtype: str = "float32",
         watchers: Sequence[Watcher] = (),
     ) -> None:
+        if not callable(schedule):
+            raise InvalidTypeError(f"schedule must be callable, as schedules.constant(0.1), but is {schedule!r}")
         self.model, self.optimizer = model, optimizer
         self.train_set, self.test_set = train_set, test_set
         self.batch_size, self.schedule, self.seed, self.augment = batch_size, schedule, seed, augment

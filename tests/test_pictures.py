@@ -75,6 +75,14 @@ def test_transparency_of_a_palette_is_dropped_without_a_warning(tmp_path):
     assert (plain == clear).all()
 
 
+def test_of_a_cameras_jpeg_with_a_second_view_the_first_is_read(tmp_path):
+    first, second = photograph(40, 30), photograph(40, 30, 1)
+    first.save(tmp_path / "plain.jpg", quality=90)
+    first.save(tmp_path / "camera.jpg", format="MPO", save_all=True, append_images=[second], quality=90)
+    plain, camera = (RECIPES["v1"](read_picture(tmp_path / name)) for name in ("plain.jpg", "camera.jpg"))
+    assert (plain == camera).all()
+
+
 def animated(path):
     photograph(9, 9).save(path, save_all=True, append_images=[photograph(9, 9, 1), photograph(9, 9, 2)])
 

@@ -54,6 +54,12 @@ def test_three_epochs_of_the_digits_recipe_reach_95_percent():
     assert trainer.history[-1]["test_accuracy"] >= 0.95
 
 
+def test_a_rate_in_place_of_a_schedule_is_refused():
+    model = models.resnext_small(rng=0)
+    with pytest.raises(TypeError, match=r"schedule must be callable, as schedules.constant\(0.1\), but is 0.1"):
+        Trainer(model, nn.SGD(model.parameters()), load_digits()[0], batch_size=16, schedule=0.1)
+
+
 def test_training_lowers_the_loss():
     trainer = tiny_trainer(lr=0.2)
     trainer.run(20 * trainer.steps_per_epoch)

@@ -161,7 +161,7 @@ def imagenet_classes() -> list[str]:
 
 def _check(picture: Any, path: str | os.PathLike[str]) -> None:
     """Refuse what would be misread rather than read."""
-    if getattr(picture, "n_frames", 1) > 1:
+    if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":  # a JPEG, with previews or a stereo view behind
         raise FileFormatError(f"{path} has {picture.n_frames} frames: expected a still picture; save one of them")
     if picture.mode == "CMYK":
         raise FileFormatError(f"{path} is in CMYK, the colours of print: convert it to RGB first")
