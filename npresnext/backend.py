@@ -287,8 +287,9 @@ def _library(array: Any, name: str) -> Any:
         return sys.modules["cupy"]
     if hasattr(array, "__array_namespace__"):
         return array.__array_namespace__()
-    found = "None" if array is None else f"of type {type(array).__name__}: asarray makes one"
-    raise InvalidTypeError(f"{name} must be an array, but is {found}")
+    kind = type(array).__name__
+    special = {"NoneType": "None", "Parameter": f"a Parameter: its array is {name}.data"}
+    raise InvalidTypeError(f"{name} must be an array, but is {special.get(kind, f'of type {kind}: asarray makes one')}")
 
 
 def _is_floating(xp: Any, dtype: Any, allow_complex: bool) -> bool:

@@ -98,6 +98,11 @@ def test_things_that_are_no_arrays_are_refused(bad):
         nx.functional.linear_backward(np.zeros((1, 1)), np.zeros((1, 1)), bad)
 
 
+def test_a_parameter_in_the_place_of_its_array_is_named():
+    with pytest.raises(InvalidTypeError, match="weight must be .* is a Parameter: its array is weight.data$"):
+        nx.conv2d(np.zeros((1, 1, 2, 2)), nx.nn.Parameter(np.zeros((1, 1, 1, 1))))
+
+
 def test_arrays_with_a_mask_or_an_arithmetic_of_their_own_are_refused():
     masked = np.ma.masked_array(np.ones((1, 1, 2, 2)), mask=True)
     with pytest.raises(InvalidTypeError, match="x is a MaskedArray, .* to_numpy makes it an array"):

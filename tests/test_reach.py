@@ -174,6 +174,7 @@ def test_every_logit_depends_on_every_image_channel():
         (lambda: connectivity(nn.ReLU()), ValueError, "give input_shape"),
         (lambda: group_mask(4, 6, 3), ValueError, "groups=3 must divide C_in=4"),
         (lambda: group_mask(4, 4, 0), ValueError, "groups must be at least 1"),
+        (lambda: connectivity("resnet50"), TypeError, "model must be a Module or modules in a row, .* type str"),
         (lambda: connectivity([nn.Conv2d(4, 4, 1), nn.Flatten(2)]), TypeError, "which channels Flatten connects"),
     ],
 )

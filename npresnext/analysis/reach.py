@@ -142,7 +142,7 @@ def connectivity(
     ValueError
         There is no layer `start`, or the shape does not fit.
     TypeError
-        A layer is of a kind whose channels are not known.
+        `model` is neither a Module nor a sequence of them, or a layer is of a kind whose channels are not known.
 
     Examples
     --------
@@ -155,6 +155,8 @@ def connectivity(
     2
     """
     if not isinstance(model, Module):
+        if isinstance(model, str) or not isinstance(model, Sequence):
+            raise InvalidTypeError(f"model must be a Module or modules in a row, but is of type {type(model).__name__}")
         model = Sequential(*model)
     output = trace(model, input_shape or _input_shape(model)).output
     symbols = output.history()

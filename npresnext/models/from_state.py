@@ -144,6 +144,6 @@ def _need(shapes: Mapping[str, tuple[int, ...]], axes: dict[str, int]) -> None:
     hint = f"; every name begins with {prefix + '.'!r}, which strip_prefix removes" if prefix else ""
     seen = ", ".join(f"{name} {shape}" for name, shape in list(shapes.items())[:6])
     raise StateDictError(
-        f"the state of no ResNet: {', '.join(missing)} missing or of another number of axes; "
+        f"not the state of a ResNet: {', '.join(missing)} missing or of another number of axes; "
         f"it has {len(shapes)} arrays: {seen or 'none'}{', ...' if len(shapes) > 6 else ''}{hint}"
     )
