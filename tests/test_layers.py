@@ -295,3 +295,10 @@ def test_a_wrong_upstream_gradient_is_refused():
         layer(np.ones(shape, dtype="float32"))
         with pytest.raises(InvalidTypeError, match="grad_output must be an array, but is of type list"):
             layer.backward([1.0])
+
+
+def test_arguments_that_stand_elsewhere_in_pytorch_go_by_name():
+    with pytest.raises(TypeError, match="positional"):
+        nn.MaxPool2d(3, 2, 1, 1, True)
+    with pytest.raises(TypeError, match="positional"):
+        nn.CrossEntropyLoss(None, -1)
