@@ -10,7 +10,7 @@ import pytest
 
 import npresnext as nx
 from npresnext import nn
-from npresnext.errors import BackwardError, InvalidTypeError, InvalidValueError, ModuleError, StateDictError
+from npresnext.errors import BackwardError, InvalidTypeError, InvalidValueError, ModuleError, ShapeError, StateDictError
 
 
 class Pair(nn.Module):
@@ -223,6 +223,17 @@ def test_the_first_gradient_is_taken_and_the_next_is_added():
     assert parameter.grad is first
     parameter.add_grad(np.array([10.0, 20.0]))
     np.testing.assert_array_equal(parameter.grad, [11.0, 22.0])
+
+
+def test_a_gradient_of_another_shape_or_kind_is_refused_where_it_is_added():
+    parameter = nn.Parameter(np.zeros((2, 3)))
+    parameter.add_grad(np.ones((2, 3)))
+    for wrong in (np.ones(3), np.ones((1, 3)), np.ones((3, 2))):
+        with pytest.raises(ShapeError, match=r"grad has shape .* but its parameter has shape \(2, 3\)"):
+            parameter.add_grad(wrong)
+    with pytest.raises(InvalidTypeError, match="grad must be an array, but is of type float"):
+        nn.Parameter(np.zeros(())).add_grad(1.0)
+    np.testing.assert_array_equal(parameter.grad, np.ones((2, 3)))
 
 
 def test_parameters_are_arrays():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backend import floating_module
+from ..backend import array_module, floating_module
+from ..errors import ShapeError
 
 Array = Any
 
@@ -38,7 +39,16 @@ class Parameter:
         return tuple(self.data.shape)
 
     def add_grad(self, grad: Array) -> None:
-        """Add to ``grad``; the first array is taken as it is, not copied."""
+        """Add to ``grad``; the first array is taken as it is and later ones are added to it, so hand over a new one.
+
+        Raises
+        ------
+        ValueError, TypeError
+            `grad` does not have the shape of ``data``, or is not an array of its library.
+        """
+        array_module(data=self.data, grad=grad)
+        if tuple(grad.shape) != self.shape:
+            raise ShapeError(f"grad has shape {tuple(grad.shape)} but its parameter has shape {self.shape}")
         if self.grad is None:
             self.grad = grad
         else:
