@@ -52,11 +52,13 @@ _LAZY = {
     "nn": "",
     "no_grad": "nn",
     "onnx": "",
+    "reference": "",
     "schedules": "",
     "set_num_threads": "engines.cpu_threads",
     "set_workspace_limit": "engines.cpu_workspace",
     "summary": "analysis.summary",
     "testing": "",
+    "training": "",
 }
 
 

@@ -24,7 +24,7 @@ SECTIONS = (
     "npresnext", "npresnext.functional", "npresnext.nn", "npresnext.nn.init", "npresnext.models",
     "npresnext.models.forms", "npresnext.models.carry", "npresnext.data", "npresnext.schedules", "npresnext.training",
     "npresnext.analysis", "npresnext.io", "npresnext.onnx", "npresnext.testing", "npresnext.testing.strategies",
-    "npresnext.errors",
+    "npresnext.reference", "npresnext.errors",
 )
 
 

@@ -73,6 +73,8 @@ def test_importing_the_package_loads_numpy_and_nothing_heavier():
 def test_every_public_name_is_there():
     import npresnext as nx
 
+    assert {path.parent.name for path in PACKAGE.glob("*/__init__.py")} - {"commands", "engines"} <= set(dir(nx))
+    assert {"reference", "schedules", "training"} <= set(dir(nx))    # modules that the pages speak of
     for module, names in ((nx, nx._LAZY), (nx.analysis, nx.analysis.__all__)):
         assert set(names) <= set(dir(module))              # where the completion of a prompt looks
         for name in dir(module):
