@@ -27,7 +27,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="numbers of paths (default: those of the paper, 1 2 4 8 32)",
     )  # fmt: skip
     parser.add_argument("--like", default="1x64d", metavar="CxDd", help="whose cost to keep (default: 1x64d)")
-    parser.add_argument("--by", choices=["parameters", "macs"], default="parameters", help="what is to be equal")
+    parser.add_argument(
+        "--by", choices=["parameters", "macs"], default="parameters", help="what is to be equal (default: parameters)"
+    )
     parser.add_argument(
         "--depth", nargs="+", type=int, default=[50], metavar="N",
         help="of the networks that are counted (default: 50), or the blocks of each stage, such as 3 4 6 3",
