@@ -22,9 +22,9 @@ the formula and an example. Written by `scripts/make_api_page.py` from the docst
 """
 SECTIONS = (
     "npresnext", "npresnext.functional", "npresnext.nn", "npresnext.nn.init", "npresnext.models",
-    "npresnext.models.forms", "npresnext.models.carry", "npresnext.data", "npresnext.schedules", "npresnext.training",
-    "npresnext.analysis", "npresnext.io", "npresnext.onnx", "npresnext.testing", "npresnext.testing.strategies",
-    "npresnext.reference", "npresnext.errors",
+    "npresnext.models.forms", "npresnext.models.carry", "npresnext.models.fuse", "npresnext.data",
+    "npresnext.schedules", "npresnext.training", "npresnext.analysis", "npresnext.io", "npresnext.onnx",
+    "npresnext.testing", "npresnext.testing.strategies", "npresnext.reference", "npresnext.errors",
 )
 
 
