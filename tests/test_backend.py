@@ -1,5 +1,6 @@
 """The toggle: scoped and process-wide, seen by threads, restored on error; arrays decide; clear errors."""
 
+import operator
 import subprocess
 import sys
 import threading
@@ -87,6 +88,59 @@ def test_a_mixture_of_libraries_names_both_arguments():
     x, weight = np.zeros((1, 1, 2, 2)), array_api_strict.zeros((1, 1, 2, 2))
     with pytest.raises(BackendMixError, match="x is an array of numpy and weight one of array_api_strict"):
         nx.conv2d(x, weight)
+
+
+MAPS, CHANNELS, MATRIX = np.ones((2, 3, 4, 4)), np.ones(3), np.ones((3, 3))
+CONVOLUTION = {"x": MAPS, "weight": np.ones((3, 3, 1, 1))}
+STATISTICS = {"x": MAPS, "mean": CHANNELS, "var": CHANNELS, "weight": CHANNELS}
+OPERATIONS = {  # every operation: its floating arrays, which must be of one library and dtype, and what else it needs
+    "conv2d": (CONVOLUTION | {"bias": CHANNELS}, {}),
+    "conv2d_backward": (CONVOLUTION | {"grad_output": MAPS}, {}),
+    "conv2d_input_grad": ({"grad_output": MAPS, "weight": np.ones((3, 3, 1, 1))}, {"x_shape": MAPS.shape}),
+    "conv2d_weight_grad": ({"grad_output": MAPS, "x": MAPS}, {"weight_shape": (3, 3, 1, 1)}),
+    "conv.conv2d_relu": (CONVOLUTION | {"bias": CHANNELS, "shortcut": MAPS}, {}),
+    "im2col": ({"x": MAPS}, {"kernel_size": 2}),
+    "col2im": ({"columns": np.ones((2, 12, 9))}, {"x_shape": MAPS.shape, "kernel_size": 2}),
+    "linear": ({"x": MATRIX, "weight": MATRIX, "bias": CHANNELS}, {}),
+    "linear_backward": ({"grad_output": MATRIX, "x": MATRIX, "weight": MATRIX}, {}),
+    "batch_norm": (STATISTICS | {"bias": CHANNELS}, {}),
+    "batch_norm_backward": (STATISTICS | {"grad_output": MAPS}, {}),
+    "batch_norm_relu": (STATISTICS | {"bias": CHANNELS, "shortcut": MAPS}, {}),
+    "batch_norm_relu_backward": (STATISTICS | {"grad_output": MAPS, "output": MAPS}, {}),
+    "relu": ({"x": MAPS}, {}),
+    "relu_backward": ({"grad_output": MAPS, "output": MAPS}, {}),
+    "activation.relu_": ({"x": MAPS, "shortcut": MAPS}, {}),
+    "add": ({"x": MAPS, "y": MAPS}, {}),
+    "residual.add_": ({"x": MAPS, "y": MAPS}, {}),
+    "add_backward": ({"grad_output": MAPS}, {}),
+    "max_pool2d": ({"x": MAPS}, {"kernel_size": 1}),
+    "max_pool2d_backward": ({"grad_output": MAPS, "x": MAPS, "output": MAPS}, {"kernel_size": 1}),
+    "avg_pool2d": ({"x": MAPS}, {"kernel_size": 1}),
+    "avg_pool2d_backward": ({"grad_output": MAPS}, {"x_shape": MAPS.shape, "kernel_size": 1}),
+    "global_avg_pool2d": ({"x": MAPS}, {}),
+    "global_avg_pool2d_backward": ({"grad_output": np.ones((2, 3, 1, 1))}, {"x_shape": MAPS.shape}),
+    "cross_entropy": ({"logits": MATRIX, "weight": CHANNELS}, {"target": np.arange(3)}),
+    "cross_entropy_backward": ({"logits": MATRIX, "weight": CHANNELS}, {"grad_output": None, "target": np.arange(3)}),
+}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_every_array_of_every_operation_is_of_the_same_library_and_floating_dtype(operation):
+    function = operator.attrgetter(operation)(nx.functional)
+    arrays, others = OPERATIONS[operation]
+    copies = {name: array.copy() for name, array in arrays.items()}
+    function(**copies, **others)
+    integers = {name: array.astype(int) for name, array in arrays.items()}
+    with pytest.raises(InvalidTypeError, match="has dtype int64: expected"):
+        function(**integers, **others)
+    for name, array in arrays.items() if len(arrays) > 1 else ():
+        with pytest.raises(BackendMixError, match=rf"\b{name}\b.* array_api_strict\b"):
+            function(**copies | {name: array_api_strict.asarray(array)}, **others)
+        with pytest.raises(InvalidTypeError, match=rf"\b{name} has dtype float32"):
+            function(**copies | {name: array.astype("float32")}, **others)
+    for name in arrays:
+        with pytest.raises(InvalidTypeError, match=f"{name} must be an array, but is of type str"):
+            function(**copies | {name: "image"}, **others)
 
 
 @pytest.mark.parametrize("bad", [[[1.0]], "image", 3.0, None], ids=repr)

@@ -119,8 +119,8 @@ def test_an_empty_batch_changes_nothing(xp):
     y, mean, var = F.batch_norm(x, weight, weight)
     dx, dweight, dbias = F.batch_norm_backward(x, x, mean, var, weight)
     assert y.shape == dx.shape == (0, 3, 2, 2) and not nx.to_numpy(dweight).any() and not nx.to_numpy(dbias).any()
-    new = F.running_statistics(weight, weight, mean, var, 0, 0.1)
-    assert all(nx.to_numpy(array).tolist() == [1, 1, 1] for array in new)
+    new_mean, new_var = F.running_statistics(2 * weight, weight, mean, var, 0, 0.1)
+    assert nx.to_numpy(new_mean).tolist() == [2, 2, 2] and nx.to_numpy(new_var).tolist() == [1, 1, 1]
     assert F.batch_norm(x, mean=weight, var=weight)[0].shape == (0, 3, 2, 2)
 
 
@@ -200,6 +200,7 @@ def test_errors_name_the_argument_and_the_rule():
         (lambda: F.batch_norm(x, mean=ones, var=np.ones(2)), r"var has shape \(2,\)"),
         (lambda: F.batch_norm(x, eps=0), "eps must be above 0, but is 0"),
         (lambda: F.batch_norm_backward(x[:1], x, ones, ones), r"grad_output has shape \(1, 3, 4\) but x has shape"),
+        (lambda: F.batch_norm_backward(x, x, np.ones(2), ones), r"mean has shape \(2,\)"),
         (lambda: F.running_statistics(ones, ones, ones, np.ones(1), 4, 0.1), r"var has shape \(1,\) but running_mean"),
         (lambda: F.running_statistics(ones, ones, ones, ones, 1, 0.1), "count is 1: a single value per channel has no"),
     ):
@@ -214,6 +215,13 @@ def test_errors_name_the_argument_and_the_rule():
     ):
         with pytest.raises(TypeError, match=message):
             call()
+
+
+@pytest.mark.parametrize("name", ["running_mean", "running_var", "mean", "var"])
+def test_running_statistics_of_another_library_are_refused(name):
+    arrays = dict.fromkeys(["running_mean", "running_var", "mean", "var"], np.ones(3))
+    with pytest.raises(TypeError, match=f"{name} (is an array|one) of array_api_strict"):
+        F.running_statistics(**arrays | {name: array_api_strict.ones(3)}, count=4, momentum=0.1)
 
 
 def test_one_value_per_channel_is_fine_in_evaluation():

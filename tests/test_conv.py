@@ -111,6 +111,8 @@ def test_complex_gradients_are_conjugate_as_in_pytorch(engine, case):
     assert (y == reference.conv2d(x, weight, **case.kwargs)).all()
     assert (dx == reference.conv2d_input_grad_loops(grad, x.shape, weight, **case.kwargs)).all()
     assert (dweight == reference.conv2d_weight_grad_loops(grad, x, weight.shape, **case.kwargs)).all()
+    assert (nx.functional.conv2d_input_grad(grad, x.shape, weight, **case.kwargs) == dx).all()
+    assert (nx.functional.conv2d_weight_grad(grad, x, weight.shape, **case.kwargs) == dweight).all()
 
 
 def test_sixteen_bit_types_sum_in_float32(engine):  # numpy#20305, chainer PR#8458

@@ -86,6 +86,19 @@ def test_parameter_formula(groups, per_group_in, per_group_out, kh, kw, bias):
     assert count - (C_out if bias else 0) == C_in * C_out * kh * kw // groups
 
 
+@pytest.mark.parametrize(("arguments", "message"), [
+    ((-1, 4, 3), "in_channels must be at least 0"),
+    ((4, -1, 3), "out_channels must be at least 0"),
+    ((4, 4, (3, 0)), "kernel_size[1] must be at least 1"),
+    ((4, 4, 3, 0), "groups must be at least 1"),
+    ((4, 6, 3, 4), "groups=4 must divide C_out=6"),
+])  # fmt: skip
+def test_parameters_of_an_impossible_convolution_are_not_counted(arguments, message):
+    in_channels, out_channels, kernel_size, groups = (*arguments, 1)[:4]
+    with pytest.raises(ValueError, match=re.escape(message)):
+        conv2d_parameter_count(in_channels, out_channels, kernel_size, groups=groups)
+
+
 X, W = (1, 4, 5, 5), (6, 2, 3, 3)
 MISTAKES = [
     (dict(weight_shape=(4, 2, 3, 3), x_shape=(1, 2, 5, 5), groups=2), ShapeError,
@@ -130,6 +143,7 @@ def test_each_broken_rule_has_its_message(change, error, message):
 def test_a_window_knows_its_columns():
     window = WindowGeometry.of((2, 3, 5, 6), (2, 3), stride=(1, 2))
     assert window.columns_shape == (2, 18, 8)
+    assert WindowGeometry.of((2, 3, 5, 6), (2, 3)).columns_shape == (2, 18, 16)
     with pytest.raises(InvalidValueError, match="kernel_size must be at least 1"):
         WindowGeometry.of((2, 3, 5, 6), 0)
 

@@ -68,6 +68,21 @@ def test_gradient_by_complex_step(xp, reduction, smoothing, weighted, shape):
     np.testing.assert_allclose(nx.to_numpy(dlogits), expected, rtol=1e-11, atol=1e-13)
 
 
+@pytest.mark.parametrize("tail", [(6,), (3, 2), (1, 3, 2)])
+def test_any_number_of_further_axes_is_one_long_axis_of_samples(xp, tail):
+    logits, target, _, rng = draw((2, 4, 6), False)
+    grad, further = rng.standard_normal((2, 6)), [(2, 4, *tail), (2, *tail)]
+    flat = logits.transpose(0, 2, 1).reshape(12, 4)
+    expected = F.cross_entropy_backward(grad.reshape(12), flat, target.reshape(12), reduction="none")
+    dlogits = F.cross_entropy_backward(
+        xp.asarray(grad.reshape(further[1])), xp.asarray(logits.reshape(further[0])),
+        xp.asarray(target.reshape(further[1])), reduction="none",
+    )
+    assert dlogits.shape == further[0]
+    got = nx.to_numpy(dlogits).reshape(2, 4, 6).transpose(0, 2, 1).reshape(12, 4)
+    np.testing.assert_allclose(got, expected, rtol=1e-13, atol=1e-16)
+
+
 def test_without_an_upstream_gradient_it_is_one(xp):
     logits, target, *_ = draw((5, 4), False)
     logits, target = xp.asarray(logits), xp.asarray(target)

@@ -2,11 +2,19 @@
 
 import itertools
 
+import array_api_strict
 import numpy as np
 import pytest
 
 from npresnext import nn
-from npresnext.errors import AllocationError, InvalidTypeError, InvalidValueError, ShapeError, StateDictError
+from npresnext.errors import (
+    AllocationError,
+    BackendMixError,
+    InvalidTypeError,
+    InvalidValueError,
+    ShapeError,
+    StateDictError,
+)
 
 SETTINGS = [
     {"lr": 0.1},
@@ -176,6 +184,14 @@ def test_a_gradient_of_another_shape_moves_nothing(shape):
     with pytest.raises(ShapeError, match=r"params\[1\].grad has shape .* but params\[1\].data has \(2, 3\)"):
         nn.SGD([first, second], lr=1.0, momentum=0.9).step()
     assert (first.data == 1).all() and (second.data == 1).all()
+
+
+def test_a_gradient_of_another_library_moves_nothing():
+    p = nn.Parameter(np.ones(2))
+    p.grad = array_api_strict.ones(2, dtype=array_api_strict.float64)
+    with pytest.raises(BackendMixError, match=r"params\[0\].data is an array of numpy and params\[0\].grad one of"):
+        nn.SGD([p], lr=1.0).step()
+    assert (p.data == 1).all()
 
 
 def test_the_quadratic_bowl_is_descended_as_theory_says():

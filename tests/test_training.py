@@ -164,6 +164,22 @@ def test_a_step_and_the_evaluation_run_on_strict_arrays(monkeypatch):
     assert (loss, accuracy) == pytest.approx(evaluate(expected.model, test, dtype="float64"), rel=1e-9)
 
 
+def test_a_network_given_in_evaluation_mode_is_trained_all_the_same():
+    trained, other = tiny_trainer(), tiny_trainer()
+    other.model.eval()
+    for trainer in (trained, other):
+        trainer.run(2)
+    assert state_bytes(other) == state_bytes(trained)
+
+
+def test_after_an_epoch_the_network_is_evaluated_in_its_dtype():
+    trainer = tiny_trainer(dtype="float64", test=load_digits()[1].first(20))
+    trainer.run(3)
+    record = trainer.history[0]
+    expected = evaluate(trainer.model, trainer.test_set, dtype="float64")
+    assert (record["test_loss"], record["test_accuracy"]) == expected
+
+
 def test_evaluation_counts_what_is_right_and_leaves_the_network_in_its_mode():
     trainer = tiny_trainer()
     trainer.run(6)

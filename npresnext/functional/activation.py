@@ -50,7 +50,7 @@ def relu_(x: Array, shortcut: Array | None = None) -> Array:
 
     (The underscore is PyTorch's for what works in place.) The gradient is that of :func:`relu`.
     """
-    kernel = fused(checked_sides(x, shortcut), "relu_", x, *([] if shortcut is None else [shortcut]))
+    kernel = fused(checked_sides(x, shortcut, "shortcut"), "relu_", x, *([] if shortcut is None else [shortcut]))
     if kernel is not None:
         return kernel(x, shortcut)
     return relu(x if shortcut is None else add(x, shortcut))

@@ -53,7 +53,7 @@ def batch_norm_relu(
     array([[0., 6.],
            [1., 8.]])
     """
-    checked_sides(x, shortcut)
+    checked_sides(x, shortcut, "shortcut")
     xp = checked(x, weight, bias, mean, var, eps)
     kernel = fused(xp, "batch_norm_relu", x)
     if kernel is not None:

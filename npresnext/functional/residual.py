@@ -83,12 +83,12 @@ def add_backward(grad_output: Array) -> tuple[Array, Array]:
     return grad_output, grad_output
 
 
-def checked_sides(x: Array, y: Array | None) -> Any:
-    """Return the library of both sides after checking their shapes; y may be None."""
-    xp = floating_module(x=x, **given(y=y))
+def checked_sides(x: Array, y: Array | None, name: str = "y") -> Any:
+    """Return the library of both sides after checking their shapes; y, which its user calls `name`, may be None."""
+    xp = floating_module(x=x, **given(**{name: y}))
     if y is not None and x.shape != y.shape:
         raise ShapeError(
-            f"x has shape {tuple(x.shape)} but y has shape {tuple(y.shape)}: both sides of a residual addition "
+            f"x has shape {tuple(x.shape)} but {name} has shape {tuple(y.shape)}: both sides of a residual addition "
             "must have the same shape (a shortcut between different shapes needs a projection)"
         )
     return xp
