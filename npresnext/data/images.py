@@ -19,7 +19,7 @@ class ImageSet:
     name
         What the set is called in logs and files.
     images : (N, C, H, W) uint8
-    labels : (N,) int64
+    labels : (N,) of integers
         Classes, from 0 to ``num_classes - 1``.
     num_classes
         How many classes there are.
@@ -48,6 +48,10 @@ class ImageSet:
     std: float = 1.0
 
     def __post_init__(self) -> None:
+        for name, array in (("images", self.images), ("labels", self.labels)):
+            if not isinstance(array, np.ndarray):
+                kind = type(array).__name__
+                raise InvalidTypeError(f"{name} of {self.name} must be a NumPy array, but are of type {kind}")
         if self.images.ndim != 4:
             raise ShapeError(f"images of {self.name} have shape {self.images.shape}: expected (N, C, H, W)")
         if self.images.dtype != np.uint8:
@@ -57,6 +61,8 @@ class ImageSet:
                 f"{self.name} has {len(self.images)} images and labels of shape {self.labels.shape}: "
                 "expected one label for each image"
             )
+        if self.labels.dtype.kind not in "iu":
+            raise InvalidTypeError(f"labels of {self.name} have dtype {self.labels.dtype}: expected integers")
         brightest = self.images.max(initial=0)
         if brightest > self.white:
             raise InvalidValueError(f"{self.name} has a pixel of {brightest}: none can be above white={self.white}")
