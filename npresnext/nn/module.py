@@ -128,7 +128,10 @@ class Module:
             raise
 
     def keep(self, *values: Any) -> None:
-        """Keep `values` for the next :meth:`kept`, in place of earlier ones; nothing under ``no_grad()``."""
+        """Keep `values` for the next :meth:`kept`, in place of earlier ones; nothing under ``no_grad()``.
+
+        They are not copied: inputs and outputs that are changed in place before backward make its gradients wrong.
+        """
         self._kept = values if _keeping.get() else None
 
     def kept(self) -> tuple[Any, ...]:
