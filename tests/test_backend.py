@@ -13,6 +13,7 @@ import pytest
 
 import npresnext as nx
 from npresnext import backend
+from npresnext.engines import FUSED, fused
 from npresnext.errors import (
     BackendMixError,
     BackendNotInstalledError,
@@ -201,6 +202,15 @@ def test_cupys_arrays_are_told_by_their_type_and_fetched_by_their_own_method(fak
     array = type("ndarray", (), members)()
     assert backend.array_module(x=array) is fake_cupy
     assert nx.to_numpy(array).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(("library", "operation"), FUSED)
+def test_under_the_lesson_every_operation_is_plain_array_operations(library, operation):
+    x = np.ones((2, 2))
+    if library == "numpy":
+        assert fused(np, operation, x) is not None
+    with nx.use_engine("im2col"):
+        assert fused(types.SimpleNamespace(__name__=library), operation, x) is None
 
 
 def test_an_engine_refuses_arrays_of_other_libraries():

@@ -170,6 +170,7 @@ def test_a_pytorch_network_gives_rows_in_three_lines():
         (lambda: nx.group_grad_norms(models.resnext_small(rng=0)), BackwardError, "conv1.weight has no gradient"),
         (lambda: nx.group_grad_norms(nn.Sequential(nn.ReLU())), InvalidValueError, "has no convolution"),
         (lambda: nx.group_grad_norms({"a": np.ones((4, 2))}, {"a": 3}), ShapeError, "groups=3: groups must divide"),
+        (lambda: nx.group_grad_norms({"a": np.ones(())}, {"a": 1}), ShapeError, r"shape \(\) and groups=1"),
         (lambda: nx.group_grad_norms({"a": np.ones((4, 2))}, {"a": "2"}), InvalidTypeError, "groups.* must be an"),
         (lambda: nx.group_grad_norms({"a": np.ones((4, 2))}, {"a": 0}), InvalidValueError, "must be at least 1"),
         (lambda: nx.group_grad_norms(models.resnext_small(rng=0), {"a": 1}), InvalidTypeError, "knows its own"),

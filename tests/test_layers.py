@@ -218,6 +218,14 @@ def test_the_loss_is_an_array_of_no_axes_and_its_gradient_fits():
     np.testing.assert_allclose(twice, 2 * criterion.backward(), rtol=1e-14)
 
 
+def test_the_loss_passes_over_targets_of_minus_100_as_pytorchs_does():
+    logits = np.random.default_rng(17).standard_normal((3, 4))
+    criterion = nn.CrossEntropyLoss()
+    loss, gradient = criterion(logits, np.array([2, -100, 0])), criterion.backward()
+    assert loss == criterion(logits[::2], np.array([2, 0]))
+    assert not gradient[1].any() and (gradient[::2] == criterion.backward()).all()
+
+
 @pytest.mark.oracle
 @pytest.mark.parametrize("options", [
     {}, {"reduction": "sum"}, {"reduction": "none"}, {"label_smoothing": 0.2}, {"ignore_index": 1},

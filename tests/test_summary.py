@@ -115,6 +115,10 @@ def test_a_network_without_groups_speaks_of_no_saving():
     assert "saved" not in str(found) and "saved" not in found._repr_html_()
 
 
+def test_a_network_without_parameters_has_no_shares():
+    assert [row.params_percent for row in nx.summary(nn.Sequential(nn.ReLU()), (1, 3)).rows] == [0, 0]
+
+
 def test_rows_nest_by_depth_and_collapse_where_the_text_ends(resnext50):
     model = get_model("resnext50_32x4d", rng=Undrawn())
     text = str(nx.summary(model, (1, 3, 224, 224), depth=1))
@@ -124,6 +128,7 @@ def test_rows_nest_by_depth_and_collapse_where_the_text_ends(resnext50):
     assert "Bottleneck" not in text
     assert str(resnext50).count("Bottleneck") == 16
     assert "│ │ ├─Conv2d (conv2): 3-4" in str(resnext50)
+    assert "downsample" in str(resnext50) and "downsample.1" not in str(resnext50) and ": 4-" not in str(resnext50)
 
 
 def test_columns_are_chosen(resnext50):
@@ -138,6 +143,7 @@ def test_columns_are_chosen(resnext50):
 
 def test_json_carries_every_number(resnext50):
     found = json.loads(resnext50.to_json())
+    assert resnext50.to_json() == json.dumps(found, indent=2)
     assert (found["total_params"], found["total_macs"]) == NETWORKS["resnext50_32x4d"]
     rows = {row["path"]: row for row in found["rows"]}
     assert rows["layer4.0.conv2"]["input_size"] == [1, 1024, 14, 14]

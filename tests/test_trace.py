@@ -104,6 +104,20 @@ def test_a_residual_block_is_seen_as_a_sum_of_two_paths():
     ]  # fmt: skip
 
 
+def test_numbers_and_smaller_maps_between_layers_keep_the_shape():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.relu = nn.ReLU()
+
+        def forward(self, x):
+            return 2.0 * x + self.relu(x)[:, :, :1, :1]
+
+    doubled, corner = (total := trace(Scaled(), (2, 3, 4, 4), dtype="float32").output).inputs
+    assert (total.shape, doubled.shape, corner.shape) == ((2, 3, 4, 4), (2, 3, 4, 4), (2, 3, 1, 1))
+    assert (doubled.op, doubled.detail, doubled.dtype) == ("multiply", 2.0, "float32")
+
+
 def test_a_misfit_names_the_layer():
     with pytest.raises(ValueError, match=r"conv1: weight has shape \(16, 1, 3, 3\) but x has 3 channels"):
         trace(resnext_small(rng=0), (1, 3, 8, 8))
