@@ -15,15 +15,13 @@ import functools
 import importlib
 import os
 import sys
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
 from .errors import (
-    AllocationError,
     BackendMixError,
     BackendNotInstalledError,
     InvalidTypeError,
@@ -57,6 +55,10 @@ def set_backend(name: str, *, device: int | None = None) -> None:
         CuPy is not installed, or the CUDA libraries that it loads are not.
     NoDeviceError
         CuPy is installed and finds no device, none that its CUDA version can use, or not the one asked for.
+
+    Examples
+    --------
+    >>> set_backend("numpy")
     """
     global _of_process
     chosen = _device(name, device)
@@ -83,7 +85,18 @@ def use_backend(name: str, *, device: int | None = None) -> Iterator[None]:
 
 
 def get_backend() -> str:
-    """Return "numpy" or "cupy": where new arrays are born here and now."""
+    """Return "numpy" or "cupy": where new arrays are born here and now.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> with use_backend("numpy"):
+    ...     get_backend()
+    'numpy'
+    """
     return _of_block.get() or _of_process or os.environ.get("NPRESNEXT_BACKEND") or "numpy"
 
 
@@ -155,6 +168,19 @@ def conjugate(xp: Any, array: Array) -> Array:
 def asarray(values: Any, dtype: Any = None) -> Array:
     """Return `values` (numbers, lists, arrays of any library) as an array of the current backend.
 
+    Parameters
+    ----------
+    values : number, sequence or array
+    dtype : str or dtype, optional
+        That of `values` if None: Python's numbers become 64 bits wide.
+
+    Returns
+    -------
+    array of the shape of `values`
+        `values` itself, not a copy, if it is such an array already.
+
+    Examples
+    --------
     >>> asarray([[1, 2], [3, 4]], dtype="float32")
     array([[1., 2.],
            [3., 4.]], dtype=float32)
@@ -168,6 +194,17 @@ def asarray(values: Any, dtype: Any = None) -> Array:
 def to_numpy(array: Any) -> np.ndarray:
     """Return any array (NumPy, CuPy, or what speaks ``__array__`` or DLPack) as a NumPy array, the only way back.
 
+    Parameters
+    ----------
+    array : array, number or sequence
+
+    Returns
+    -------
+    numpy.ndarray
+        Not a copy where the memory can be shared.
+
+    Examples
+    --------
     >>> to_numpy([1.0, 2.0])
     array([1., 2.])
     """
@@ -176,48 +213,6 @@ def to_numpy(array: Any) -> np.ndarray:
     if hasattr(array, "__array__") or not hasattr(array, "__dlpack__"):
         return np.asarray(array)
     return np.from_dlpack(array)
-
-
-@contextlib.contextmanager
-def memory_for(what: str, shape: Sequence[int], dtype: Any) -> Iterator[None]:
-    """Turn a refusal of memory into an error that says how much was asked for."""
-    size = getattr(dtype, "itemsize", 8)
-    for axis in shape:
-        size *= axis
-
-    def message() -> str:
-        shape_text = f"{what} of shape {tuple(shape)} and dtype {dtype}"
-        return f"{shape_text} takes {size:,} bytes, more than can be allocated here"
-
-    if size > sys.maxsize:
-        raise AllocationError(message())
-    try:
-        yield
-    except MemoryError as error:
-        raise _refused(f"{message()} (or its workspace is: {error})", error) from error
-
-
-def with_memory_errors(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Let `function` turn a refusal of memory into an AllocationError with the library's words: how much was asked."""
-
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(*args, **kwargs)
-        except AllocationError:                                               # from memory_for, which says more
-            raise
-        except MemoryError as error:
-            raise _refused(f"{function.__name__} needs more memory than there is: {error}", error) from error
-
-    return call
-
-
-def _refused(message: str, error: MemoryError) -> AllocationError:
-    """Return the error for a refusal of memory, after letting go of what the call had got so far."""
-    traceback.clear_frames(error.__traceback__)
-    if sys.modules.get("cupy"):
-        sys.modules["cupy"].get_default_memory_pool().free_all_blocks()
-    return AllocationError(message)
 
 
 def _namespace(name: str) -> Any:

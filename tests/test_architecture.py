@@ -11,8 +11,8 @@ PACKAGE = Path(__file__).parent.parent / "npresnext"
 
 # A module may import from rooms further left, and from its own room.
 ORDER = [
-    {"errors"}, {"extras"}, {"geometry", "arguments"}, {"backend"}, {"engines"}, {"functional"}, {"nn"}, {"io"},
-    {"models"}, {"data", "schedules"}, {"training", "checkpoint", "progress", "analysis", "onnx"}, {"testing"},
+    {"errors"}, {"extras"}, {"geometry", "arguments", "memory"}, {"backend"}, {"engines"}, {"functional"}, {"nn"},
+    {"io"}, {"models"}, {"data", "schedules"}, {"training", "checkpoint", "progress", "analysis", "onnx"}, {"testing"},
     {"commands"}, {"cli"}, {"__main__"},
 ]  # fmt: skip
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms} | {"reference": 0}

@@ -24,8 +24,8 @@ from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any
 
-from ..backend import memory_for
 from ..errors import InvalidTypeError, InvalidValueError
+from ..memory import memory_for
 
 Array = Any
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..backend import floating_module, memory_for
+from ..backend import floating_module
 from ..engines import im2col as lesson
 from ..errors import ShapeError
 from ..geometry import WindowGeometry
+from ..memory import memory_for
 
 Array = Any
 

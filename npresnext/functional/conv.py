@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..arguments import check_needs
-from ..backend import floating_module, given, memory_for, widen
+from ..backend import floating_module, given, widen
 from ..engines import engine_for
 from ..errors import ShapeError
 from ..geometry import ConvGeometry
+from ..memory import memory_for
 from .activation import relu_
 from .windows import batched, batched_shape, like
 

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import get_array_module, memory_for
+from ..backend import get_array_module
 from ..errors import InvalidTypeError, InvalidValueError
 from ..extras import load_extra
+from ..memory import memory_for
 
 __all__ = ["kaiming_normal", "uniform_fan_in"]
 

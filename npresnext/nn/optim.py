@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..arguments import check_number
-from ..backend import array_module, to_numpy, widen, with_memory_errors
+from ..backend import array_module, to_numpy, widen
 from ..engines.cpu_blocks import by_elements
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError, StateDictError
+from ..memory import with_memory_errors
 from .module import Module
 from .parameter import Parameter
 
