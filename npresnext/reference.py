@@ -110,7 +110,12 @@ def products(
 
 
 def conv2d_loops(x: Array, weight: Array, bias: Array | None = None, **window: Any) -> Array:
-    """Convolve by the definition, ``y[a] += weight[b] · x[c]``; `window` as for :func:`products`."""
+    """Convolve by the definition, ``y[a] += weight[b] · x[c]``; `window` as for :func:`products`.
+
+    >>> x = np.arange(8.0).reshape(1, 2, 2, 2)
+    >>> conv2d_loops(x, np.ones((2, 1, 2, 2)), groups=2)[0, :, 0, 0]                  # each group adds up its channel
+    array([ 6., 22.])
+    """
     shape = output_shape(x.shape, weight.shape, **{k: v for k, v in window.items() if k != "groups"})
     y = np.zeros(shape, np.result_type(x, weight))
     for a, b, c in products(x.shape, weight.shape, **window):
@@ -144,7 +149,11 @@ def conv2d_bias_grad(grad_output: Array) -> Array:
 
 
 def conv2d_split(x: Array, weight: Array, bias: Array | None = None, *, groups: int = 1, **window: Any) -> Array:
-    """Convolve as G independent dense convolutions, each by the loops, and put their channels side by side."""
+    """Convolve as G independent dense convolutions, each by the loops, and put their channels side by side.
+
+    >>> conv2d_split(np.arange(8.0).reshape(1, 2, 2, 2), np.ones((2, 1, 2, 2)), groups=2)[0, :, 0, 0]
+    array([ 6., 22.])
+    """
     y = np.concatenate(
         [
             conv2d_loops(x_group, weight_group, **window)
@@ -201,7 +210,11 @@ def conv2d(
     dilation: Pair = (1, 1),
     groups: int = 1,
 ) -> Array:
-    """Convolve, a group and a tap at a time: each tap multiplies a shifted image by one matrix of weights."""
+    """Convolve, a group and a tap at a time: each tap multiplies a shifted image by one matrix of weights.
+
+    >>> conv2d(np.arange(8.0).reshape(1, 2, 2, 2), np.ones((2, 1, 2, 2)), groups=2)[0, :, 0, 0]
+    array([ 6., 22.])
+    """
     y = np.zeros(output_shape(x.shape, weight.shape, stride, padding, dilation), np.result_type(x, weight))
     for at_y, at_weight, at_x in _tap_products(x.shape, y.shape, weight.shape, stride, padding, dilation, groups):
         y[at_y] += np.einsum("oc,nchw->nohw", weight[at_weight], x[at_x])
