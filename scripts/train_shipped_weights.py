@@ -81,7 +81,6 @@ def main() -> int:
     test = data.load_digits()[1] if args.data == "digits" else data.load_fashion_mnist(args.data_dir)[1]
     _, accuracy = evaluate(from_state(state), test)
     size = test.shape[-1]
-    preprocessing = {"resize": size, "crop": size, "mean": [test.mean], "std": [test.std]}
     facts = {
         "weights": entry["weights"], "source": entry["source"], "command": command,
         "parameters": sum(array.size for name, array in state.items() if name.endswith((".weight", ".bias"))),
@@ -92,8 +91,7 @@ def main() -> int:
     }  # fmt: skip
     path = args.folder / f"resnext_small-{entry['weights']}.npz"
     save(path, state, overwrite=True, metadata={
-        "model": "resnext_small", "classes": json.dumps(entry["classes"]), "preprocessing": json.dumps(preprocessing),
-        "command": command, "date": facts["date"],
+        **state.metadata, "classes": json.dumps(entry["classes"]), "command": command, "date": facts["date"],
     })  # fmt: skip
     path.with_suffix(".md").write_text(CARD.format(**facts), "utf-8")
     print(f"{path}: {path.stat().st_size:,} bytes, {facts['hits']} of {facts['images']} right ({accuracy:.2%})")

@@ -44,6 +44,15 @@ def classified(capsys, *arguments):
     return code, captured.out, captured.err
 
 
+def test_what_train_saves_classifies_pictures_as_it_is(tmp_path, capsys, pictures):
+    path = tmp_path / "mine.npz"
+    assert cli.main(["train", "--limit", "32", "--epochs", "1", "--save", str(path)]) == 0
+    assert json.loads(io.load(path).metadata["preprocessing"]) == PREPROCESSING
+    capsys.readouterr()
+    code, out, _ = classified(capsys, pictures[0], "--weights", path, "--json")
+    assert code == 0 and len(json.loads(out)) == 20
+
+
 @pytest.mark.parametrize("kind", ["npz", "safetensors", "pth", "torch zip", "torch stream"])
 def test_a_trained_network_classifies_its_own_pictures_from_every_format(tmp_path, capsys, trained, pictures, kind):
     folder, shown, labels = pictures

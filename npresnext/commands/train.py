@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
+from typing import TYPE_CHECKING
 
 from . import recipe
+
+if TYPE_CHECKING:
+    from ..data import ImageSet
 
 HELP = "train a network on the digits, Fashion-MNIST or MNIST"
 
@@ -63,9 +68,16 @@ def _train(args: argparse.Namespace) -> int:
         progress.close()
     _, accuracy = evaluate(trainer.model, test_set, dtype=args.dtype)
     if args.save:
-        save(args.save, trainer.model.state_dict(), metadata={"model": args.model}, overwrite=args.force)
+        metadata = {"model": args.model, "preprocessing": _preprocessing(train_set)}
+        save(args.save, trainer.model.state_dict(), metadata=metadata, overwrite=args.force)
     print(f"test accuracy {accuracy:.2%} ({args.model} on {args.data}, seed {args.seed})")
     return 0
+
+
+def _preprocessing(data: ImageSet) -> str:
+    """Return what makes pictures such as the network was trained on, as ``npresnext classify`` reads it."""
+    channels, _, size = data.shape
+    return json.dumps({"resize": size, "crop": size, "mean": [data.mean] * channels, "std": [data.std] * channels})
 
 
 def _check_files(args: argparse.Namespace) -> None:
