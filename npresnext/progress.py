@@ -90,7 +90,7 @@ class Progress(Watcher):
         return steps * trainer.batch_size / max(time.monotonic() - self._epoch_began, 1e-9)
 
     def _print(self, line: str) -> None:
-        print(line, file=self._stream or sys.stdout, flush=True)
+        print(line, file=self._stream, flush=True)
 
 
 def _tqdm() -> Any:

@@ -34,6 +34,20 @@ def test_order_and_augmentation_follow_from_seed_and_epoch():
     assert (epoch(3, 1) != epoch(3, 2)).any() and (epoch(3, 1) != epoch(4, 1)).any()
 
 
+def test_every_batch_of_training_is_augmented_by_draws_of_its_own():
+    dot = np.zeros((60, 1, 9, 9), np.uint8)
+    dot[:, :, 4, 4] = 1
+    data = ImageSet("dots", dot, np.zeros(60, int), num_classes=1, white=1)
+
+    def places(epoch, augment):
+        batches = training_batches(data, 20, seed=0, epoch=epoch, augment=augment)
+        return [tuple(np.argwhere(x[:, 0])[:, 1:].ravel().tolist()) for x, _ in batches]
+
+    assert set(places(0, None)) == {(4, 4) * 20}
+    crop = Augment(crop=4)
+    assert len({*places(0, crop), *places(1, crop)}) == 6
+
+
 @settings(max_examples=10)
 @given(start=st.integers(0, 22))
 def test_starting_in_the_middle_gives_what_would_have_come(start):

@@ -95,6 +95,17 @@ def test_float32_data_far_from_zero_comes_out_right(centre):
         np.testing.assert_allclose(got, right, atol=5e-6 * abs(right).max())
 
 
+def test_a_library_without_vecdot_such_as_cupy_gives_the_same(monkeypatch):
+    x, grad, weight, bias = draw(0, (2, 3, 4, 5), (2, 3, 4, 5), 3, 3)
+    y, mean, var = F.batch_norm(x, weight, bias)
+    expected = y, mean, var, *F.batch_norm_backward(grad, x, mean, var, weight)
+    monkeypatch.delattr(array_api_strict, "vecdot")
+    x, grad, weight, bias = map(array_api_strict.asarray, (x, grad, weight, bias))
+    y, mean, var = F.batch_norm(x, weight, bias)
+    for got, want in zip((y, mean, var, *F.batch_norm_backward(grad, x, mean, var, weight)), expected, strict=True):
+        np.testing.assert_allclose(nx.to_numpy(got), want, rtol=1e-12, atol=1e-12)
+
+
 def test_running_statistics_take_the_unbiased_variance(xp):
     x = draw(0, (4, 3, 5))[0]
     _, mean, var = F.batch_norm(xp.asarray(x))
@@ -138,6 +149,18 @@ def test_sixteen_bit_types_are_computed_in_float32():  # numpy#20305, chainer PR
         running = F.running_statistics(ones, ones, mean, var, 2048, 0.1)
         assert {array.dtype for array in running} == {np.dtype(dtype)}
         assert F.batch_norm(x16, mean=running[0], var=running[1])[0].dtype == dtype
+
+
+def test_sixteen_bit_statistics_count_as_their_values_in_float32():
+    x, mean, var = draw(0, (2, 3, 4), 3, 3)
+    x, mean, var = x.astype("float16"), mean.astype("float16"), (1e-4 * var**2).astype("float16")
+    wide = {"mean": mean.astype("float32"), "var": var.astype("float32")}
+    y, used_mean, used_var = F.batch_norm(x, mean=mean, var=var)
+    np.testing.assert_array_equal(y, F.batch_norm(x, **wide)[0])
+    assert used_mean.dtype == used_var.dtype == np.float32
+    grads = F.batch_norm_backward(x / 64, x, mean, var, batch_statistics=False)
+    for got, want in zip(grads, F.batch_norm_backward(x / 64, x, **wide, batch_statistics=False)):
+        np.testing.assert_array_equal(got, want)
 
 
 def test_pytorch_175189_any_memory_layout_gives_what_its_contiguous_copy_gives():

@@ -172,6 +172,12 @@ def test_a_damaged_byte_is_noticed(tmp_path):
         load_checkpoint(path, tiny_trainer(), ARGUMENTS)
 
 
+def test_a_checkpoint_of_another_name_is_refused_and_not_written(tmp_path):
+    with pytest.raises(InvalidValueError, match="must have a name that ends in .npz"):
+        save_checkpoint(tmp_path / "run.safetensors", tiny_trainer(), ARGUMENTS)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_foreign_file_is_refused(tmp_path):
     trainer = tiny_trainer()
     (tmp_path / "text.npz").write_text("epoch 1")

@@ -1,5 +1,6 @@
 """The digits inside the package."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,8 @@ def test_the_fingerprint_tells_images_and_labels_apart():
     turned = ImageSet("turned", train.images, np.roll(train.labels, 1), 10)
     assert len({train.fingerprint(), test.fingerprint(), turned.fingerprint()}) == 3
     assert train.fingerprint() == load_digits()[0].fingerprint()
+    narrow = dataclasses.replace(train, labels=train.labels.astype("uint8"))
+    assert narrow.fingerprint() == train.fingerprint()
 
 
 @pytest.mark.parametrize(
@@ -85,6 +88,7 @@ def test_images_and_labels_that_disagree_are_refused(images, labels, error, word
 def test_the_first_images_are_a_set_of_their_own_and_there_must_be_some():
     train, _ = load_digits()
     few = train.first(7)
+    assert len(train.first(1)) == 1
     assert len(few) == 7 and (few.images == train.images[:7]).all() and (few.labels == train.labels[:7]).all()
     for count in (0, len(train) + 1):
         with pytest.raises(InvalidValueError, match=f"count={count}: digits train has 1442 images"):

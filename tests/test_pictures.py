@@ -145,6 +145,7 @@ def test_a_picture_of_absurd_size_is_refused(tmp_path):
         '{"resize": 8, "crop": 9, "mean": [0], "std": [1]}',
         '{"resize": 8, "crop": 8, "mean": [0], "std": [0]}',
         '{"resize": 8, "crop": 8, "mean": [0, 0], "std": [1, 1]}',
+        '{"resize": 8, "crop": 8, "mean": [0, 0, 0], "std": [1]}',
         '{"resize": 8, "crop": 8, "mean": 0, "std": 1}',
         '{"resize": 1e999, "crop": 8, "mean": [0], "std": [1]}',
         '{"resize": 8, "crop": 8, "mean": [0], "std": [1], "more": 1}',
@@ -159,6 +160,7 @@ def test_a_strip_of_pixels_is_refused():
     """To bring its shorter side to 256 would make a picture of gigabytes."""
     with pytest.raises(InvalidValueError, match="20000x1: sides may differ at most 100 times"):
         RECIPES["v1"](Image.new("RGB", (20_000, 1)))
+    assert Preprocessing(resize=4, crop=4, mean=(0,), std=(1,))(Image.new("L", (1, 100))).shape == (1, 4, 4)
 
 
 def test_folders_are_searched_in_order(tmp_path):

@@ -247,7 +247,8 @@ def test_a_terminal_gets_a_bar_and_the_lines(monkeypatch):
     lines = io.StringIO()
     tiny_trainer(watchers=[progress.Progress(1, lines)]).run(3)
     bar = sys.stderr.getvalue()
-    assert "epoch 1/1" in bar and "loss " in bar and "accuracy " in bar and "lr " in bar
+    assert "epoch 1/1" in bar and "2/3" in bar and "loss " in bar and "accuracy " in bar and "lr " in bar
+    assert bar.split("\r")[-2].isspace()    # and is gone at the end
     assert lines.getvalue().count("\n") == 1
 
 
