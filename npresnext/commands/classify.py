@@ -140,7 +140,8 @@ def _preprocessing(args: argparse.Namespace, weights: Path, metadata: dict[str, 
     if chosen.channels != model.conv1.in_channels:
         raise InvalidValueError(
             f"the network takes {model.conv1.in_channels} channels and the preprocessing gives {chosen.channels}: "
-            "give --preprocessing FILE.json"
+            "give --preprocessing FILE.json, which says something like "
+            '{"resize": 28, "crop": 28, "mean": [0.286], "std": [0.353]}'
         )
     return chosen
 
