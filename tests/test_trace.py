@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import npresnext as nx
 from npresnext import nn
 from npresnext.models import BasicBlock, Bottleneck, ResNet, resnext_small
 from npresnext.nn.module import calls_through
@@ -156,3 +157,39 @@ def test_the_visitor_is_gone_after_an_error():
     with pytest.raises(ValueError):
         trace(nn.Linear(3, 2, rng=0), (1, 4))
     assert nn.ReLU()(np.ones(2)).shape == (2,)
+
+
+class Own(nn.Module):
+    """A module made of a layer, and of whatever `compute(layer, x)` does."""
+
+    def __init__(self, compute):
+        self.layer = nn.Conv2d(3, 3, 3, padding=1, bias=False, rng=0)
+        self.compute = compute
+
+    def forward(self, x):
+        return self.compute(self.layer, x)
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        lambda layer, x: nx.functional.relu(layer(x)),
+        lambda layer, x: layer(x) - x,
+        lambda layer, x: np.maximum(layer(x), 0),
+        lambda layer, x: layer(x).mean(),
+        lambda layer, x: [layer(x)],
+    ],
+    ids=["functional", "difference", "ufunc", "method", "list"],
+)
+def test_mathematics_that_shapes_cannot_follow_is_named_with_the_module(compute):
+    with pytest.raises(TypeError, match=r"^1: the forward of Own cannot be followed .* output_shape\(input_shape\)$"):
+        trace(nn.Sequential(nn.ReLU(), Own(compute)), (2, 3, 8, 8))
+    assert nx.summary(Own(lambda layer, x: 2 * layer(x) + x), (2, 3, 8, 8)).rows[0].output_size == (2, 3, 8, 8)
+
+
+def test_arrays_beside_symbols_take_part_in_the_shape():
+    scale = np.ones((3, 1, 1), "float32")
+    for compute in (lambda layer, x: scale * layer(x), lambda layer, x: layer(x) * scale):
+        assert trace(Own(compute), (2, 3, 8, 8)).output.shape == (2, 3, 8, 8)
+    widened = trace(Own(lambda layer, x: layer(x) + np.ones((5, 1, 1, 8, 8))), (2, 3, 8, 8))
+    assert widened.output.shape == (5, 2, 3, 8, 8)

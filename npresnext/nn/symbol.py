@@ -52,6 +52,7 @@ class Symbol:
         return self._elementwise("multiply", other)
 
     __radd__, __rmul__ = __add__, __mul__
+    __array_ufunc__ = None                                # NumPy's arrays leave the operation to the symbol
 
     def __getitem__(self, key: Any) -> Symbol:
         view = np.broadcast_to(np.empty((), bool), self.shape)[key]  # one byte, whatever the shape
@@ -76,10 +77,10 @@ class Symbol:
         return f"Symbol({self.path or self.op}, shape={self.shape}, dtype={self.dtype})"
 
     def _elementwise(self, op: str, other: Any) -> Symbol:
+        shape = np.broadcast_shapes(self.shape, tuple(getattr(other, "shape", ())))
         if isinstance(other, Symbol):
-            shape = np.broadcast_shapes(self.shape, other.shape)
             return Symbol(op, shape, self.dtype, (self, other))
-        return Symbol(op, self.shape, self.dtype, (self,), detail=other)
+        return Symbol(op, shape, self.dtype, (self,), detail=other)
 
 
 class _Functions:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import singledispatch
 from typing import Any
 
-from ..errors import InvalidTypeError, ShapeError
+from ..errors import InvalidTypeError, NpresnextError, ShapeError
 from ..functional.avgpool import sizes_of_map
 from ..functional.windows import pool_window
 from ..geometry import ConvGeometry, as_int
@@ -65,7 +65,7 @@ def trace(model: Module, input_shape: Sequence[int], dtype: Any = None) -> Trace
     ValueError
         The input does not fit a layer; the message begins with the layer's name.
     TypeError
-        A module has neither parts nor a method ``output_shape``.
+        A module without a method ``output_shape`` has no parts, or does more than add and multiply what they return.
 
     Examples
     --------
@@ -95,7 +95,7 @@ def trace(model: Module, input_shape: Sequence[int], dtype: Any = None) -> Trace
             raise ShapeError(f"{path or type(module).__name__}: {error}") from error
         if shape is None:
             depth += 1
-            output = module.forward(*inputs)
+            output = _followed(module, path, inputs)
             depth -= 1
         else:
             call.is_layer = True
@@ -106,6 +106,23 @@ def trace(model: Module, input_shape: Sequence[int], dtype: Any = None) -> Trace
     start = Symbol("input", shape, dtype)
     with calls_through(visit):
         return Trace(start, model(start), calls)
+
+
+def _followed(module: Module, path: str, inputs: Sequence[Symbol]) -> Symbol:
+    """Return what a module made of others makes of symbols, or say that it does more with them than they can."""
+    try:
+        output = module.forward(*inputs)
+        if not isinstance(output, Symbol):
+            raise TypeError(f"it returns an object of type {type(output).__name__}")
+        return output
+    except (AttributeError, TypeError) as error:
+        if isinstance(error, NpresnextError):
+            raise
+        kind = type(module).__name__
+        raise InvalidTypeError(
+            f"{path or kind}: the forward of {kind} cannot be followed without numbers ({error}): make it of layers, "
+            "sums and multiples of their outputs, or give it a method output_shape(input_shape)"
+        ) from error
 
 
 def as_input_shape(sizes: Sequence[int], name: str) -> Shape:
