@@ -231,6 +231,16 @@ def test_all_formats_hold_the_same_rows_to_the_last_bit(tmp_path, capsys):
     assert len(found[0]) == 3 * (10 + 3 * 8)
 
 
+def test_counts_stay_integers_in_an_npz_and_minus_one_stands_for_none(tmp_path):
+    rows = nx.group_grad_norms({"a": np.ones((2, 3))}, {"a": 2}, step=7)
+    with nx.analysis.open_rows(str(tmp_path / "norms.npz"), COLUMNS) as file:
+        file.write(rows)
+    with np.load(tmp_path / "norms.npz") as columns:
+        for name, expected in {"step": 7, "epoch": -1, "conv_group": [0, 1], "groups": 2, "numel": 3}.items():
+            assert columns[name].dtype == np.int64 and (columns[name] == expected).all()
+        assert np.isnan(columns["ratio"]).all() and columns["l2"].dtype == np.float64
+
+
 def test_the_first_rows_are_the_norms_of_the_first_gradient(tmp_path, capsys):
     assert gradnorms("-o", tmp_path / "norms.csv", "--layers", "*conv2") == 0
     rows = read(tmp_path / "norms.csv")

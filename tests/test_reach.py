@@ -171,6 +171,8 @@ def test_every_logit_depends_on_every_image_channel():
     ("call", "error", "message"),
     [
         (lambda: connectivity(nn.Conv2d(4, 4, 1), start="conv9"), ValueError, "start must be the name of a layer"),
+        (lambda: connectivity([nn.Conv2d(4, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 1)], start="conv9"), ValueError,
+         "such as 0, 2, but is 'conv9'"),
         (lambda: connectivity(nn.ReLU()), ValueError, "give input_shape"),
         (lambda: group_mask(4, 6, 3), ValueError, "groups=3 must divide C_in=4"),
         (lambda: group_mask(4, 4, 0), ValueError, "groups must be at least 1"),
@@ -186,6 +188,11 @@ def test_mistakes_get_one_clear_message(call, error, message):
 def test_a_linear_layer_alone_connects_all():
     found = connectivity(nn.Linear(3, 2, rng=0))
     assert found.matrix.shape == (2, 3) and found.full_after == 1
+
+
+def test_a_norm_in_front_says_how_many_channels_go_in():
+    found = connectivity([nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 6, 3, groups=2, rng=0)])
+    np.testing.assert_array_equal(found.matrix, group_mask(4, 6, 2))
 
 
 def test_flattened_maps_repeat_their_channel():
