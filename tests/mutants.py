@@ -510,3 +510,51 @@ backward("bias gradient summed in float16 (numpy#20305)", "db", "bounded", dtype
 @backward("input gradient with the groups in reverse order", "groups are local")
 def _(gradients, grad, x, weight, window):
     return np.concatenate(np.split(gradients[0], window["groups"], 1)[::-1], 1), *gradients[1:]
+
+
+# --- forward and backward: sizes and layouts that a kernel has a path of its own for ---------------------------
+
+
+def own_path(name, serves, spoils="y"):
+    """Register a convolution that is 0 where a path of its own `serves` the weight and the window."""
+
+    def wrong(result, weight, window):
+        return 0 * result if serves(weight, window) else result
+
+    if spoils == "y":
+        result(name)(lambda y, x, w, b, k: wrong(y, w, k))
+    else:
+        backward(name, spoils)(lambda g, grad, x, w, k: (wrong(g[0], w, k), wrong(g[1], w, k), g[2]))
+
+
+def per_group(weight, window):
+    """C_in/G and C_out/G."""
+    return weight.shape[1], len(weight) // window["groups"]
+
+
+own_path("1x1 with a stride, as in ResNet's shortcut", lambda w, k: w.shape[2:] == (1, 1) and k["stride"] == (2, 2)
+         and k["groups"] == 1 and k["padding"] == ((0, 0), (0, 0)))  # fmt: skip
+own_path("1x1 padded", lambda w, k: w.shape[2:] == (1, 1) and min(map(min, k["padding"])) > 0)
+own_path("taps beyond a mask of 64 bits", lambda w, k: w.shape[2] * w.shape[3] > 64)
+own_path("dilation beyond 4", lambda w, k: max(k["dilation"]) > 4)
+own_path("depthwise 5x5 with a stride", lambda w, k: per_group(w, k) == (1, 1) and k["groups"] > 1
+         and w.shape[2:] == (5, 5) and k["stride"] == (2, 2))  # fmt: skip
+own_path("depthwise 7x7", lambda w, k: per_group(w, k) == (1, 1) and w.shape[2:] == (7, 7) and k["groups"] > 1, "dw")
+own_path("TensorFlow's same at stride 2", lambda w, k: k["padding"] == ((0, 1), (0, 1)) and k["stride"] == (2, 2))
+own_path("channels of a group in blocks of 16", lambda w, k: all(n and n % 16 == 0 for n in per_group(w, k)))
+own_path("more than 256 groups", lambda w, k: k["groups"] > 256, "dx")
+own_path("more than 256 output channels", lambda w, k: len(w) > 256)
+own_path("more than 256 input channels", lambda w, k: w.shape[1] > 256, "dx")
+
+
+@backward("rest of a sum over more than 1,024 positions left out", "dw")
+def _(gradients, grad, x, weight, window):
+    P = grad.shape[2] * grad.shape[3]
+    kept = (np.arange(P) < P // 1024 * 1024).reshape(grad.shape[2:]).astype(grad.dtype)
+    dw = nx.conv2d_weight_grad(grad * kept, x, weight.shape, **window) if P > 1024 else gradients[1]
+    return gradients[0], dw, gradients[2]
+
+
+operands("bias's memory order taken for contiguous")(
+    lambda x, w, b, k: (x, w, b if b is None else np.lib.stride_tricks.as_strided(b, strides=(b.itemsize,)), k)
+)

@@ -10,6 +10,7 @@ import pytest
 import transforms
 
 from npresnext import reference
+from npresnext.testing import check_conv
 from npresnext.testing.cases import ConvCase
 from npresnext.testing.draws import SUPPORTS, build, within
 from npresnext.testing.runner import LARGE, Runner
@@ -112,6 +113,11 @@ def test_the_normwise_bound_holds_a_right_transform(algorithm, convolve, cases):
 def test_a_transform_that_calls_itself_direct_is_found():
     rows = judged(*of_both(transforms.fourier), "direct", ANY)
     assert rows["y", "bounded"].failed and rows["y", "exact"].failed
+    with np.errstate(all="ignore"):
+        report = check_conv(transforms.fourier, cases=0, supports={"layouts": False})
+    assert {"y", "linear in x"} <= {finding.property for finding in report.failures}
+    for finding in report.failures:
+        assert finding.diagnosis == 'not explained by rounding, unless it is a transform: algorithm="winograd" or "fft"'
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from mutants import MUTANTS
 
+import npresnext as nx
 from npresnext.testing import check_conv, verdicts
 from npresnext.testing.explanation import diagnose
 from npresnext.testing.runner import Runner
@@ -100,6 +101,18 @@ DIAGNOSES = {
     "weights held in 8 bits": "not explained by rounding",
     "kernel flipped, a true convolution": "not explained by rounding",
 }
+
+
+def test_sums_of_bfloat16_are_not_called_float16_which_would_explain_them_too():
+    pytest.importorskip("ml_dtypes")
+
+    def backward(grad_output, x, weight, **window):
+        dx, dw, db = nx.conv2d_backward(grad_output, x, weight, **window)
+        images = zip(grad_output[:, None], x[:, None])
+        return dx, sum((nx.conv2d_weight_grad(*image, dw.shape, **window) for image in images), 0 * weight), db
+
+    report = check_conv(None, backward, dtype="bfloat16", cases=10, supports={"layouts": False})
+    assert [(found.property, found.diagnosis) for found in report.failures] == [("dw", "bfloat16 accumulator")]
 
 
 @pytest.mark.parametrize("name", DIAGNOSES)

@@ -91,8 +91,8 @@ def test_the_sweep_meets_every_pair_of_kinds():
 
 def test_every_number_of_groups_from_1_to_32_is_swept():
     swept = list(draws.fixed_cases())
-    assert {case.groups for case in swept if case.groups == case.in_channels} == set(range(1, 33))
-    assert {case.groups for case in swept if 1 < case.groups < case.in_channels} == set(range(2, 33))
+    assert {case.groups for case in swept if case.groups == case.in_channels} >= set(range(1, 33))
+    assert {case.groups for case in swept if 1 < case.groups < case.in_channels} >= set(range(2, 33))
 
 
 @pytest.mark.parametrize("bits", [8, 11, 24])

@@ -44,8 +44,7 @@ def as_dtype(dtype: Any) -> np.dtype:
 class ConvCase:
     """A valid convolution with its data: sizes, window arguments, memory layouts, and a seed for the values.
 
-    ``x()``, ``weight()``, ``bias()`` and ``grad_output()`` are functions of the case alone: the same on every
-    call. ``kwargs`` holds stride, padding, dilation and groups in the form of ``reference.conv2d``.
+    ``x()``, ``weight()``, ``bias()`` and ``grad_output()`` are functions of the case alone: the same on every call.
 
     >>> case = ConvCase(in_channels=4, out_channels=6, groups=2, kernel=(3, 3), padding=((1, 1), (1, 1)))
     >>> case.x_shape, case.weight_shape, case.output_shape, case.kwargs["groups"]
@@ -62,7 +61,7 @@ class ConvCase:
     padding: tuple[Pair, Pair] = ((0, 0), (0, 0))
     dilation: Pair = (1, 1)
     has_bias: bool = False
-    layouts: tuple[str, ...] = CONTIGUOUS  # of x, weight, grad_output
+    layouts: tuple[str, ...] = CONTIGUOUS  # of x, weight and bias, grad_output
     span: int = 4  # integers are drawn from -span … span
     seed: int = 0
 
@@ -128,6 +127,8 @@ class ConvCase:
                 array *= (rng.permutation(math.prod(terms)) < most - 1).reshape(terms).astype(dtype)
         for name, layout in zip(("x", "weight", "grad_output"), self.layouts):
             arrays[name] = eval(IN_LAYOUT[layout], {"np": np, "a": arrays[name]})
+        bias = arrays["bias"].reshape(1, 1, 1, -1)
+        arrays["bias"] = eval(IN_LAYOUT[self.layouts[1]], {"np": np, "a": bias})[0, 0, 0]  # (C_out,)
         return arrays if self.has_bias else {**arrays, "bias": None}
 
     def operand(self, name: str, dtype: Any = "float64", **how: Any) -> Any:

@@ -115,28 +115,38 @@ def pairs(case: ConvCase) -> list[tuple[str, ...]]:
     return list(combinations(features(case)[:5], 2))
 
 
-def fixed_cases() -> Iterator[ConvCase]:
-    """Yield what a draw may miss: no images; no channels; G = 1 … 32, with 1 < G < C and without (pytorch#50042: 24).
+# kernel, stride, padding and dilation in networks: ResNet's, a padded 1x1, patches (ConvNeXt, ViT), AlexNet,
+# 7x7 and 5x5 (depthwise in ConvNeXt, MobileNet), TensorFlow's "same", DeepLab
+LAYERS = ((3, 1, (1, 1), 1), (1, 2, (0, 0), 1), (1, 1, (1, 1), 1), (4, 4, (0, 0), 1), (16, 16, (0, 0), 1),
+          (11, 4, (2, 2), 1), (7, 1, (3, 3), 1), (5, 2, (2, 2), 1), (3, 2, (0, 1), 1), (3, 1, (6, 6), 6))  # fmt: skip
 
-    And one number at a time beyond those drawn, so that blocks of 2, 4 … 32 are filled, and leave a rest.
+
+def fixed_cases() -> Iterator[ConvCase]:
+    """Yield what a draw may miss: no images; no channels; layers of networks; every G from 1 to 32 (pytorch#50042: 24).
+
+    And one number at a time beyond those drawn, so that blocks of 2, 4 … 32, and some up to 256, leave a rest.
     """
-    nothing, padding = ConvCase(2, 4, 4, 1, (4, 5), (3, 2), has_bias=True), ((1, 1), (1, 1))
-    yield from (replace(nothing, batch=0), replace(nothing, in_channels=0))
-    for G in range(1, 33):
-        yield ConvCase(1 + G % 9, G, G, G, (4, 5), (3, 3), (2, 2), padding, has_bias=G % 2 > 0, seed=G)
-        yield ConvCase(2, 2 * G, 2 * G, G, (3, 3), (2, 3), (2, 2), padding, has_bias=G % 2 == 0, seed=G)
+    small, ones = ConvCase(1, 2, 2, 1, (3, 4), (2, 2), has_bias=True), ((1, 1), (1, 1))
+    sizes: dict[str, Any] = {"batch": (0, 263), "in_channels": (0, 263), "out_channels": (263,),
+                             "size": ((2, 264), (264, 2), (40, 41))}  # fmt: skip
+    yield from (replace(small, **{name: value}) for name, values in sizes.items() for value in values)
+    for (k, s, sides, d), groups in product(LAYERS, (1, 4)):
+        yield ConvCase(1, 4, 4, groups, (k + 2 * s, k + s + 2), (k, k), (s, s), (sides, sides), (d, d), has_bias=True)
+    yield from (replace(small, size=(a + 1, b + 32), kernel=(a, b), stride=(1, 2)) for a, b in ((1, 7), (7, 1)))
+    for G in (*range(1, 33), 263):
+        yield ConvCase(1 + G % 9, G, G, G, (4, 5), (3, 3), (2, 2), ones, has_bias=G % 2 > 0, seed=G)
+        yield ConvCase(2, 2 * G, 2 * G, G, (3, 3), (2, 3), (2, 2), ones, has_bias=G % 2 == 0, seed=G)
     for groups, stride in product((1, 3), ((1, 1), (2, 2))):
-        case = ConvCase(1, 2 * groups, 3 * groups, groups, (3, 4), (3, 3), stride, padding, has_bias=True)
-        changes: list[dict[str, Any]] = [{"batch": 35}, {"in_channels": 35 * groups}, {"out_channels": 35 * groups}]
+        case = ConvCase(1, 2 * groups, 3 * groups, groups, (3, 4), (3, 3), stride, ones, has_bias=True)
+        changes: list[dict[str, Any]] = [{"in_channels": 16 * groups, "out_channels": 16 * groups}, {"batch": 35}]
+        changes += [{"in_channels": 35 * groups}, {"out_channels": 35 * groups}]
         changes += [{"size": size} for size in ((3, 71), (71, 3), (5, 7), (7, 6), (6, 8))]
-        changes += [{"size": (a + 2, b + 2), "kernel": (a, b)} for a, b in ((5, 5), (7, 7), (1, 6), (4, 1))]
         yield from (replace(case, **change) for change in changes)
 
 
 def sweep(offers: Mapping[str, Any] = SUPPORTS) -> list[ConvCase]:
     """Return the fixed cases that are offered, and every pair of kinds."""
-    rng, seen = random.Random(0), set[tuple[str, ...]]()
-    fixed = list(fixed_cases())
+    rng, seen, fixed = random.Random(0), set[tuple[str, ...]](), list(fixed_cases())
     for case in (build(rng.randint, offers) for _ in range(400)):
         if case.batch and case.in_channels and not seen.issuperset(pairs(case)):
             seen.update(pairs(case))

@@ -46,10 +46,7 @@ def explain(runner: Runner, failure: Finding, budget: int = 400) -> Finding:
 
 
 def smallest(runner: Runner, failure: Finding, budget: int) -> Finding:
-    """Return the smallest case found, after at most `budget` further ones, in which the same check still fails.
-
-    What does not fail a second time, because the callable keeps a state, is returned as it came.
-    """
+    """Return the smallest case found, after at most `budget` further ones, in which the same check still fails."""
     name, verdict = failure.property, failure.verdict
     for left, candidate in zip(reversed(range(budget)), smaller(failure.case, runner.subject.supports)):
         runner.watch(f"the search for the smallest case of {name} ({verdict})", candidate, runner.report)
@@ -57,7 +54,7 @@ def smallest(runner: Runner, failure: Finding, budget: int) -> Finding:
         for found in runner.examine(candidate, name if shows else "linear in x"):
             if (found.property, found.verdict) == (name, verdict) and found.ratio > 1:
                 return smallest(runner, replace(found, case=candidate, first=failure.first), left)
-    return failure
+    return failure  # as it came, if it does not fail a second time, because the callable keeps a state
 
 
 def smaller(case: ConvCase, offers: Mapping[str, Any]) -> Iterator[ConvCase]:
@@ -96,24 +93,29 @@ def diagnose(asked: Iterable[Trial], name: str) -> str:
         with suppress(Broken):
             trials += [trial] if name in trial.results else []
     declared = trial.subject.arithmetic
-    if all(_explains(declared, trial, name) for trial in trials if trial.real):
+    fine = {trial: _explains(declared, trial, name) for trial in trials}
+    transform = not all(fine.values()) and all(_explains(declared, trial, name, transform=True) for trial in trials)
+    if not transform and all(fine[trial] for trial in trials if trial.real):
         return "real numbers stay within the bound: the fault shows on other values or layouts" if trials else ""
     if all(_explains(declared, trial, name, half_a_step=2.0 ** -BITS[declared.output]) for trial in trials):
         return "results rounded towards zero"
     for words, (part, narrow) in NARROWER.items():
-        if BITS[narrow.lower()] < BITS[getattr(declared, part)]:
+        if BITS[narrow.lower()] < BITS[getattr(declared, part)] and (narrow, declared.dtype) != ("float16", "bfloat16"):
             if all(_explains(declared._replace(**{part: narrow.lower()}), trial, name) for trial in trials):
                 return words
-    return "not explained by rounding"
+    return "not explained by rounding" + transform * ', unless it is a transform: algorithm="winograd" or "fft"'
 
 
-def _explains(arithmetic: Arithmetic, trial: Trial, name: str, half_a_step: float = 0.0) -> bool:
+def _explains(arithmetic: Arithmetic, trial: Trial, name: str, half_a_step: float = 0, transform: bool = False) -> bool:
     """Whether all errors of a trial, with half a step of the results added, are what an arithmetic makes of it."""
     truth, declared = trial.truth(name), trial.subject.arithmetic
     if arithmetic.input != declared.input:
         narrow = {key: rounded(trial.operands[key], arithmetic.input) for key in ("x", "weight", "grad_output")}
         truth, arithmetic = Truth(name, trial.case, trial.operands | narrow), declared
     error, limit = truth.error(trial.results[name]), bounded(truth, arithmetic)
+    if transform:  # which loses some hundred roundings of the largest product
+        largest = np.prod([abs(side).max(initial=0) for side in (truth.left, truth.right)])
+        return bool((abs(error) <= 2**8 * declared.units[1] * np.sqrt(truth.terms) * largest).all())
     if arithmetic != declared:
         underflow = TINY[arithmetic.accumulator] + TINY[arithmetic.output]
         limit = np.minimum(limit, (limit > 0) * (10 * deviation(truth, arithmetic) + underflow))
@@ -140,7 +142,7 @@ def written_down(found: Finding) -> str:
         lines.append(f"from {module} import {path}" if at_hand else f"# {role}: the function under test")
         arguments = ", ".join([*takes, *(f"{key}={value}" for key, value in window.items())])
         call = f"{', '.join(gives)} = {path if at_hand else role}({arguments})"
-    layouts = dict(zip(("x", "weight", "grad_output"), trial.case.layouts))
+    layouts = dict(zip(("x", "weight", "grad_output", "bias"), (*trial.case.layouts, trial.case.layouts[1])))
     lines += [f"{key} = {_literal(trial, key, layouts.get(key, 'contiguous'))}" for key in takes]
     if found.verdict == "contract":
         shape = subject.place_given(trial.case.shapes[name]) if name else ()
@@ -159,6 +161,7 @@ def _literal(trial: Trial, name: str, layout: str) -> str:
         return "None"
     array = trial.subject.as_given(array) if layout == "contiguous" else array
     values = [int(value) if value == int(value) else value for value in array.astype(np.float64).ravel().tolist()]
-    literal = f'np.array({values}, "{array.dtype}").reshape({array.shape})'
-    turned = f".transpose{axes}" if layout != "contiguous" and axes[1] != 1 else ""
-    return LAYOUTS[layout].format(a=literal, shape=array.shape) + turned
+    shape = array.shape if array.ndim == 4 or layout == "contiguous" else (1, 1, 1, *array.shape)
+    literal = f'np.array({values}, "{array.dtype}").reshape({shape})'
+    turned = "[0, 0, 0]" if array.ndim == 1 else f".transpose{axes}" if axes[1] != 1 else ""
+    return LAYOUTS[layout].format(a=literal, shape=shape) + (turned if layout != "contiguous" else "")

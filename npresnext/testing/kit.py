@@ -34,8 +34,7 @@ def check_conv(
     cases, seed : int
         How many cases to draw, beside the fixed ones; another seed draws others.
     supports : mapping, optional
-        What the implementation does not offer and is not asked for, by the keys of ``draws.SUPPORTS``:
-        ``{"dilation": False}``.
+        What it does not offer and is not asked for, by the keys of ``draws.SUPPORTS``: ``{"dilation": False}``.
     arithmetic : mapping, optional
         ``input``, ``accumulator`` and ``output`` out of float64, float32, tf32, float16, bfloat16. By default all
         are `dtype`, and 16-bit types are summed in float32.

@@ -37,7 +37,7 @@ class Finding:
         bias = "with" if self.case.has_bias else "no"
         text = f"{self.message}\nx {self.case.x_shape}, weight {self.case.weight_shape}, {bias} bias, {window}"
         if self.case.layouts != CONTIGUOUS:
-            text += f"\nmemory layouts of x, weight, grad_output: {', '.join(self.case.layouts)}"
+            text += f"\nmemory layouts of x, weight and bias, grad_output: {', '.join(self.case.layouts)}"
         text += f"\ndiagnosis: {self.diagnosis}" if self.diagnosis else ""
         return indent(text, "  ") + "\n\n" + indent(self.reproduction, "    ")
 
@@ -93,9 +93,8 @@ class Report:
             {"property": name, "verdict": verdict, "tried": row.tried, "failed": row.failed, "worst_ratio": row.worst}
             for (name, verdict), row in told.pop("rows").items()
         ]
-        told["failures"] = [asdict(found) for found in self.failures]
-        for failure in told["failures"]:
-            del failure["ratio"], failure["role"], failure["trials"]
+        inner = ("ratio", "role", "trials")
+        told["failures"] = [{k: v for k, v in asdict(found).items() if k not in inner} for found in self.failures]
         return {"passed": self.passed, **told}
 
     def __str__(self) -> str:

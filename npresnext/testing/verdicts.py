@@ -177,8 +177,7 @@ def normwise(truth: Truth, arithmetic: Arithmetic, algorithm: str) -> Array:
     winograd: unrolled, each value is a sum of terms a·g·w·b·x with a, g, b out of the matrices Aᵀ, G, Bᵀ of both
     axes, over s channels for y and dx, over at most s = n tiles for dw. A term meets at most s + 40 roundings in
     tiles up to F(4x4, 3x3), so |error| <= γ_{s+40}(u)·Σ|a·g·w·b·x|, and that sum is at most s·f²·max|left|·max|right|
-    with f = max_k Σ_j |Aᵀ_kj|·Σ_i|G_ji|·Σ_i|Bᵀ_ji|. On the points 0, ±1, ±2, ∞ f is 48 for F(4, 3), 53⅓ for its
-    adjoint F(3, 4), and less for smaller tiles.
+    with f = max_k Σ_j |Aᵀ_kj|·Σ_i|G_ji|·Σ_i|Bᵀ_ji|: on the points 0, ±1, ±2, ∞ 48 for F(4, 3), 53⅓ for F(3, 4).
 
     fft: with M points, t = log2 M. A stage of a transform is √2 times a unitary matrix; a product by a root of
     unity, itself off by u, and an addition make a relative error in the 2-norm below 7u, a transform 7tu to first
@@ -218,8 +217,7 @@ def statistical(truth: Truth, error: Array, arithmetic: Arithmetic) -> tuple[flo
         variance <= u²/3 · Q · (1 + (n + 1)/2) + u_in²/3 · 2·Q + u_out²/3 · y²
 
     so errors over their standard deviations have a root mean square of at most 1, suspicious above 1.25, and T of them,
-    positive where they lead away from zero, add up to at most 6·√T. Returned are the root mean square and the sum over
-    √T, or (0, 0) below 1,000 values.
+    positive where they lead away from zero, add up to at most 6·√T. Returned are the two, (0, 0) below 1,000 values.
     """
     expected = deviation(truth, arithmetic)
     scaled = (error * np.sign(truth.high))[expected > 0] / expected[expected > 0]
