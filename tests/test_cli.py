@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import npresnext
 from npresnext import cli
 from npresnext.errors import InvalidValueError, NonFiniteLossError
 
@@ -91,9 +92,13 @@ def test_a_closed_standard_output_costs_no_traceback():
 
 def test_info_names_the_versions_the_backend_and_the_digits(capsys):
     assert cli.main(["info"]) == 0
-    shown = capsys.readouterr().out
-    for name in ("npresnext", "NumPy", "BLAS", "backend", "CUDA", "digits"):
-        assert f"{name} " in shown
+    shown = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert {"Python", "BLAS", "CUDA", "digits"} <= shown.keys()
+    found = {name: shown[name].strip() for name in ("npresnext", "NumPy", "backend", "hypothesis")}
+    assert found == {
+        "npresnext": npresnext.__version__, "NumPy": importlib.metadata.version("numpy"), "backend": "numpy",
+        "hypothesis": importlib.metadata.version("hypothesis"),
+    }  # fmt: skip
 
 
 def test_info_names_what_every_extra_brings(capsys, monkeypatch):

@@ -211,6 +211,7 @@ def test_the_command_shows_both_and_draws(capsys, tmp_path):
     assert main(part) == 0
     assert capsys.readouterr().out.splitlines()[-2].endswith("with the 1x1: 1")
     assert main(["connectivity", "resnext_small", "--part", "layer7"]) == 2
-    assert "layer1.0" in capsys.readouterr().err
+    advice = capsys.readouterr().err
+    assert "such as conv1, " in advice and ", layer1.0, " in advice and "layer1.0.conv1" not in advice
     assert main(["connectivity", "resnext50_32x4d", "--plot", str(tmp_path / "all.png")]) == 2
     assert "choose a part" in capsys.readouterr().err and not (tmp_path / "all.png").exists()
