@@ -135,6 +135,18 @@ def test_the_command_counts_networks_of_any_depth(capsys):
         assert capsys.readouterr().out.split()[-2:] == [f"{expected.parameters:,}", f"{expected.macs:,}"]
 
 
+@pytest.mark.parametrize(("arguments", "options", "network"), [
+    (["8", "--network", "--by", "macs"], {"depth": 50, "by": "macs"}, {"depth": 50}),
+    (["4", "--like", "8x64d", "--cifar", "--depth", "29"], {"reference": (8, 64)}, {"depth": 29, "kind": "cifar"}),
+])  # fmt: skip
+def test_the_command_keeps_the_cost_it_is_told_to_keep(arguments, options, network, capsys):
+    assert main(["cardinality", *arguments]) == 0
+    (expected,) = equal_complexity(int(arguments[0]), **options)
+    counts = expected.network(**network)
+    line = capsys.readouterr().out.splitlines()[2].split()
+    assert line[0] == expected.name and line[-2:] == [f"{counts.parameters:,}", f"{counts.macs:,}"]
+
+
 def test_the_command_lists_what_each_group_count_saves_in_the_layer(capsys):
     assert main(["cardinality", "--layer", "64", "128"]) == 0
     by_groups = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()[2:]}
