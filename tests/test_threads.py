@@ -103,6 +103,12 @@ def test_batch_norm_is_the_same_for_every_number_of_threads_and_block(centre, mo
         nx.set_num_threads(threads)
         for array, expected in zip(results(), whole, strict=True):
             np.testing.assert_array_equal(array, expected)
+    nx.set_num_threads(1)
+    monkeypatch.setattr(cpu_workspace, "_limit", 1000)    # bytes: no block finds room in it
+    cpu_workspace._mine.forget()
+    for array, expected in zip(results(), whole, strict=True):
+        np.testing.assert_array_equal(array, expected)
+    assert cpu_workspace._mine.buffer.size == 0
 
 
 def test_a_convolution_finds_nothing_that_batch_norm_left_in_the_workspace():
