@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from npresnext import engines
+from npresnext.backend import sum_dtype
 from npresnext.engines import cuda_launch, cuda_matmul
 from npresnext.engines.cuda_launch import C_TYPES
 
@@ -117,6 +118,7 @@ def start(file, name, blocks, threads, args, shared, backwards, first=0):
 
 def product(a, b, out, *, transpose_a=False, transpose_b=False):
     assert all(array.flags.c_contiguous and array.ndim == 3 and array.size for array in (a, b, out))
+    assert a.dtype == b.dtype and out.dtype in (a.dtype, sum_dtype(np, a.dtype)), "cuBLAS has no such product"
     a = a.swapaxes(1, 2) if transpose_a else a
     b = b.swapaxes(1, 2) if transpose_b else b
     out[...] = np.matmul(a.astype(out.dtype), b.astype(out.dtype))

@@ -127,6 +127,25 @@ def test_a_kernel_that_does_not_compile_says_what_must_fit(cupy):
         cuda_launch.launch("cuda_gather.cu", "gather<float, 8, 3>", 1, (32, 1), (array,))
 
 
+def test_a_launch_hands_cupy_its_grid_block_arguments_and_shared_memory(cupy):
+    sources, started = [], []
+
+    class RawModule:
+        def __init__(self, *, code, options, name_expressions):
+            sources.append((code, options, name_expressions))
+
+        def get_function(self, name):
+            return lambda grid, block, args, *, shared_mem: started.append((name, grid, block, args, shared_mem))
+
+    cupy.RawModule = RawModule
+    array, name = types.SimpleNamespace(device=types.SimpleNamespace(id=0)), "gather<float, 4, 3>"
+    for blocks in (7, 8):
+        cuda_launch.launch("cuda_gather.cu", name, blocks, (32, 2), (array, 5), shared=640)
+    assert sources == [(cuda_launch.source("cuda_gather.cu"), ("-std=c++17",), (name,))]    # compiled once
+    assert started == [(name, (blocks,), (32, 2), (array, 5), 640) for blocks in (7, 8)]
+    cuda_launch._compiled.cache_clear()
+
+
 def test_arrays_of_another_device_are_refused(cupy):
     array = types.SimpleNamespace(device=types.SimpleNamespace(id=1))
     with pytest.raises(BackendMixError, match=r"lie on CUDA device 1, but the current device is 0: use_backend\("):

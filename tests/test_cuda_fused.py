@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npresnext import functional as F
+from npresnext.engines import cuda_batchnorm, cuda_maxpool
 
 SHAPES = [(4, 3, 5, 7), (40, 2, 7, 7), (2, 1, 100, 90), (17, 5)]
 ROUNDING = {"float64": 1e-13, "float32": 2e-6, "float16": 2e-3, "bfloat16": 2e-2}
@@ -21,6 +22,13 @@ def assert_close(got, expected, rtol):
         assert a.dtype == b.dtype and a.shape == b.shape
         a, b = a.astype(np.float64), b.astype(np.float64)
         assert np.abs(a - b).max() <= rtol * max(np.abs(b).max(), 1e-6)
+
+
+@pytest.mark.parametrize("kernels", [cuda_batchnorm, cuda_maxpool], ids=["batchnorm", "maxpool"])
+def test_kernels_are_for_arrays_that_hold_values_of_a_dtype_they_know(kernels):
+    assert all(kernels.takes(np.ones((2, 3, 4, 4), as_dtype(dtype))) for dtype in ROUNDING)
+    assert not any(kernels.takes(np.ones(shape)) for shape in [(0, 3, 4, 4), (2, 0, 4, 4), (2, 3, 4, 0)])
+    assert not any(kernels.takes(np.ones((2, 3, 4, 4), dtype)) for dtype in ("int32", "complex64", "longdouble"))
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

@@ -22,7 +22,7 @@ UNTHREADED_VECTOR = 2**13    # and with a vector (interface/gemv.c)
 
 def takes(x: Any) -> bool:
     """Whether BLAS multiplies it, and there is anything to do."""
-    return type(x) is np.ndarray and x.dtype.char in "fd" and x.ndim == 2 and x.size > 0
+    return type(x) is np.ndarray and x.dtype.char in "fd" and x.size > 0
 
 
 def matmul(a: Array, b: Array) -> Array:
