@@ -55,6 +55,47 @@ def test_an_image_without_pixels_and_with_padding_gives_the_bias(engine, size):
     assert dx.shape == x.shape and not dweight.any()
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("operand", ["x", "weight", "grad_output"])
+@pytest.mark.parametrize(
+    ("size", "groups", "window"),
+    [
+        ((3, 3), 3, {"padding": 1}),
+        ((3, 2), 8, {"padding": ((0, 2), (1, -1)), "stride": (1, 2)}),
+        ((2, 3), 2, {"padding": ((1, 0), (2, 1)), "stride": 2, "dilation": 2}),
+        ((1, 1), 8, {}),
+    ],
+)
+def test_what_is_not_finite_stays_in_its_image_and_group_and_leaves_nothing_behind(
+    engine, size, groups, window, operand, value
+):
+    given = {"x": (3, 2 * groups, 9, 8), "weight": (4 * groups, 2, *size)}
+    given["grad_output"] = nx.conv2d(*map(np.ones, given.values()), **window, groups=groups).shape
+    given = {name: rng(k).integers(-4, 5, shape).astype(float) for k, (name, shape) in enumerate(given.items())}
+
+    def results():
+        with np.errstate(all="ignore"), nx.use_engine(engine):
+            y = nx.conv2d(given["x"], given["weight"], **window, groups=groups)
+            dx, dweight, dbias = nx.conv2d_backward(*(given[n] for n in ("grad_output", "x", "weight")), **window,
+                                                    groups=groups)  # fmt: skip
+        return {"y": y, "dx": dx, "dweight": dweight, "dbias": dbias}
+
+    before, kept = results(), given[operand].copy()
+    image, group = 1, groups - 1    # the last group, and neither the first image nor the last
+    spoilt = given[operand] if operand == "weight" else given[operand][image]
+    spoilt[group * len(spoilt) // groups :, ..., spoilt.shape[-1] // 2] = value
+    for name, after in results().items():
+        channels = 0 if name in ("dweight", "dbias") else 1
+        share = after.shape[channels] // groups
+        others = after.swapaxes(0, channels)[: group * share] == before[name].swapaxes(0, channels)[: group * share]
+        assert others.all(), f"{name} of another group"
+        if channels and operand != "weight":
+            assert (np.delete(after, image, 0) == np.delete(before[name], image, 0)).all(), f"{name} of another image"
+    given[operand][...] = kept
+    for name, again in results().items():
+        assert (again == before[name]).all(), name
+
+
 def test_same_padding_puts_the_odd_row_at_the_bottom_and_right(engine):
     x, weight = rng(0).integers(-4, 5, (1, 2, 5, 6)).astype(float), rng(1).integers(-4, 5, (2, 1, 4, 2)).astype(float)
     with nx.use_engine(engine):

@@ -125,6 +125,12 @@ def test_ignored_samples_get_no_gradient_even_where_there_are_no_others(xp, redu
         assert dlogits.any(1).tolist() == [target != 7 for target in targets]
 
 
+def test_samples_of_weight_zero_get_no_gradient_even_where_there_are_no_others():
+    logits, target, weight = np.array([[1.0, 2.0], [3.0, -1.0]]), np.array([0, 0]), np.array([0.0, 5.0])
+    assert np.isnan(F.cross_entropy(logits, target, weight=weight))
+    assert (F.cross_entropy_backward(None, logits, target, weight=weight) == 0).all()
+
+
 def test_an_ignored_class_within_range_counts_for_nothing():
     logits, target = np.random.default_rng(0).standard_normal((4, 3)), np.array([0, 1, 2, 1])
     kept = target != 1

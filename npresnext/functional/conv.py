@@ -33,6 +33,10 @@ def conv2d(
     not flipped. (Krizhevsky, Sutskever and Hinton 2012, section 3.5, split channels into groups; Xie et al.,
     "Aggregated residual transformations", arXiv:1611.05431, equation 2, give them their meaning here.)
 
+    All this holds for finite numbers. An infinity or a NaN stays in its group, and one of an image in that image (but
+    for the weight's gradient, which adds up all images); there it may reach more than the definition says, since the
+    zeros outside the image are multiplied like pixels.
+
     Parameters
     ----------
     x : array (N, C_in, H, W) or (C_in, H, W)

@@ -88,8 +88,8 @@ def cross_entropy_backward(
 ) -> Array:
     """Gradient of :func:`cross_entropy` with respect to the logits: ``softmax(logits)·Σ_c q_c − q``.
 
-    With plain targets this is softmax − one-hot; the mean divides it as it divides the loss. Ignored samples get 0,
-    even where there are no others, so that the mean is NaN.
+    With plain targets this is softmax − one-hot; the mean divides it as it divides the loss. Samples that are
+    ignored or of weight 0 get 0, even where there are no others, so that the mean is NaN.
 
     Parameters
     ----------
