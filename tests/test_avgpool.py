@@ -86,7 +86,11 @@ def test_unbatched_and_empty_batches(xp):
 
 def test_complex_images_are_averaged_part_by_part():
     real, imaginary = np.random.default_rng(0).standard_normal((2, 1, 2, 4, 4))
-    for pool in (F.global_avg_pool2d, lambda x: F.avg_pool2d(x, 3, stride=2, padding=1)):
+    for pool in (
+        F.global_avg_pool2d, lambda x: F.avg_pool2d(x, 3, stride=2, padding=1),
+        lambda grad: F.global_avg_pool2d_backward(grad[:, :, :1, :1], (1, 2, 3, 5)),
+        lambda grad: F.avg_pool2d_backward(grad, (1, 2, 8, 7), 3, stride=2, padding=1),
+    ):
         np.testing.assert_allclose(pool(real + 1j * imaginary), pool(real) + 1j * pool(imaginary), rtol=1e-14)
 
 

@@ -1,6 +1,7 @@
 """The toggle: scoped and process-wide, seen by threads, restored on error; arrays decide; clear errors."""
 
 import operator
+import re
 import subprocess
 import sys
 import threading
@@ -142,6 +143,19 @@ def test_every_array_of_every_operation_is_of_the_same_library_and_floating_dtyp
     for name in arrays:
         with pytest.raises(InvalidTypeError, match=f"{name} must be an array, but is of type str"):
             function(**copies | {name: "image"}, **others)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_convolution_linear_layers_and_averages_take_complex_numbers_and_nothing_else_does(operation):
+    arrays, others = OPERATIONS[operation]
+    arrays = {name: array.astype(complex) for name, array in arrays.items()}
+    function = operator.attrgetter(operation)(nx.functional)
+    if re.match("(conv2d|im2col|col2im|linear|avg_pool2d|global_avg_pool2d)", operation):
+        results = function(**arrays, **others)
+        assert all(result.dtype == complex for result in (results if isinstance(results, tuple) else [results]))
+    else:
+        with pytest.raises(InvalidTypeError, match="has dtype complex128: expected a real floating dtype"):
+            function(**arrays, **others)
 
 
 @pytest.mark.parametrize("bad", [[[1.0]], "image", 3.0, None], ids=repr)

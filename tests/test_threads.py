@@ -260,6 +260,17 @@ def test_blas_has_its_threads_back_afterwards_even_after_an_error():
         assert [library["num_threads"] for library in blas.info()] == before
 
 
+def test_blas_has_its_threads_back_when_the_last_of_several_calls_ends():
+    blas = pytest.importorskip("threadpoolctl").ThreadpoolController().select(user_api="blas")
+    numbers = lambda: {library["num_threads"] for library in blas.info()}  # noqa: E731
+    with blas.limit(limits=2):
+        with cpu_threads._single_threaded_blas():
+            with cpu_threads._single_threaded_blas():
+                assert numbers() == {1}
+            assert numbers() == {1}
+        assert numbers() == {2}
+
+
 def run_python(code, **environment):
     """Run a script in a fresh process, and return what it prints."""
     result = subprocess.run(
