@@ -77,3 +77,10 @@ def test_the_backward_of_a_layer_goes_with_the_call_before_it():
 def test_a_failure_shows_plain_numbers():
     with pytest.raises(AssertionError, match=r"is -?\d+\.\d+, but the derivative \(central\) is -?\d+\.\d+; 2 of 2"):
         check_grads(np.sin, [np.ones(2)], lambda g, x: g)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_a_forward_pass_in_few_digits_is_refused_and_not_called_wrong(dtype):
+    x = np.linspace(0.1, 2, 40)
+    with pytest.raises(ValueError, match=f"f returns {dtype}, too coarse for differences"):
+        check_grads(lambda x: np.exp(x.astype(dtype)), [x], lambda g, x: g * np.exp(x.astype(dtype)))

@@ -127,8 +127,7 @@ class ConvCase:
                 array *= (rng.permutation(math.prod(terms)) < most - 1).reshape(terms).astype(dtype)
         for name, layout in zip(("x", "weight", "grad_output"), self.layouts):
             arrays[name] = eval(IN_LAYOUT[layout], {"np": np, "a": arrays[name]})
-        bias = arrays["bias"].reshape(1, 1, 1, -1)
-        arrays["bias"] = eval(IN_LAYOUT[self.layouts[1]], {"np": np, "a": bias})[0, 0, 0]  # (C_out,)
+        arrays["bias"] = eval(IN_LAYOUT[self.layouts[1]], {"np": np, "a": arrays["bias"][None, None, None]})[0, 0, 0]
         return arrays if self.has_bias else {**arrays, "bias": None}
 
     def operand(self, name: str, dtype: Any = "float64", **how: Any) -> Any:

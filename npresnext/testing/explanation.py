@@ -37,9 +37,8 @@ def explain(runner: Runner, failure: Finding, budget: int = 400) -> Finding:
     fresh = [Trial(runner.subject, case, real) for case in (worst.case, failure.case) for real in (True, False)]
     diagnosis = diagnose([trial, *fresh, runner.large], worst.result)
     with suppress(Broken):  # other arrays of the same values, in the same memory layouts
-        plain = trial.case.layouts == CONTIGUOUS
-        again = runner.defined(trial.again() if plain else Trial(runner.subject, trial.case, trial.real))
-        if all(found.ratio <= 1 for found in again if found.property == worst.result):
+        again = trial.again() if trial.case.layouts == CONTIGUOUS else Trial(runner.subject, trial.case, trial.real)
+        if all(found.ratio <= 1 for found in runner.defined(again) if found.property == worst.result):
             diagnosis = "right when called again: the result depends on earlier calls, or on chance"
     told = replace(worst, diagnosis=diagnosis, reproduction=written_down(worst), trials=())
     return replace(told, property=small.property, verdict=small.verdict, first=small.first)

@@ -54,7 +54,10 @@ def check_grads(
     if not isinstance(inputs, (tuple, list)):
         raise InvalidTypeError(f"inputs must be a tuple or list of arrays, but is of type {type(inputs).__name__}")
     values = [np.array(value, np.float64) for value in inputs]
-    grad_output = np.random.default_rng(rng).standard_normal(np.shape(f(*values)))
+    result = np.asarray(f(*values))
+    if result.dtype.itemsize < 8:
+        raise InvalidValueError(f"f returns {result.dtype}, too coarse for differences: compute in the inputs' float64")
+    grad_output = np.random.default_rng(rng).standard_normal(result.shape)
     gradients = backward(grad_output, *values)
     gradients = gradients if isinstance(gradients, (tuple, list)) else (gradients,)
     if len(gradients) != len(values):

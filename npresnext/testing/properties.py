@@ -110,6 +110,5 @@ PROPERTIES: dict[str, tuple[Callable[[Trial], Plan], Callable[[ConvCase], bool]]
     "permutation": (permuted, lambda case: True),
     "translation": (translated, lambda case: True),
     "overwritten operands": (overwritten, lambda case: True),
-    "memory layout": (lambda trial: ([trial.again()], lambda results: results[0]),
-                      lambda case: case.layouts != CONTIGUOUS),
+    "memory layout": (lambda trial: ([trial.again()], lambda found: found[0]), lambda case: case.layouts != CONTIGUOUS),
 }  # fmt: skip
