@@ -175,6 +175,8 @@ def test_a_pytorch_network_gives_rows_in_three_lines():
         (lambda: nx.group_grad_norms({"a": np.ones((4, 2))}, {"a": 0}), InvalidValueError, "must be at least 1"),
         (lambda: nx.group_grad_norms(models.resnext_small(rng=0), {"a": 1}), InvalidTypeError, "knows its own"),
         (lambda: nx.group_grad_norms({"a": np.ones((4, 2))}, {"b": 2}), InvalidValueError, "differ in a, b"),
+        (lambda: nx.group_grad_norms({"a": np.ones(2)}, {"a": 1}, {"b": np.ones(2)}), InvalidValueError,
+         "grads and weights must name the same layers, but differ in a, b"),
         (lambda: nx.group_grad_norms({"a": [1.0]}, {"a": 1}), InvalidTypeError, "is of type list: expected an array"),
         (lambda: nx.group_grad_norms({"a": np.ones(2)}), InvalidTypeError, "groups is of type NoneType"),
         (lambda: nx.group_grad_norms([np.ones(2)], {"a": 1}), InvalidTypeError, "grads is of type list"),

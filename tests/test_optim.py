@@ -21,6 +21,7 @@ SETTINGS = [
     {"lr": 0.1, "weight_decay": 0.01},
     {"lr": 0.1, "momentum": 0.9},
     {"lr": 0.1, "momentum": 0.9, "dampening": 0.3, "weight_decay": 0.01},
+    {"lr": 0.1, "momentum": 0.9, "dampening": 1.0},
     {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4},
 ]
 

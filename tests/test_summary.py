@@ -131,6 +131,12 @@ def test_rows_nest_by_depth_and_collapse_where_the_text_ends(resnext50):
     assert "downsample" in str(resnext50) and "downsample.1" not in str(resnext50) and ": 4-" not in str(resnext50)
 
 
+def test_kernels_are_pairs_however_they_were_given():
+    layers = nn.MaxPool2d(3), nn.AvgPool2d((2, 1)), nn.Conv2d(4, 4, 3, rng=0), nn.ReLU()
+    rows = nx.summary(nn.Sequential(*layers), (1, 4, 20, 20)).layers
+    assert [row.kernel_size for row in rows] == [(3, 3), (2, 1), (3, 3), None]
+
+
 def test_columns_are_chosen(resnext50):
     model = resnext_small(rng=Undrawn())
     text = str(nx.summary(model, (1, 1, 8, 8), col_names=["input_size", "activation_bytes", "dense_params"]))
