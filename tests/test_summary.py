@@ -131,6 +131,12 @@ def test_rows_nest_by_depth_and_collapse_where_the_text_ends(resnext50):
     assert "downsample" in str(resnext50) and "downsample.1" not in str(resnext50) and ": 4-" not in str(resnext50)
 
 
+def test_an_image_without_a_batch_axis_counts_as_a_batch_of_one():
+    conv = nn.Conv2d(4, 6, 3, groups=2, rng=0)
+    alone, batch = nx.summary(conv, (4, 9, 8)), nx.summary(conv, (1, 4, 9, 8))
+    assert alone.rows[0].output_size == (6, 7, 6) and alone.total_macs == batch.total_macs == 6 * 2 * 9 * 7 * 6
+
+
 def test_kernels_are_pairs_however_they_were_given():
     layers = nn.MaxPool2d(3), nn.AvgPool2d((2, 1)), nn.Conv2d(4, 4, 3, rng=0), nn.ReLU()
     rows = nx.summary(nn.Sequential(*layers), (1, 4, 20, 20)).layers
