@@ -218,6 +218,15 @@ def test_the_loss_is_an_array_of_no_axes_and_its_gradient_fits():
     np.testing.assert_allclose(twice, 2 * criterion.backward(), rtol=1e-14)
 
 
+def test_layers_without_inputs_give_their_bias_and_layers_without_outputs_nothing():
+    linear, conv = nn.Linear(0, 3, rng=0), nn.Conv2d(0, 3, 1, rng=0)
+    for layer, x in ((linear, np.zeros((2, 0), "float32")), (conv, np.zeros((2, 0, 1, 1), "float32"))):
+        layer.bias.data[...] = [1, 2, 3]
+        assert layer(x).reshape(2, 3).tolist() == [[1, 2, 3]] * 2
+    assert nn.Linear(2, 0, rng=0)(np.ones((5, 2), "float32")).shape == (5, 0)
+    assert nn.Conv2d(2, 0, 1, rng=0)(np.ones((5, 2, 4, 4), "float32")).shape == (5, 0, 4, 4)
+
+
 def test_the_loss_passes_over_targets_of_minus_100_as_pytorchs_does():
     logits = np.random.default_rng(17).standard_normal((3, 4))
     criterion = nn.CrossEntropyLoss()
