@@ -98,3 +98,10 @@ def test_weights_too_large_for_memory_say_how_large(size):
 def test_an_unknown_initialisation_names_the_two():
     with pytest.raises(InvalidValueError, match="init must be one of fan_out, fan_out_per_group, but is 'he'"):
         init.kaiming_normal((1, 1, 1, 1), init="he")
+
+
+def test_what_is_undrawn_is_zero():
+    layers = nx.nn.Conv2d(4, 6, 3, rng=init.Undrawn()), nx.nn.Linear(4, 6, rng=init.Undrawn())
+    weights = [layer.weight.data for layer in layers] + [init.kaiming_normal((6, 4, 3, 3), rng=init.Undrawn())]
+    assert not any(weight.any() for weight in weights)
+    assert [weight.shape for weight in weights] == [(6, 4, 3, 3), (6, 4), (6, 4, 3, 3)]

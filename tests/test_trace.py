@@ -132,7 +132,8 @@ def test_a_size_in_the_place_of_a_shape_is_named():
 @pytest.mark.parametrize(
     ("layer", "shape"), [(nn.Flatten(2, 5), (4, 1)), (nn.Flatten(2, 1), (2, 3, 4)), (nn.Flatten(), ()),
                          (nn.GlobalAvgPool2d(), (2, 3)), (nn.GlobalAvgPool2d(), (2, 3, 0, 1)),
-                         (nn.BatchNorm2d(3), (1, 2, 4, 4)), (nn.BatchNorm2d(3), (3, 4))], ids=str,
+                         (nn.BatchNorm2d(3), (1, 2, 4, 4)), (nn.BatchNorm2d(3), (3, 4)),
+                         (nn.Linear(3, 2, dtype="float64"), ()), (nn.Linear(3, 2, dtype="float64"), (3, 2))], ids=str,
 )  # fmt: skip
 def test_what_the_forward_pass_refuses_is_refused(layer, shape):
     with pytest.raises(ValueError) as computed:
