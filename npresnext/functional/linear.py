@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from ..arguments import check_needs
@@ -42,7 +43,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     array([[ 11., 117.]])
     """
     xp = floating_module(allow_complex=True, x=x, weight=weight, **given(bias=bias))
-    rows, out_features, in_features = _sizes(x, weight)
+    rows, out_features, in_features = sizes_of_rows(x.shape, weight.shape)
     if bias is not None and tuple(bias.shape) != (out_features,):
         raise ShapeError(f"bias has shape {tuple(bias.shape)}: expected (out_features,) = ({out_features},)")
     flat = xp.reshape(widen(xp, x), (rows, in_features))                      # (M, in)
@@ -88,7 +89,7 @@ def linear_backward(
     """
     check_needs(needs)
     xp = floating_module(allow_complex=True, grad_output=grad_output, x=x, weight=weight)
-    rows, out_features, in_features = _sizes(x, weight)
+    rows, out_features, in_features = sizes_of_rows(x.shape, weight.shape)
     expected = (*x.shape[:-1], out_features)
     if tuple(grad_output.shape) != expected:
         raise ShapeError(
@@ -107,17 +108,17 @@ def linear_backward(
     return dx, dweight, dbias
 
 
-def _sizes(x: Array, weight: Array) -> tuple[int, int, int]:
+def sizes_of_rows(x_shape: Sequence[int], weight_shape: Sequence[int]) -> tuple[int, int, int]:
     """Return M, the rows of x along all its leading axes, out_features and in_features."""
-    if len(weight.shape) != 2:
-        raise ShapeError(f"weight has shape {tuple(weight.shape)}: expected (out_features, in_features)")
-    out_features, in_features = weight.shape
-    if len(x.shape) < 1 or x.shape[-1] != in_features:
+    if len(weight_shape) != 2:
+        raise ShapeError(f"weight has shape {tuple(weight_shape)}: expected (out_features, in_features)")
+    out_features, in_features = weight_shape
+    if len(x_shape) < 1 or x_shape[-1] != in_features:
         raise ShapeError(
-            f"x has shape {tuple(x.shape)} but weight has shape {tuple(weight.shape)}: "
+            f"x has shape {tuple(x_shape)} but weight has shape {tuple(weight_shape)}: "
             f"expected (..., in_features) with in_features = {in_features}"
         )
-    return math.prod(x.shape[:-1]), out_features, in_features
+    return math.prod(x_shape[:-1]), out_features, in_features
 
 
 def _matmul(xp: Any, a: Array, b: Array) -> Array:

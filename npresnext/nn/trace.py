@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import InvalidTypeError, NpresnextError, ShapeError
 from ..functional.avgpool import sizes_of_map
+from ..functional.linear import sizes_of_rows
 from ..functional.windows import pool_window
 from ..geometry import ConvGeometry, as_int
 from .layers import BatchNorm2d, Conv2d, Linear
@@ -187,9 +188,8 @@ def _(layer: GlobalAvgPool2d, shape: Shape) -> Shape:
 
 @output_shape.register
 def _(layer: Linear, shape: Shape) -> Shape:
-    if not shape or shape[-1] != layer.in_features:
-        raise ShapeError(f"x has shape {shape}: expected (..., in_features) = (..., {layer.in_features})")
-    return (*shape[:-1], layer.out_features)
+    _, out_features, _ = sizes_of_rows(shape, layer.weight.shape)
+    return (*shape[:-1], out_features)
 
 
 def conv_geometry(layer: Conv2d, shape: Shape) -> ConvGeometry:
