@@ -67,6 +67,12 @@ def test_what_is_left_over_sits_out_and_evaluation_sees_everything():
     assert (np.concatenate(evaluated) == data.labels).all()
 
 
+def test_only_what_was_asked_for_is_done_to_an_image():
+    images = np.random.default_rng(0).integers(0, 9, (50, 2, 3, 4)).astype(np.uint8)
+    np.testing.assert_array_equal(Augment()(images, rng=0), images)
+    np.testing.assert_array_equal(Augment(crop=2)(images, rng=0), random_crop(images, 2, rng=0))
+
+
 def test_a_flip_mirrors_some_images_and_leaves_the_others():
     images = np.random.default_rng(0).integers(0, 9, (50, 2, 3, 4)).astype(np.uint8)
     flipped = Augment(flip=True)(images, rng=0)

@@ -74,6 +74,7 @@ def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path_factory, data):
     "content, words",
     [
         (b"", "is no IDX file"),
+        (bytes([0, 0, 8]), "is no IDX file"),
         (b"\x89PNG\r\n\x1a\n", "begins with 89 50 4e 47"),
         (b"\0\0\x0d\1\0\0\0\1\0\0\0\0", "begins with 00 00 0d 01, expected 00 00 08"),
         (idx_bytes(np.zeros(4, np.uint8)) + b"!", "holds 4 values, of shape \\(4,\\), and holds 5"),
@@ -84,7 +85,8 @@ def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path_factory, data):
     ],
     # named, because the bytes of a gzip stream hold the time at which it was made
     ids=[
-        "empty", "a picture", "another type", "a byte too many", "a huge shape", "a huge shape of nothing", "255 axes",
+        "empty", "three bytes", "a picture", "another type", "a byte too many", "a huge shape",
+        "a huge shape of nothing", "255 axes",
         "damaged gzip",
     ],  # fmt: skip
 )

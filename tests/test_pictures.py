@@ -83,8 +83,8 @@ def test_of_a_cameras_jpeg_with_a_second_view_the_first_is_read(tmp_path):
     assert (plain == camera).all()
 
 
-def animated(path):
-    photograph(9, 9).save(path, save_all=True, append_images=[photograph(9, 9, 1), photograph(9, 9, 2)])
+def animated(path, frames=3):
+    photograph(9, 9).save(path, save_all=True, append_images=[photograph(9, 9, seed) for seed in range(1, frames)])
 
 
 REFUSED = {
@@ -93,6 +93,7 @@ REFUSED = {
     "animated.gif": (animated, "frames: expected a still picture"),
     "animated.webp": (animated, "frames: expected a still picture"),
     "pages.tiff": (animated, "3 frames"),
+    "two.tiff": (lambda path: animated(path, frames=2), "2 frames"),
     "print.jpg": (lambda path: photograph(9, 9).convert("CMYK").save(path), "CMYK, the colours of print"),
     "grey16.png": (lambda path: Image.fromarray(np.full((9, 9), 60000, np.uint16)).save(path), "16 bits a channel"),
     "float.tiff": (lambda path: Image.fromarray(np.ones((9, 9), np.float32)).save(path), "picture of F"),
