@@ -185,6 +185,8 @@ def test_only_the_needed_gradients_are_computed(engine, needs):
         for needed, got, expected in zip(needs, nx.conv2d_backward(grad, x, weight, groups=2, needs=needs), every):
             assert (got is None) is not needed
             assert got is None or np.allclose(got, expected, rtol=1e-13, atol=1e-13)
+        single = nx.conv2d_backward(grad[0], x[0], weight, groups=2, needs=needs)
+        assert [array is not None for array in single] == list(needs)
 
 
 @settings(max_examples=60)
