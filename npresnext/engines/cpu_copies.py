@@ -5,6 +5,7 @@ Rows outside the image, and columns outside it, become zeros; no padded image is
 
 from __future__ import annotations
 
+import functools
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -73,9 +74,14 @@ def copy_rows(target: Array, source: Array) -> None:
     """Copy an array; where its rows are runs of memory, a whole row is one element, which halves the time."""
     width = target.shape[-1] * target.itemsize
     if target.dtype == source.dtype and target.strides[-1] == source.strides[-1] == target.itemsize < width:
-        row = np.dtype((np.void, width))
-        target, source = target.view(row), source.view(row)
+        target, source = target.view(_row(width)), source.view(_row(width))
     target[...] = source
+
+
+@functools.cache
+def _row(width: int) -> np.dtype[Any]:
+    """Return the dtype of a row of `width` bytes, made once: NumPy loses a Ctrl-C that comes while it makes one."""
+    return np.dtype((np.void, width))
 
 
 def images_first(array: Array) -> Array:
