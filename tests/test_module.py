@@ -229,7 +229,7 @@ def test_a_gradient_of_another_shape_or_kind_is_refused_where_it_is_added():
     parameter = nn.Parameter(np.zeros((2, 3)))
     parameter.add_grad(np.ones((2, 3)))
     for wrong in (np.ones(3), np.ones((1, 3)), np.ones((3, 2))):
-        with pytest.raises(ShapeError, match=r"grad has shape .* but its parameter has shape \(2, 3\)"):
+        with pytest.raises(ShapeError, match=r"parameter.grad has shape .* but parameter.data has \(2, 3\)"):
             parameter.add_grad(wrong)
     with pytest.raises(InvalidTypeError, match="grad must be an array, but is of type float"):
         nn.Parameter(np.zeros(())).add_grad(1.0)

@@ -44,23 +44,7 @@ def load_fashion_mnist(folder: str | os.PathLike[str]) -> tuple[ImageSet, ImageS
 
 
 def load_mnist(folder: str | os.PathLike[str]) -> tuple[ImageSet, ImageSet]:
-    """Return MNIST as a training and a test set, read from the four IDX files in `folder`.
-
-    Parameters
-    ----------
-    folder : path
-        Where the files lie under the names that they are published with, gzipped or not.
-
-    Returns
-    -------
-    (train, test)
-        Two :class:`ImageSet` of 60,000 and 10,000 images, 28x28.
-
-    Raises
-    ------
-    ValueError
-        A file is absent (the message says how to get it), truncated, of another kind, or the counts disagree.
-    """
+    """Return MNIST as a training and a test set: files, sets and errors as for :func:`load_fashion_mnist`."""
     return _load(Path(folder), "mnist", mean=0.1307, std=0.3081, help=MNIST_HELP)
 
 

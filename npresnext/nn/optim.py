@@ -9,10 +9,10 @@ from typing import Any
 from ..arguments import check_number
 from ..backend import array_module, to_numpy, widen
 from ..engines.cpu_blocks import by_elements
-from ..errors import InvalidTypeError, InvalidValueError, ShapeError, StateDictError
+from ..errors import InvalidTypeError, InvalidValueError, StateDictError
 from ..memory import with_memory_errors
 from .module import Module
-from .parameter import Parameter
+from .parameter import Parameter, check_grad
 
 Array = Any
 _SETTINGS = ("lr", "momentum", "dampening", "weight_decay", "nesterov")
@@ -94,7 +94,7 @@ class SGD:
         updates = []
         for index, parameter in enumerate(self.params):
             if parameter.grad is not None:
-                _check_grad(f"params[{index}]", parameter.data, parameter.grad)
+                check_grad(f"params[{index}]", parameter.data, parameter.grad)
                 buffer, is_new = self._buffer(index, parameter.data)
                 updates.append((functools.partial(self._update, is_new), (parameter.data, parameter.grad, buffer)))
         by_elements(updates)
@@ -185,13 +185,6 @@ def _keep(array: Array, wide: Array) -> None:
 def _copied_to(data: Array, buffer: Array) -> Array:
     """Return a copy of `buffer` in the backend and dtype of `data`."""
     return array_module(data=data).asarray(to_numpy(buffer).copy(), dtype=data.dtype)
-
-
-def _check_grad(name: str, data: Array, grad: Array) -> None:
-    """Refuse a gradient of another array library, or of another shape: element by element it might seem to fit."""
-    array_module(**{f"{name}.data": data, f"{name}.grad": grad})
-    if tuple(grad.shape) != tuple(data.shape):
-        raise ShapeError(f"{name}.grad has shape {tuple(grad.shape)} but {name}.data has {tuple(data.shape)}")
 
 
 def _check_settings(lr: float, momentum: float, dampening: float, weight_decay: float, nesterov: bool) -> None:

@@ -46,9 +46,7 @@ class Parameter:
         ValueError, TypeError
             `grad` does not have the shape of ``data``, or is not an array of its library.
         """
-        array_module(data=self.data, grad=grad)
-        if tuple(grad.shape) != self.shape:
-            raise ShapeError(f"grad has shape {tuple(grad.shape)} but its parameter has shape {self.shape}")
+        check_grad("parameter", self.data, grad)
         if self.grad is None:
             self.grad = grad
         else:
@@ -56,3 +54,10 @@ class Parameter:
 
     def __repr__(self) -> str:
         return f"Parameter(shape={self.shape}, dtype={self.data.dtype})"
+
+
+def check_grad(name: str, data: Array, grad: Array) -> None:
+    """Refuse a gradient of another array library, or of another shape: element by element it might seem to fit."""
+    array_module(**{f"{name}.data": data, f"{name}.grad": grad})
+    if tuple(grad.shape) != tuple(data.shape):
+        raise ShapeError(f"{name}.grad has shape {tuple(grad.shape)} but {name}.data has {tuple(data.shape)}")
