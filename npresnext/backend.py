@@ -231,7 +231,7 @@ def _namespace(name: str) -> Any:
     if not cupy.cuda.is_available():
         raise NoDeviceError(f"CuPy {cupy.__version__} is installed but finds no CUDA device: {_hindrance(cupy)}")
     try:
-        getattr(cupy.cuda, "cublas", None)                # loaded here, not at the first product
+        getattr(cupy.cuda, "cublas", None)  # loaded here, not at the first product
     except ImportError as error:
         raise BackendNotInstalledError(
             f"CuPy {cupy.__version__} is installed but cannot load CUDA's libraries ({str(error).splitlines()[0]}): "
@@ -288,7 +288,7 @@ def _library(array: Any, name: str) -> Any:
 
 
 def _is_floating(xp: Any, dtype: Any, allow_complex: bool) -> bool:
-    if xp is np and dtype.kind in "fc":    # asking isdtype takes as long as a tiny convolution
+    if xp is np and dtype.kind in "fc":  # asking isdtype takes as long as a tiny convolution
         return allow_complex or dtype.kind == "f"
     if str(dtype) == "bfloat16":
         return True

@@ -188,8 +188,14 @@ class ConvGeometry(WindowGeometry):
 
     @classmethod
     def of_conv(
-        cls, x_shape: Sequence[int], weight_shape: Sequence[int], *,
-        stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: Any = 1,
+        cls,
+        x_shape: Sequence[int],
+        weight_shape: Sequence[int],
+        *,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: Any = 1,
     ) -> ConvGeometry:
         """Check the arguments of a convolution as a user gives them, and return its geometry.
 
@@ -242,7 +248,7 @@ def _conv(x_shape: Any, weight_shape: Any, stride: Any, padding: Any, dilation: 
     return ConvGeometry(N, C_in, H, W, *_window(sizes, (kh, kw), stride, padding, dilation), C_out, groups)
 
 
-_known_conv = functools.lru_cache(maxsize=1024)(_conv)    # checking takes as long as a tiny convolution
+_known_conv = functools.lru_cache(maxsize=1024)(_conv)  # checking takes as long as a tiny convolution
 
 
 def _is_plain(value: Any) -> bool:

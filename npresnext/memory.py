@@ -38,7 +38,7 @@ def with_memory_errors(function: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
-        except AllocationError:                                               # from memory_for, which says more
+        except AllocationError:  # from memory_for, which says more
             raise
         except MemoryError as error:
             raise _refused(f"{function.__name__} needs more memory than there is: {error}", error) from error

@@ -120,7 +120,7 @@ def conv2d_loops(x: Array, weight: Array, bias: Array | None = None, **window: A
     y = np.zeros(shape, np.result_type(x, weight))
     for a, b, c in products(x.shape, weight.shape, **window):
         y[a] += weight[b] * x[c]
-    return y if bias is None else y + bias.reshape(1, -1, 1, 1)                   # (N, C_out, oh, ow)
+    return y if bias is None else y + bias.reshape(1, -1, 1, 1)  # (N, C_out, oh, ow)
 
 
 def conv2d_input_grad_loops(grad_output: Array, x_shape: Index, weight: Array, **window: Any) -> Array:
@@ -161,7 +161,7 @@ def conv2d_split(x: Array, weight: Array, bias: Array | None = None, *, groups: 
         ],
         axis=1,
     )
-    return y if bias is None else y + bias.reshape(1, -1, 1, 1)                   # (N, C_out, oh, ow)
+    return y if bias is None else y + bias.reshape(1, -1, 1, 1)  # (N, C_out, oh, ow)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -218,7 +218,7 @@ def conv2d(
     y = np.zeros(output_shape(x.shape, weight.shape, stride, padding, dilation), np.result_type(x, weight))
     for at_y, at_weight, at_x in _tap_products(x.shape, y.shape, weight.shape, stride, padding, dilation, groups):
         y[at_y] += np.einsum("oc,nchw->nohw", weight[at_weight], x[at_x])
-    return y if bias is None else y + bias.reshape(1, -1, 1, 1)                   # (N, C_out, oh, ow)
+    return y if bias is None else y + bias.reshape(1, -1, 1, 1)  # (N, C_out, oh, ow)
 
 
 def conv2d_input_grad(

@@ -61,25 +61,32 @@ def tasks(args):
     yield "peak", lambda: {"npresnext": measure("npresnext", "peak", **common)}
     yield "layers", lambda: {each: measure(each, "layers", layers=layers, **setting) for each in SUBJECTS}
     once = {**setting, "repeats": 1}
-    yield "slow", lambda: {
-        **{each: measure(each, "layers", layers=grouped, **setting) for each in ("npresnext", "textbook")},
-        "onnx": measure("onnx", "layers", layers=grouped, **once),
-    }
+    yield (
+        "slow",
+        lambda: {
+            **{each: measure(each, "layers", layers=grouped, **setting) for each in ("npresnext", "textbook")},
+            "onnx": measure("onnx", "layers", layers=grouped, **once),
+        },
+    )
     for task in ("resnext50_32x4d", "resnet50", "resnet18", "resnext50_32x4d float64"):
         name, _, dtype = task.partition(" ")
         dtype = dtype or "float32"
         network = {**common, "name": name, "batch": args.batch, "size": 224, "dtype": dtype, "repeats": 3}
         subjects = SUBJECTS if task == "resnext50_32x4d" else SUBJECTS[:2]
-        yield f"network:{task}", lambda network=network, subjects=subjects: {
-            each: measure(each, "network", **network) for each in subjects
-        }
-    yield "scaling", lambda: {
-        curve: [
-            (value, measure("npresnext", "layers", layers=[each], **{**setting, "batch": batch})[0])
-            for value, batch, each in points
-        ]
-        for curve, points in scaling_layers().items()
-    }
+        yield (
+            f"network:{task}",
+            lambda network=network, subjects=subjects: {each: measure(each, "network", **network) for each in subjects},
+        )
+    yield (
+        "scaling",
+        lambda: {
+            curve: [
+                (value, measure("npresnext", "layers", layers=[each], **{**setting, "batch": batch})[0])
+                for value, batch, each in points
+            ]
+            for curve, points in scaling_layers().items()
+        },
+    )
 
 
 def machine(threads, python):
@@ -89,10 +96,16 @@ def machine(threads, python):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
     versions = {name: version(name) for name in ("torch", "onnx")}
-    ours = "import sys, numpy; print(sys.version.split(' (')[0], numpy.__version__, sep='; ')"    # free-threaded or not
+    ours = "import sys, numpy; print(sys.version.split(' (')[0], numpy.__version__, sep='; ')"  # free-threaded or not
     python, numpy = subprocess.check_output([python, "-c", ours], text=True).strip().split("; ")
-    return {"date": datetime.date.today().isoformat(), "cpu": model, "threads": threads,
-            "python": python, "numpy": numpy, **versions}
+    return {
+        "date": datetime.date.today().isoformat(),
+        "cpu": model,
+        "threads": threads,
+        "python": python,
+        "numpy": numpy,
+        **versions,
+    }
 
 
 def main():
@@ -101,8 +114,9 @@ def main():
     parser.add_argument("--only", nargs="*", help="names of tasks: peak layers slow network:NAME scaling")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
-        "--python", default=sys.executable, help="interpreter of npresnext, with NumPy and threadpoolctl, such as a "
-        "free-threaded one (default: this one)"
+        "--python",
+        default=sys.executable,
+        help="interpreter of npresnext, with NumPy and threadpoolctl, such as a free-threaded one (default: this one)",
     )
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)

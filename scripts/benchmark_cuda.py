@@ -36,7 +36,7 @@ from npresnext.io.atomic import atomic_path
 
 HERE = Path(__file__).parent
 PARTS = ("layers float32", "layers tf32", "step float32", "step tf32", "gradients")
-WORST = 12                            # rows of the table of gradients
+WORST = 12  # rows of the table of gradients
 
 
 def measure(subject: str, what: str, **arguments: Any) -> Any:
@@ -115,8 +115,11 @@ def goals(data: dict[str, Any]) -> Iterator[tuple[str, float, str]]:
         reached = spread(ratios(rounds, grouped_times(kind, layers))) if rounds else "not measured yet"
         yield f"the grouped 3x3 convolutions together, {kind}, time against cuDNN's", 1.0, reached
     rounds = data.get("step float32")
-    yield ("a training step, time against PyTorch eager's", 1.3,
-           spread(ratios(rounds, float)) if rounds else "not measured yet")
+    yield (
+        "a training step, time against PyTorch eager's",
+        1.3,
+        spread(ratios(rounds, float)) if rounds else "not measured yet",
+    )
     rounds = data.get("gradients")
     worst = [max(map(factor, one["tensors"].values())) for one in rounds or ()]
     yield "gradients, largest error against PyTorch's, any tensor", 4.0, spread(worst) if worst else "not measured yet"
@@ -149,9 +152,7 @@ def table(data: dict[str, Any]) -> Iterator[str]:
         yield from (f"| {name} | {a:.2e} | {b:.2e} | {factor([a, b]):.2f} |" for name, (a, b) in worst)
 
 
-def layer_table(
-    precision: str, layers: dict[ConvGeometry, int], rounds: list[dict[str, Any]]
-) -> Iterator[str]:
+def layer_table(precision: str, layers: dict[ConvGeometry, int], rounds: list[dict[str, Any]]) -> Iterator[str]:
     """Yield the table of the convolutions, one by one."""
     ceilings = {name: statistics.median(one["ceilings"][name] for one in rounds) for name in ("GB/s", "TFLOP/s")}
     yield f"\n{precision}: a large copy {ceilings['GB/s']:.0f} GB/s, a large product {ceilings['TFLOP/s']:.1f} TFLOP/s"
@@ -170,8 +171,10 @@ def layer_name(geometry: ConvGeometry) -> str:
     """Such as 128→128 3x3/2 at 56x56, G=32."""
     (kh, kw), stride = geometry.kernel, f"/{geometry.stride[0]}" if geometry.stride[0] > 1 else ""
     groups = f", G={geometry.groups}" if geometry.groups > 1 else ""
-    return (f"{geometry.in_channels}→{geometry.out_channels} {kh}x{kw}{stride} at "
-            f"{geometry.height}x{geometry.width}{groups}")
+    return (
+        f"{geometry.in_channels}→{geometry.out_channels} {kh}x{kw}{stride} at "
+        f"{geometry.height}x{geometry.width}{groups}"
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -188,8 +191,12 @@ def main(arguments: list[str] | None = None) -> None:
     data = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else {}
     if not options.table:
         common = {name: getattr(options, name) for name in ("device", "batch", "image", "seconds")}
-        machine: dict[str, Any] = {"date": datetime.date.today().isoformat(), "device_kind": options.device,
-                                   "batch": options.batch, "image": options.image}
+        machine: dict[str, Any] = {
+            "date": datetime.date.today().isoformat(),
+            "device_kind": options.device,
+            "batch": options.batch,
+            "image": options.image,
+        }
         for subject in SUBJECTS[:2]:
             machine |= measure(subject, "machine", **common, tf32=False)
         settings = ("device_kind", "device", "batch", "image")

@@ -65,9 +65,7 @@ def median_ms(
 def convolutions(batch: int, image: int) -> dict[ConvGeometry, int]:
     """Count the distinct convolutions of ResNeXt-50 by following a batch through the network."""
     calls = trace(getattr(models, NETWORK)(rng=0), (batch, 3, image, image)).calls
-    return Counter(
-        conv_geometry(call.module, call.input_shape) for call in calls if isinstance(call.module, nn.Conv2d)
-    )
+    return Counter(conv_geometry(call.module, call.input_shape) for call in calls if isinstance(call.module, nn.Conv2d))
 
 
 def operands(geometry: ConvGeometry) -> list[np.ndarray]:
@@ -104,8 +102,12 @@ class Ours:
         if self.device == "cuda":
             runtime = self.xp.cuda.runtime
             name = runtime.getDeviceProperties(self.xp.cuda.Device().id)["name"].decode()
-            result |= {"cupy": self.xp.__version__, "device": name, "driver": runtime.driverGetVersion(),
-                       "cuda": runtime.runtimeGetVersion()}
+            result |= {
+                "cupy": self.xp.__version__,
+                "device": name,
+                "driver": runtime.driverGetVersion(),
+                "cuda": runtime.runtimeGetVersion(),
+            }
         return result
 
     def median(self, run: Callable[[], Any]) -> float:
@@ -129,7 +131,7 @@ class Ours:
     def step(self, batch: int, image: int) -> float:
         """Time a training step."""
         model, criterion = getattr(models, NETWORK)(rng=0), nn.CrossEntropyLoss()
-        model.conv1.needs_input_grad = False              # as in PyTorch, where the images do not require a gradient
+        model.conv1.needs_input_grad = False  # as in PyTorch, where the images do not require a gradient
         optimizer = nn.SGD(model.parameters(), **SETTINGS)
         x, target = map(nx.asarray, images(batch, image))
 
@@ -179,7 +181,7 @@ class Theirs:
     def ceilings(self) -> dict[str, float]:
         """Measure a large copy and a large product, in GB/s and TFLOP/s."""
         count, side = (2**28, 8192) if self.device == "cuda" else (2**20, 256)
-        source = self.torch.randn(count, device=self.device)                      # zeros would be multiplied faster
+        source = self.torch.randn(count, device=self.device)  # zeros would be multiplied faster
         target = self.torch.empty_like(source)
         copying = self.median(lambda: target.copy_(source))
         a, b, c = (self.torch.randn(side, side, device=self.device) for _ in range(3))
@@ -197,8 +199,17 @@ class Theirs:
 
         def backward(*needs: bool) -> Callable[[], Any]:
             return lambda: self.torch.ops.aten.convolution_backward(
-                grad, x, weight, None, options["stride"], options["padding"], options["dilation"], False, (0, 0),
-                geometry.groups, (*needs, False),
+                grad,
+                x,
+                weight,
+                None,
+                options["stride"],
+                options["padding"],
+                options["dilation"],
+                False,
+                (0, 0),
+                geometry.groups,
+                (*needs, False),
             )
 
         return {
@@ -215,7 +226,7 @@ class Theirs:
         with nx.use_backend("numpy"):
             state = getattr(models, NETWORK)(rng=0).state_dict()
         model = network(NETWORK)
-        pairs = zip(model.state_dict(), state.values(), strict=True)              # both name the layers in order
+        pairs = zip(model.state_dict(), state.values(), strict=True)  # both name the layers in order
         model.load_state_dict({name: self.torch.from_numpy(np.array(array)) for name, array in pairs})
         return model.to(self.device, getattr(self.torch, dtype), **self.layout).train()
 

@@ -6,7 +6,7 @@ from npresnext.io.atomic import atomic_path
 
 SUBJECTS = ("npresnext", "torch", "torch-channels-last")
 KINDS = ("forward", "backward", "input gradient", "weight gradient")
-STEPS = {"resnext50_32x4d": 0.95, "resnet50": 1.0, "resnet18": 1.1, "resnext50_32x4d float64": 0.95}    # targets
+STEPS = {"resnext50_32x4d": 0.95, "resnet50": 1.0, "resnet18": 1.1, "resnext50_32x4d float64": 0.95}  # targets
 
 
 def resnext50_layers():
@@ -16,18 +16,28 @@ def resnext50_layers():
     for stage, depth in enumerate((3, 4, 6, 3)):
         width, outputs, size, stride = 128 * 2**stage, 256 * 2**stage, 56 // 2**stage, 2 if stage else 1
         layers += [
-            layer(inputs, width, size * stride, 1), layer(inputs, outputs, size * stride, 1, stride),
+            layer(inputs, width, size * stride, 1),
+            layer(inputs, outputs, size * stride, 1, stride),
             layer(width, width, size * stride, 3, stride, groups=32),
             layer(width, width, size, 3, groups=32, count=depth - 1),
-            layer(width, outputs, size, 1, count=depth), layer(outputs, width, size, 1, count=depth - 1),
+            layer(width, outputs, size, 1, count=depth),
+            layer(outputs, width, size, 1, count=depth - 1),
         ]
         inputs = outputs
     return layers
 
 
 def layer(inputs, outputs, size, kernel, stride=1, groups=1, count=1, first=False):
-    return {"inputs": inputs, "outputs": outputs, "size": size, "kernel": kernel, "stride": stride, "groups": groups,
-            "count": count, "first": first}
+    return {
+        "inputs": inputs,
+        "outputs": outputs,
+        "size": size,
+        "kernel": kernel,
+        "stride": stride,
+        "groups": groups,
+        "count": count,
+        "first": first,
+    }
 
 
 def spread(values):
@@ -94,10 +104,11 @@ def layer_targets(rounds):
         yield f"the 53 convolutions of ResNeXt-50, {kind}", f"≤ {goal:.2f}", ratios(rounds, total(kind, layers))
     for kind, goal in (("forward", 1.3), ("backward", 0.9)):
         yield f"the grouped 3x3, {kind}", f"≤ {goal}", ratios(rounds, total(kind, layers, is_grouped))
-    for name, sizes, goal in (("larger maps", (14, 28, 56), 1.7), ("to maps of 7x7", (7,), 2.2)):    # of the output
+    for name, sizes, goal in (("larger maps", (14, 28, 56), 1.7), ("to maps of 7x7", (7,), 2.2)):  # of the output
         candidates = [
             (ratios(rounds, lambda times, i=index, k=kind: times[i][k]), f"{layer_name(each)} {kind}")
-            for index, each in enumerate(layers) if is_grouped(each) and each["size"] // each["stride"] in sizes
+            for index, each in enumerate(layers)
+            if is_grouped(each) and each["size"] // each["stride"] in sizes
             for kind in KINDS[:2]
         ]
         values, worst = max(candidates, key=lambda candidate: statistics.median(candidate[0]))
@@ -117,11 +128,17 @@ def tables(data):
         rounds = data["layers"]
         yield "\n| npresnext / PyTorch | forward | backward | forward, channels last | backward, channels last |"
         yield "|---|---|---|---|---|"
-        kinds = (("all 53 convolutions", lambda each: True), ("the grouped 3x3", is_grouped),
-                 ("the 1x1", lambda each: each["kernel"] == 1))
+        kinds = (
+            ("all 53 convolutions", lambda each: True),
+            ("the grouped 3x3", is_grouped),
+            ("the 1x1", lambda each: each["kernel"] == 1),
+        )
         for name, wanted in kinds:
-            cells = [spread(ratios(rounds, total(kind, layers, wanted), subject))
-                     for subject in SUBJECTS[1:] for kind in KINDS[:2]]
+            cells = [
+                spread(ratios(rounds, total(kind, layers, wanted), subject))
+                for subject in SUBJECTS[1:]
+                for kind in KINDS[:2]
+            ]
             yield f"| {name} | " + " | ".join(cells) + " |"
         yield "\n| layer | times | ms forward | " + " | ".join(f"{kind}: ratio" for kind in KINDS) + " |"
         yield "|---" * 7 + "|"
@@ -129,7 +146,9 @@ def tables(data):
             ms = statistics.median(one["npresnext"][index]["forward"] for one in rounds) * 1e3
             cells = [
                 spread(ratios(rounds, lambda times, i=index, k=kind: times[i][k]))
-                if kind in rounds[0]["torch"][index] else "–" for kind in KINDS
+                if kind in rounds[0]["torch"][index]
+                else "–"
+                for kind in KINDS
             ]
             yield f"| {layer_name(each)} | {each['count']} | {ms:.2f} | " + " | ".join(cells) + " |"
     if "slow" in data:
@@ -149,8 +168,10 @@ def tables(data):
             for subject in list(data[name][0])[1:]:
                 keys = ("training step", "inference", "peak memory of training")
                 cells = [spread(ratios(data[name], lambda times, k=key: times[k], subject)) for key in keys]
-                ms = [statistics.median(one[who]["training step"] * 1e3 for one in data[name])
-                      for who in ("npresnext", subject)]
+                ms = [
+                    statistics.median(one[who]["training step"] * 1e3 for one in data[name])
+                    for who in ("npresnext", subject)
+                ]
                 yield f"| {name[8:]} | {subject} | " + " | ".join(cells) + f" | {ms[0]:.0f} / {ms[1]:.0f} |"
     for curve in data["scaling"][0] if "scaling" in data else ():
         yield f"\n| {curve} | ms forward | ms backward |\n|---|---|---|"

@@ -109,7 +109,7 @@ def numpy_network(name, batch, size, dtype, repeats):
     rng = np.random.default_rng(0)
     x, target = rng.standard_normal((batch, 3, size, size)).astype(dtype), rng.integers(0, 1000, batch)
     model, loss = getattr(models, name)(rng=0, dtype=dtype), nn.CrossEntropyLoss()
-    model.conv1.needs_input_grad = False    # as in PyTorch, where the images do not require a gradient
+    model.conv1.needs_input_grad = False  # as in PyTorch, where the images do not require a gradient
     optimizer = nn.SGD(model.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4)
 
     def step():

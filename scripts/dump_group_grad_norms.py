@@ -1,6 +1,6 @@
 """Dump the gradient norm of every conv group while a network trains: the same as ``npresnext gradnorms``.
 
-    python scripts/dump_group_grad_norms.py -o norms.csv --plot norms.png
+python scripts/dump_group_grad_norms.py -o norms.csv --plot norms.png
 """
 
 import sys

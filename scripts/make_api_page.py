@@ -1,7 +1,7 @@
 """Write docs/api.md: every public name with its docstring's first sentence and a link to its source.
 
-    python scripts/make_api_page.py            write the page
-    python scripts/make_api_page.py --check    exit with 1 if the page is out of date
+python scripts/make_api_page.py            write the page
+python scripts/make_api_page.py --check    exit with 1 if the page is out of date
 """
 
 import argparse
@@ -21,10 +21,24 @@ One line each, under the module to import it from; the link leads to the source,
 the formula and an example. Written by `scripts/make_api_page.py` from the docstrings themselves.
 """
 SECTIONS = (
-    "npresnext", "npresnext.functional", "npresnext.nn", "npresnext.nn.init", "npresnext.models",
-    "npresnext.models.forms", "npresnext.models.carry", "npresnext.models.fuse", "npresnext.data",
-    "npresnext.schedules", "npresnext.training", "npresnext.analysis", "npresnext.io", "npresnext.onnx",
-    "npresnext.testing", "npresnext.testing.strategies", "npresnext.reference", "npresnext.errors",
+    "npresnext",
+    "npresnext.functional",
+    "npresnext.nn",
+    "npresnext.nn.init",
+    "npresnext.models",
+    "npresnext.models.forms",
+    "npresnext.models.carry",
+    "npresnext.models.fuse",
+    "npresnext.data",
+    "npresnext.schedules",
+    "npresnext.training",
+    "npresnext.analysis",
+    "npresnext.io",
+    "npresnext.onnx",
+    "npresnext.testing",
+    "npresnext.testing.strategies",
+    "npresnext.reference",
+    "npresnext.errors",
 )
 
 
@@ -40,7 +54,7 @@ def public_names(module):
 
 def line(name, value):
     sentence = (inspect.getdoc(value) or "").strip().split("\n\n")[0].replace("\n", " ")
-    sentence = re.sub(r":\w+:(`[^`]+`)", r"\1", sentence)    # a reference of Sphinx's is a name here
+    sentence = re.sub(r":\w+:(`[^`]+`)", r"\1", sentence)  # a reference of Sphinx's is a name here
     source = Path(inspect.getsourcefile(inspect.unwrap(value))).resolve().relative_to(ROOT).as_posix()
     return f"| [`{name}`](../{source}) | {sentence.replace('|', chr(92) + '|')} |"
 

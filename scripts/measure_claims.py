@@ -68,9 +68,12 @@ def row(claim: str, setting: str, quantity: str, values: float | list[float]) ->
     """Return a row: a figure, or the mean of several with their standard deviation."""
     if isinstance(values, list):
         return {
-            "claim": claim, "setting": setting, "quantity": quantity,
-            "value": statistics.fmean(values), "spread": statistics.stdev(values),
-        }  # fmt: skip
+            "claim": claim,
+            "setting": setting,
+            "quantity": quantity,
+            "value": statistics.fmean(values),
+            "spread": statistics.stdev(values),
+        }
     return {"claim": claim, "setting": setting, "quantity": quantity, "value": values, "spread": None}
 
 
@@ -107,8 +110,12 @@ def measure_counts() -> Iterator[Row]:
     other = [name for name in first if first[name].shape != second[name].shape]
     convs = {name for name in other if "conv" in name or "downsample.0" in name}
     yield row("only groups differ", "resnet50 -> resnext50_32x4d", "arrays of the state with another shape", len(other))
-    yield row("only groups differ", "resnet50 -> resnext50_32x4d", "1x1 convolutions with another shape",
-              len({name for name in convs if "conv2" not in name}))  # fmt: skip
+    yield row(
+        "only groups differ",
+        "resnet50 -> resnext50_32x4d",
+        "1x1 convolutions with another shape",
+        len({name for name in convs if "conv2" not in name}),
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -240,15 +247,28 @@ def _train(cardinality: int, width: int, seed: int) -> dict[str, float]:
     train, test = data.load_digits()
     train = train.first(IMAGES)
     model = models.ResNet(
-        models.Bottleneck, [1, 1, 1], num_classes=10, in_channels=1, groups=cardinality, width_per_group=4 * width,
-        planes=16, stem="cifar", rng=seed,
-    )  # fmt: skip
+        models.Bottleneck,
+        [1, 1, 1],
+        num_classes=10,
+        in_channels=1,
+        groups=cardinality,
+        width_per_group=4 * width,
+        planes=16,
+        stem="cifar",
+        rng=seed,
+    )
     optimizer = nn.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
     norms = Norms()
     trainer = Trainer(
-        model, optimizer, train, test, batch_size=BATCH, schedule=schedules.cosine(0.1, EPOCHS), seed=seed,
+        model,
+        optimizer,
+        train,
+        test,
+        batch_size=BATCH,
+        schedule=schedules.cosine(0.1, EPOCHS),
+        seed=seed,
         watchers=[norms],
-    )  # fmt: skip
+    )
     with nx.use_engine("im2col"):  # images of 8x8 are too small for tiles and threads to pay
         trainer.run(2 * trainer.steps_per_epoch)
         cosines = _class_cosines(model, train)

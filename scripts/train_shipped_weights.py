@@ -27,16 +27,29 @@ from npresnext.training import evaluate
 FOLDER = pathlib.Path(__file__).parent.parent / "npresnext" / "models" / "weights"
 SETS = {
     "digits": {
-        "weights": "digits", "epochs": 30, "classes": [str(digit) for digit in range(10)],
+        "weights": "digits",
+        "epochs": 30,
+        "classes": [str(digit) for digit in range(10)],
         "source": "the 1,797 digits of npresnext/data/digits.md (UCI, CC BY 4.0)",
     },
     "fashion-mnist": {
-        "weights": "fashion_mnist", "epochs": 2,
-        "classes": ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag",
-                    "Ankle boot"],
+        "weights": "fashion_mnist",
+        "epochs": 2,
+        "classes": [
+            "T-shirt/top",
+            "Trouser",
+            "Pullover",
+            "Dress",
+            "Coat",
+            "Sandal",
+            "Shirt",
+            "Sneaker",
+            "Bag",
+            "Ankle boot",
+        ],
         "source": "Fashion-MNIST (Xiao, Rasul and Vollgraf, arXiv:1708.07747; MIT licence), 70,000 images",
     },
-}  # fmt: skip
+}
 
 CARD = """# resnext_small, {weights}
 
@@ -82,17 +95,34 @@ def main() -> int:
     _, accuracy = evaluate(from_state(state), test)
     size = test.shape[-1]
     facts = {
-        "weights": entry["weights"], "source": entry["source"], "command": command,
+        "weights": entry["weights"],
+        "source": entry["source"],
+        "command": command,
         "parameters": sum(array.size for name, array in state.items() if name.endswith((".weight", ".bias"))),
-        "hits": round(accuracy * len(test)), "images": len(test), "accuracy": accuracy,
-        "date": datetime.date.today().isoformat(), "version": __version__, "numpy": np.__version__,
-        "python": platform.python_version(), "machine": platform.machine(), "size": size,
-        "mean": test.mean, "std": test.std,
-    }  # fmt: skip
+        "hits": round(accuracy * len(test)),
+        "images": len(test),
+        "accuracy": accuracy,
+        "date": datetime.date.today().isoformat(),
+        "version": __version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "size": size,
+        "mean": test.mean,
+        "std": test.std,
+    }
     path = args.folder / f"resnext_small-{entry['weights']}.npz"
-    save(path, state, overwrite=True, metadata={
-        **state.metadata, "classes": json.dumps(entry["classes"]), "command": command, "date": facts["date"],
-    })  # fmt: skip
+    save(
+        path,
+        state,
+        overwrite=True,
+        metadata={
+            **state.metadata,
+            "classes": json.dumps(entry["classes"]),
+            "command": command,
+            "date": facts["date"],
+        },
+    )
     path.with_suffix(".md").write_text(CARD.format(**facts), "utf-8")
     print(f"{path}: {path.stat().st_size:,} bytes, {facts['hits']} of {facts['images']} right ({accuracy:.2%})")
     return 0

@@ -24,23 +24,36 @@ from npresnext.engines import cuda_launch, cuda_matmul
 from npresnext.engines.cuda_launch import C_TYPES
 
 HERE = Path(__file__).parent
-TEMPLATES = [(dtype, channels) for dtype in C_TYPES.values() for channels in (1, 2, 4, 8)
-             if (dtype, channels) != ("double", 8)]
+TEMPLATES = [
+    (dtype, channels) for dtype in C_TYPES.values() for channels in (1, 2, 4, 8) if (dtype, channels) != ("double", 8)
+]
 INSTANCES = {
     "cuda_gather.cu": [f"gather<{dtype}, {channels}, {run}>" for dtype, channels in TEMPLATES for run in (1, 3)],
     "cuda_weight_grad.cu": [f"weight_grad<{dtype}, {channels}>" for dtype, channels in TEMPLATES]
     + [f"sum_splits<{dtype}>" for dtype in C_TYPES.values()],
-    "cuda_batchnorm.cu": ["merge_moments<float>", "merge_moments<double>"] + [
-        f"{kernel}<{dtype}>" for dtype in C_TYPES.values() for kernel in
-        ("channel_moments", "normalise", "channel_products", "merge_products", "channel_gradient")
+    "cuda_batchnorm.cu": ["merge_moments<float>", "merge_moments<double>"]
+    + [
+        f"{kernel}<{dtype}>"
+        for dtype in C_TYPES.values()
+        for kernel in ("channel_moments", "normalise", "channel_products", "merge_products", "channel_gradient")
     ],
-    "cuda_maxpool.cu": [f"{kernel}<{dtype}>" for dtype in C_TYPES.values() for kernel in
-                        ("max_pool", "max_pool_gradient")],
+    "cuda_maxpool.cu": [
+        f"{kernel}<{dtype}>" for dtype in C_TYPES.values() for kernel in ("max_pool", "max_pool_gradient")
+    ],
 }
-STRUCTS = {"cuda_gather.cu": "Gather", "cuda_weight_grad.cu": "WeightGrad", "cuda_batchnorm.cu": "Slices",
-           "cuda_maxpool.cu": "Pool"}
-WRONG = {1: "threads wait for others that have ended", 2: "writes beyond its shared memory", 3: "too large a block",
-         4: "is not among the compiled instances", 5: "touches memory outside its arrays"}
+STRUCTS = {
+    "cuda_gather.cu": "Gather",
+    "cuda_weight_grad.cu": "WeightGrad",
+    "cuda_batchnorm.cu": "Slices",
+    "cuda_maxpool.cu": "Pool",
+}
+WRONG = {
+    1: "threads wait for others that have ended",
+    2: "writes beyond its shared memory",
+    3: "too large a block",
+    4: "is not among the compiled instances",
+    5: "touches memory outside its arrays",
+}
 
 
 def need_compiler():
@@ -56,8 +69,9 @@ def library(file):
         f'if (!std::strcmp(name, "{name}")) entry = [](void **a) {{ call({name}, a); }};\n' for name in INSTANCES[file]
     )
     folder = Path(tempfile.mkdtemp(prefix="npresnext-cuda-"))
-    (folder / "kernels.cpp").write_text(f"""
-#include "{HERE / 'cuda_on_cpu.h'}"
+    (folder / "kernels.cpp").write_text(
+        f"""
+#include "{HERE / "cuda_on_cpu.h"}"
 {cuda_launch.source(file)}
 extern "C" int struct_bytes() {{ return sizeof({STRUCTS[file]}); }}
 extern "C" int start(
@@ -66,7 +80,9 @@ extern "C" int start(
 {cases}
     return entry ? run(first, blocks, x, y, bytes, backwards, args) : 4;
 }}
-""", "utf-8")
+""",
+        "utf-8",
+    )
     subprocess.run(
         ["g++", "-std=c++17", "-O1", "-w", "-shared", "-fPIC", "-o", folder / "kernels.so", folder / "kernels.cpp"],
         check=True,
@@ -109,9 +125,9 @@ def start(file, name, blocks, threads, args, shared, backwards, first=0):
     """Call the compiled kernel with pointers to its arguments, as cuLaunchKernel does, from block `first` on."""
     values = []
     for value in args:
-        if value is None or isinstance(value, np.ndarray) and value.ndim:     # an array goes by its address
+        if value is None or isinstance(value, np.ndarray) and value.ndim:  # an array goes by its address
             value = np.asarray(0 if value is None else value.ctypes.data, np.uint64)
-        values.append(np.asarray(value))                                      # a scalar or a struct by value
+        values.append(np.asarray(value))  # a scalar or a struct by value
     pointers = (ctypes.c_void_p * len(values))(*(value.ctypes.data for value in values))
     return library(file).start(name.encode(), first, blocks, *threads, shared, backwards, pointers)
 
@@ -141,8 +157,9 @@ def emulated():
         mock.patch("npresnext.engines.cuda.launch", launch),
         mock.patch("npresnext.engines.cuda_batchnorm.launch", launch),
         mock.patch("npresnext.engines.cuda_maxpool.launch", launch),
-        mock.patch.dict(engines.FUSED, {("numpy", operation): module for (_, operation), module in
-                                        list(engines.FUSED.items())}),
+        mock.patch.dict(
+            engines.FUSED, {("numpy", operation): module for (_, operation), module in list(engines.FUSED.items())}
+        ),
         mock.patch.object(cuda_matmul, "product", product),
         mock.patch("numpy.empty", empty),
         mock.patch.dict(engines.ENGINES, cuda=("numpy", "cupy")),

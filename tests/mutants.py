@@ -359,9 +359,12 @@ def one_by_one(x, weight, bias, add, *, stride, padding, dilation, groups):
         above, below = i * dilation[0], (kh - 1 - i) * dilation[0]
         before, after = j * dilation[1], (kw - 1 - j) * dilation[1]
         lone = nx.conv2d(
-            x[:, c::ins].astype("float64"), weight[:, c : c + 1, i : i + 1, j : j + 1].astype("float64"),
-            stride=stride, padding=((top - above, bottom - below), (left - before, right - after)), groups=groups,
-        )  # fmt: skip
+            x[:, c::ins].astype("float64"),
+            weight[:, c : c + 1, i : i + 1, j : j + 1].astype("float64"),
+            stride=stride,
+            padding=((top - above, bottom - below), (left - before, right - after)),
+            groups=groups,
+        )
         total = add(total, lone)
     if not ins:
         return nx.conv2d(x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
@@ -532,13 +535,19 @@ def per_group(weight, window):
     return weight.shape[1], len(weight) // window["groups"]
 
 
-own_path("1x1 with a stride, as in ResNet's shortcut", lambda w, k: w.shape[2:] == (1, 1) and k["stride"] == (2, 2)
-         and k["groups"] == 1 and k["padding"] == ((0, 0), (0, 0)))  # fmt: skip
+own_path(
+    "1x1 with a stride, as in ResNet's shortcut",
+    lambda w, k: (
+        w.shape[2:] == (1, 1) and k["stride"] == (2, 2) and k["groups"] == 1 and k["padding"] == ((0, 0), (0, 0))
+    ),
+)
 own_path("1x1 padded", lambda w, k: w.shape[2:] == (1, 1) and min(map(min, k["padding"])) > 0)
 own_path("taps beyond a mask of 64 bits", lambda w, k: w.shape[2] * w.shape[3] > 64)
 own_path("dilation beyond 4", lambda w, k: max(k["dilation"]) > 4)
-own_path("depthwise 5x5 with a stride", lambda w, k: per_group(w, k) == (1, 1) and k["groups"] > 1
-         and w.shape[2:] == (5, 5) and k["stride"] == (2, 2))  # fmt: skip
+own_path(
+    "depthwise 5x5 with a stride",
+    lambda w, k: per_group(w, k) == (1, 1) and k["groups"] > 1 and w.shape[2:] == (5, 5) and k["stride"] == (2, 2),
+)
 own_path("depthwise 7x7", lambda w, k: per_group(w, k) == (1, 1) and w.shape[2:] == (7, 7) and k["groups"] > 1, "dw")
 own_path("TensorFlow's same at stride 2", lambda w, k: k["padding"] == ((0, 1), (0, 1)) and k["stride"] == (2, 2))
 own_path("channels of a group in blocks of 16", lambda w, k: all(n and n % 16 == 0 for n in per_group(w, k)))

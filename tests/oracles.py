@@ -19,8 +19,9 @@ class TorchBlock(nn.Module):
             channels = out
         if downsample:
             stride = max(c[2] for c in convolutions)
-            self.downsample = nn.Sequential(nn.Conv2d(inplanes, channels, 1, stride, bias=False),
-                                            nn.BatchNorm2d(channels))
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inplanes, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
+            )
         else:
             self.downsample = None
 
@@ -71,6 +72,11 @@ def randomise(model, seed):
             if not value.is_floating_point():
                 continue
             noise = torch.from_numpy(rng.standard_normal(tuple(value.shape)))
-            value.copy_(value + 0.1 * noise.abs() if "running_var" in name else value + 0.1 * value.std() * noise
-                        if value.ndim > 1 else value + 0.1 * noise)
+            value.copy_(
+                value + 0.1 * noise.abs()
+                if "running_var" in name
+                else value + 0.1 * value.std() * noise
+                if value.ndim > 1
+                else value + 0.1 * noise
+            )
     return model

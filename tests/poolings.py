@@ -29,7 +29,7 @@ def starts(size, kernel, stride, padding, dilation, ceil_mode):
     while True:
         last = start + dilation * (kernel - 1)
         fits = last < size + padding
-        begins_inside = start < size and last - stride < size + padding - 1       # the one before ended too early
+        begins_inside = start < size and last - stride < size + padding - 1  # the one before ended too early
         if not fits and not (ceil_mode and begins_inside):
             return found
         found.append(start)

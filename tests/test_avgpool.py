@@ -17,7 +17,7 @@ def matrix_of(shape, arguments, count_include_pad):
     stride, rows = arguments["stride"] or kernel, {}
     for place, pixels in windows_of(shape, arguments):
         first = [o * s - p for o, s, p in zip(place, stride, padding)]
-        inside = 1                                                            # pixels and padding, not what ceil adds
+        inside = 1  # pixels and padding, not what ceil adds
         for start, k, size, p in zip(first, kernel, (H, W), padding):
             inside *= min(start + k, size + p) - start
         row = np.zeros((H, W))
@@ -66,7 +66,7 @@ def test_global_average_is_the_mean_of_each_map_and_spreads_its_gradient(xp):
     assert y.shape == (2, 3, 1, 1) and (y[:, :, 0, 0] == x.sum((2, 3)) / 8).all()
     dx = nx.to_numpy(F.global_avg_pool2d_backward(xp.asarray(grad), x.shape))
     assert dx.shape == x.shape and (dx == grad / 8).all()
-    dx[0, 0, 0, 0] = 99                                                       # an array of its own, no broadcast view
+    dx[0, 0, 0, 0] = 99  # an array of its own, no broadcast view
     assert dx[0, 0, 0, 1] == grad[0, 0, 0, 0] / 8
 
 
@@ -87,7 +87,8 @@ def test_unbatched_and_empty_batches(xp):
 def test_complex_images_are_averaged_part_by_part():
     real, imaginary = np.random.default_rng(0).standard_normal((2, 1, 2, 4, 4))
     for pool in (
-        F.global_avg_pool2d, lambda x: F.avg_pool2d(x, 3, stride=2, padding=1),
+        F.global_avg_pool2d,
+        lambda x: F.avg_pool2d(x, 3, stride=2, padding=1),
         lambda grad: F.global_avg_pool2d_backward(grad[:, :, :1, :1], (1, 2, 3, 5)),
         lambda grad: F.avg_pool2d_backward(grad, (1, 2, 8, 7), 3, stride=2, padding=1),
     ):

@@ -60,7 +60,7 @@ def test_set_backend_is_seen_by_every_thread(fake_cupy):  # thinc#548, thinc#469
 
 def test_use_backend_stays_in_its_thread(fake_cupy):
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(int).result()    # born outside: what is born inside inherits the block in free-threaded Python
+        pool.submit(int).result()  # born outside: what is born inside inherits the block in free-threaded Python
         with nx.use_backend("cupy"):
             assert pool.submit(nx.get_backend).result() == "numpy"
 

@@ -166,7 +166,7 @@ def test_sixteen_bit_statistics_count_as_their_values_in_float32():
 
 def test_pytorch_175189_any_memory_layout_gives_what_its_contiguous_copy_gives():
     whole, other = draw(0, (4, 6, 5, 8), (8, 5, 3, 4))
-    x = np.moveaxis(whole, -1, 1)[:, ::-2, :3]                              # channels last, every other, backwards
+    x = np.moveaxis(whole, -1, 1)[:, ::-2, :3]  # channels last, every other, backwards
     sliced = other.transpose(3, 0, 2, 1)[:, ::2]
     weight = np.broadcast_to(np.float64(2.5), (4,))
     y, mean, var = F.batch_norm(x, weight)

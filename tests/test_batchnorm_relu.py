@@ -26,8 +26,11 @@ def one_after_the_other(grad, x, weight, bias, shortcut, given_):
 
 @settings(max_examples=40)
 @given(
-    seed=st.integers(0, 2**16), shape=st.tuples(*[st.integers(1, 4)] * 4), training=st.booleans(),
-    with_shortcut=st.booleans(), centre=st.sampled_from([0, 2, 100]),
+    seed=st.integers(0, 2**16),
+    shape=st.tuples(*[st.integers(1, 4)] * 4),
+    training=st.booleans(),
+    with_shortcut=st.booleans(),
+    centre=st.sampled_from([0, 2, 100]),
 )
 def test_equal_to_norm_addition_and_rectifier_one_after_the_other(xp, seed, shape, training, with_shortcut, centre):
     shape = (shape[0] + 1, *shape[1:])

@@ -15,8 +15,10 @@ def report(monkeypatch):
 
 
 def times(report, **milliseconds):
-    return [{kind: milliseconds.get(report.layer_name(each), 1.0) for kind in report.KINDS}
-            for each in report.resnext50_layers()]
+    return [
+        {kind: milliseconds.get(report.layer_name(each), 1.0) for kind in report.KINDS}
+        for each in report.resnext50_layers()
+    ]
 
 
 def test_layers_are_the_53_convolutions_of_the_network(report):
@@ -41,7 +43,7 @@ def test_median_of_the_rounds_decides_whether_a_target_is_reached(report):
 
 
 def test_ratios_are_those_of_one_round_and_weighted_by_how_often_a_layer_occurs(report):
-    slow = {"1024→1024 3x3 at 7, G=32": 10.0}    # which occurs twice
+    slow = {"1024→1024 3x3 at 7, G=32": 10.0}  # which occurs twice
     rounds = [
         {"npresnext": times(report, **slow), "torch": times(report)},
         {"npresnext": times(report), "torch": times(report, **slow)},

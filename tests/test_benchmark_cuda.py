@@ -38,9 +38,13 @@ def rehearsal(script, subjects, monkeypatch, tmp_path):
     monkeypatch.setattr(subjects, "NETWORK", "resnet18")
     monkeypatch.setattr(subjects, "convolutions", lambda batch, image: SMALL)
     monkeypatch.setattr(subjects, "median_ms", lambda run, event, elapsed, seconds: run() is None or 2.0)
-    monkeypatch.setattr(script, "measure", lambda subject, what, **arguments: json.loads(
-        json.dumps(subjects.result(subject, what, json.loads(json.dumps(arguments))))
-    ))
+    monkeypatch.setattr(
+        script,
+        "measure",
+        lambda subject, what, **arguments: json.loads(
+            json.dumps(subjects.result(subject, what, json.loads(json.dumps(arguments))))
+        ),
+    )
 
     def run(*arguments):
         path = tmp_path / "cuda.json"
@@ -82,7 +86,7 @@ def test_the_time_is_the_median_of_many_runs_after_a_warm_up(subjects):
 
     def run():
         calls.append(len(calls))
-        clock[0] += 1000.0 if len(calls) % 10 == 0 else 20.0      # one run in ten is disturbed
+        clock[0] += 1000.0 if len(calls) % 10 == 0 else 20.0  # one run in ten is disturbed
 
     assert subjects.median_ms(run, Event, lambda start, stop: stop.at - start.at, seconds=0.3) == 20.0
     assert len(calls) == 5 + 15
@@ -93,7 +97,7 @@ def test_gradients_are_compared_tensor_by_tensor_with_the_exact_ones(script):
     theirs = {"a": np.array([3.0, 4.5], np.float32), "b": np.zeros(1, np.float32)}
     ours = {"a": np.array([3.0, 2.0], np.float32), "b": np.zeros(1, np.float32)}
     found = script.compare(ours, theirs, exact)
-    assert found == {"a": [0.4, 0.1], "b": [0.0, 0.0]}            # ‖(0, −2)‖/‖(3, 4)‖ and ‖(0, 0.5)‖/‖(3, 4)‖
+    assert found == {"a": [0.4, 0.1], "b": [0.0, 0.0]}  # ‖(0, −2)‖/‖(3, 4)‖ and ‖(0, 0.5)‖/‖(3, 4)‖
     assert script.factor(found["a"]) == 4 and script.factor(found["b"]) == 1
     assert script.factor([1e-9, 0.0]) == float("inf")
     with pytest.raises(ValueError, match="different names: .'b'."):
@@ -105,11 +109,13 @@ def test_gradients_are_compared_tensor_by_tensor_with_the_exact_ones(script):
 
 
 def test_a_ratio_is_taken_to_the_better_of_pytorchs_two_layouts(script):
-    rounds = [{"npresnext": 2.0, "torch": 4.0, "torch-channels-last": 1.6}, {"npresnext": 2.0, "torch": 2.0,
-                                                                          "torch-channels-last": 3.0}]
+    rounds = [
+        {"npresnext": 2.0, "torch": 4.0, "torch-channels-last": 1.6},
+        {"npresnext": 2.0, "torch": 2.0, "torch-channels-last": 3.0},
+    ]
     assert script.ratios(rounds, float) == [1.25, 1.0]
     times = [{"forward": 5.0}, {"forward": 7.0}]
-    assert script.grouped_times("forward", SMALL)(times) == 3 * 7.0       # the dense one does not count
+    assert script.grouped_times("forward", SMALL)(times) == 3 * 7.0  # the dense one does not count
 
 
 @pytest.mark.oracle

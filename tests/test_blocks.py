@@ -80,7 +80,8 @@ def test_blocks_are_pytorchs(name):
     block = build(name)
     branch = [
         (conv.out_channels, conv.kernel_size[0], conv.stride[0], conv.groups)
-        for conv in block.children() if isinstance(conv, nn.Conv2d)
+        for conv in block.children()
+        if isinstance(conv, nn.Conv2d)
     ]
     theirs = TorchBlock(block.conv1.in_channels, branch, block.downsample is not None).double()
     theirs.load_state_dict({key: torch.from_numpy(np.asarray(array)) for key, array in block.state_dict().items()})
@@ -124,11 +125,11 @@ def test_a_gradient_stays_in_its_group_within_the_grouped_convolution_and_not_be
     x = images(block)
     block(x)
     grad = np.zeros((3, 8, 5, 5))
-    grad[:, 2:4] = np.random.default_rng(6).standard_normal((3, 2, 5, 5))     # group 1 of 4
+    grad[:, 2:4] = np.random.default_rng(6).standard_normal((3, 2, 5, 5))  # group 1 of 4
     inside = block.conv2.backward(grad)
     assert (inside[:, [0, 1, 4, 5, 6, 7]] == 0).all() and (inside[:, 2:4] != 0).any()
     assert (block.conv2.weight.grad[[0, 1, 4, 5, 6, 7]] == 0).all()
-    mixed = block.conv1.backward(inside)                                       # the 1x1 before it sees every channel
+    mixed = block.conv1.backward(inside)  # the 1x1 before it sees every channel
     assert (np.abs(mixed).max(axis=(0, 2, 3)) > 0).all()
 
 

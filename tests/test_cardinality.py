@@ -135,10 +135,13 @@ def test_the_command_counts_networks_of_any_depth(capsys):
         assert capsys.readouterr().out.split()[-2:] == [f"{expected.parameters:,}", f"{expected.macs:,}"]
 
 
-@pytest.mark.parametrize(("arguments", "options", "network"), [
-    (["8", "--network", "--by", "macs"], {"depth": 50, "by": "macs"}, {"depth": 50}),
-    (["4", "--like", "8x64d", "--cifar", "--depth", "29"], {"reference": (8, 64)}, {"depth": 29, "kind": "cifar"}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "options", "network"),
+    [
+        (["8", "--network", "--by", "macs"], {"depth": 50, "by": "macs"}, {"depth": 50}),
+        (["4", "--like", "8x64d", "--cifar", "--depth", "29"], {"reference": (8, 64)}, {"depth": 29, "kind": "cifar"}),
+    ],
+)
 def test_the_command_keeps_the_cost_it_is_told_to_keep(arguments, options, network, capsys):
     assert main(["cardinality", *arguments]) == 0
     (expected,) = equal_complexity(int(arguments[0]), **options)
@@ -156,8 +159,12 @@ def test_the_command_lists_what_each_group_count_saves_in_the_layer(capsys):
 
 def test_the_command_refuses_before_it_prints(capsys, tmp_path):
     (tmp_path / "there.png").write_text("mine")
-    for arguments in (["--like", "32by4"], ["--plot", str(tmp_path / "there.png")], ["--plot", "designs.bmp"],
-                      ["--layer", "64", "128", "--plot", str(tmp_path / "layer.png")]):  # fmt: skip
+    for arguments in (
+        ["--like", "32by4"],
+        ["--plot", str(tmp_path / "there.png")],
+        ["--plot", "designs.bmp"],
+        ["--layer", "64", "128", "--plot", str(tmp_path / "layer.png")],
+    ):
         assert main(["cardinality", *arguments]) == 2
         output = capsys.readouterr()
         assert output.out == "" and len(output.err.splitlines()) == 1

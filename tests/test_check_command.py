@@ -23,7 +23,9 @@ def backward(grad_output, x, weight, **window):
     return nx.conv2d_backward(grad_output, x, weight, **window)
 """
 
-WRONG = RIGHT + """
+WRONG = (
+    RIGHT
+    + """
 import os, signal, time
 
 def flipped(x, weight, bias, **window):
@@ -74,6 +76,7 @@ def rolled(x, weight, bias, stride, padding, dilation, groups):
 
 number = 3
 """
+)
 
 
 @pytest.fixture(scope="module")
@@ -201,9 +204,14 @@ def test_a_mistake_is_one_line_and_2(check, arguments, message):
 
 @pytest.mark.parametrize(
     ("target", "convention", "missing"),
-    [("torch", "npresnext", "torch"), ("jax", "npresnext", "jax"), ("onnxruntime", "npresnext", "onnxruntime"),
-     ("onnxruntime", "npresnext", "onnx"), ("operator:add", "torch", "torch")],
-)  # fmt: skip
+    [
+        ("torch", "npresnext", "torch"),
+        ("jax", "npresnext", "jax"),
+        ("onnxruntime", "npresnext", "onnxruntime"),
+        ("onnxruntime", "npresnext", "onnx"),
+        ("operator:add", "torch", "torch"),
+    ],
+)
 def test_a_framework_that_is_missing_is_named_as_pip_knows_it(target, convention, missing, monkeypatch):
     for name in ("onnx", "onnx.parser", "onnxruntime", missing):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))

@@ -58,16 +58,30 @@ def test_a_checkpoint_holds_weights_statistics_momentum_and_position(tmp_path):
 def test_checkpoints_are_written_every_so_many_steps_and_at_the_end_of_each_epoch(every, steps, monkeypatch):
     written = []
     monkeypatch.setattr("npresnext.checkpoint.save_checkpoint", lambda path, trainer, _: written.append(trainer.step))
-    tiny_trainer(watchers=[Checkpoints("run.npz", ARGUMENTS, every)]).run(6)          # two epochs of three
+    tiny_trainer(watchers=[Checkpoints("run.npz", ARGUMENTS, every)]).run(6)  # two epochs of three
     assert written == steps
 
 
 def command(folder, name, *more):
     return [
-        sys.executable, "-m", "npresnext", "train", "--limit", "64", "--batch-size", "16", "--epochs", "3",
-        "--checkpoint", str(folder / f"{name}.npz"), "--checkpoint-every", "1", "--save", str(folder / f"{name}.pth"),
+        sys.executable,
+        "-m",
+        "npresnext",
+        "train",
+        "--limit",
+        "64",
+        "--batch-size",
+        "16",
+        "--epochs",
+        "3",
+        "--checkpoint",
+        str(folder / f"{name}.npz"),
+        "--checkpoint-every",
+        "1",
+        "--save",
+        str(folder / f"{name}.pth"),
         *more,
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.slow

@@ -45,5 +45,10 @@ def test_the_stored_figures_are_whole_and_say_where_they_come_from():
     files = [json.loads(path.read_text(encoding="utf-8")) for path in (ROOT / "docs" / "claims").glob("*.json")]
     assert all(set(file["about"]) == {"date", "npresnext", "numpy", "python", "machine", "parts"} for file in files)
     assert {row["claim"] for file in files for row in file["rows"]} == {
-        "saving", "only groups differ", "locality", "efficiency", "equal parameters", "equal width of a path",
-    }  # fmt: skip
+        "saving",
+        "only groups differ",
+        "locality",
+        "efficiency",
+        "equal parameters",
+        "equal width of a path",
+    }

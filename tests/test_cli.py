@@ -69,9 +69,10 @@ def test_what_goes_wrong_is_one_line_and_an_exit_code(raised, code, line, capsys
 def test_a_terminal_that_lacks_a_character_gets_a_question_mark(encoding):
     environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
     done = subprocess.run(
-        [sys.executable, "-m", "npresnext", "summary", "resnext_small", "--depth", "1"], env=environment,
+        [sys.executable, "-m", "npresnext", "summary", "resnext_small", "--depth", "1"],
+        env=environment,
         capture_output=True,
-    )  # fmt: skip
+    )
     assert (done.returncode, done.stderr) == (0, b"") and b"\n??Conv2d (conv1): 1-1 " in done.stdout
 
 
@@ -96,9 +97,11 @@ def test_info_names_the_versions_the_backend_and_the_digits(capsys):
     assert {"Python", "BLAS", "CUDA", "digits"} <= shown.keys()
     found = {name: shown[name].strip() for name in ("npresnext", "NumPy", "backend", "hypothesis")}
     assert found == {
-        "npresnext": npresnext.__version__, "NumPy": importlib.metadata.version("numpy"), "backend": "numpy",
+        "npresnext": npresnext.__version__,
+        "NumPy": importlib.metadata.version("numpy"),
+        "backend": "numpy",
         "hypothesis": importlib.metadata.version("hypothesis"),
-    }  # fmt: skip
+    }
 
 
 def test_info_names_what_every_extra_brings(capsys, monkeypatch):

@@ -76,12 +76,13 @@ def test_what_is_not_finite_stays_in_its_image_and_group_and_leaves_nothing_behi
     def results():
         with np.errstate(all="ignore"), nx.use_engine(engine):
             y = nx.conv2d(given["x"], given["weight"], **window, groups=groups)
-            dx, dweight, dbias = nx.conv2d_backward(*(given[n] for n in ("grad_output", "x", "weight")), **window,
-                                                    groups=groups)  # fmt: skip
+            dx, dweight, dbias = nx.conv2d_backward(
+                *(given[n] for n in ("grad_output", "x", "weight")), **window, groups=groups
+            )
         return {"y": y, "dx": dx, "dweight": dweight, "dbias": dbias}
 
     before, kept = results(), given[operand].copy()
-    image, group = 1, groups - 1    # the last group, and neither the first image nor the last
+    image, group = 1, groups - 1  # the last group, and neither the first image nor the last
     spoilt = given[operand] if operand == "weight" else given[operand][image]
     spoilt[group * len(spoilt) // groups :, ..., spoilt.shape[-1] // 2] = value
     for name, after in results().items():

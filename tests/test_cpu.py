@@ -27,6 +27,7 @@ def everything_is_large(monkeypatch):
 @st.composite
 def geometries(draw):
     """Any geometry that has an output, with groups from one to many and every asymmetry."""
+
     def pair(low, high):
         return draw(st.tuples(st.integers(low, high), st.integers(low, high)))
 
@@ -222,7 +223,7 @@ def test_huge_padding_and_huge_images_need_nothing_huge():
     x, weight = np.ones((1, 2, 3, 3), "f"), np.ones((2, 2, 3, 3), "f")
     y = nx.conv2d(x, weight, padding=far, stride=far)
     assert y.shape == (1, 2, 3, 3)
-    assert y[0, 0, 1, 1] == y.sum() / 2 == 9 * 2    # only this window, of each filter, touches the image
+    assert y[0, 0, 1, 1] == y.sum() / 2 == 9 * 2  # only this window, of each filter, touches the image
     x = np.broadcast_to(np.float32(1), (1, 2, far, far))
     assert (nx.conv2d(x, weight, stride=far // 2) == 18).all()
     dw = nx.conv2d_weight_grad(np.ones((1, 2, 2, 2), "f"), x, weight.shape, stride=far // 2)
@@ -255,7 +256,7 @@ def test_ctrl_c_is_not_lost_in_a_dtype_that_is_made_for_a_tile():
     def step():
         nx.conv2d_backward(nx.conv2d(x, weight, padding=1, groups=4), x, weight, padding=1, groups=4)
 
-    step()    # the first may make what is kept
+    step()  # the first may make what is kept
     before = sys.getprofile()
     sys.setprofile(lambda frame, event, argument: called.add(frame.f_code.co_name))
     try:

@@ -37,7 +37,11 @@ CASES = {
     "grouped, large batch": {"x": (32, 64, 40, 40), "weight": (64, 4, 3, 3), "padding": 1, "groups": 16, "stride": 1},
     "grouped, large image": {"x": (1, 16, 500, 500), "weight": (16, 4, 3, 3), "padding": 1, "groups": 4, "stride": 1},
     "many groups, large image": {
-        "x": (1, 128, 300, 300), "weight": (128, 4, 3, 3), "padding": 1, "groups": 32, "stride": 1
+        "x": (1, 128, 300, 300),
+        "weight": (128, 4, 3, 3),
+        "padding": 1,
+        "groups": 32,
+        "stride": 1,
     },
     "dense": {"x": (4, 128, 64, 64), "weight": (128, 128, 3, 3), "padding": 1, "groups": 1, "stride": 1},
     "stem": {"x": (4, 3, 300, 300), "weight": (32, 3, 7, 7), "padding": 3, "groups": 1, "stride": 2},
@@ -60,7 +64,7 @@ def test_cold_convolution_needs_16_mebibytes_a_thread_and_never_all_columns(name
     forward, backward = map(int, result.stdout.split())
     assert forward <= threads * 16 * MEBI
     assert backward <= threads * 16 * MEBI
-    if name not in ("pointwise", "large weight"):    # whose columns are small
+    if name not in ("pointwise", "large weight"):  # whose columns are small
         assert max(forward, backward) < columns / 2
 
 
@@ -100,7 +104,7 @@ def test_buffer_is_kept_for_the_next_call_and_its_user_known():
     assert not cpu_workspace.take("a")
     cpu_workspace.leave("a")
     assert cpu_workspace.take("a")
-    assert not cpu_workspace.take("a")    # not left: its data may be half done
+    assert not cpu_workspace.take("a")  # not left: its data may be half done
     cpu_workspace.leave("a")
     assert not cpu_workspace.take("b")
 
@@ -110,7 +114,7 @@ def test_views_are_made_once_for_every_key_and_forgotten_with_their_buffer(limit
     make = lambda size: lambda: cpu_workspace.carve(np.dtype("f"), (size,))  # noqa: E731
     small = cpu_workspace.views("small", make(1000))
     assert cpu_workspace.views("small", make(1000)) is small
-    cpu_workspace.views("large", make(100_000))    # takes a new buffer
+    cpu_workspace.views("large", make(100_000))  # takes a new buffer
     assert cpu_workspace.views("small", make(1000)) is not small
     small = cpu_workspace.views("small", make(1000))
     nx.set_workspace_limit(2**19)

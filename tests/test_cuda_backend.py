@@ -48,8 +48,15 @@ def cupy(monkeypatch):
     module.__version__, module.used, module.freed = "14.2.0", used, freed
     module.get_default_memory_pool = lambda: types.SimpleNamespace(free_all_blocks=lambda: freed.append(True))
     runtime = types.SimpleNamespace(
-        getDeviceCount=lambda: 2, driverGetVersion=lambda: 13000, runtimeGetVersion=lambda: 13020,
-        CUDA_R_16F=2, CUDA_R_16BF=14, CUDA_R_32F=0, CUDA_R_64F=1, CUDA_C_32F=4, CUDA_C_64F=5,
+        getDeviceCount=lambda: 2,
+        driverGetVersion=lambda: 13000,
+        runtimeGetVersion=lambda: 13020,
+        CUDA_R_16F=2,
+        CUDA_R_16BF=14,
+        CUDA_R_32F=0,
+        CUDA_R_64F=1,
+        CUDA_C_32F=4,
+        CUDA_C_64F=5,
     )
     cublas = types.SimpleNamespace(
         CUBLAS_COMPUTE_32F=68, CUBLAS_COMPUTE_64F=70, CUBLAS_COMPUTE_32F_FAST_TF32=77, CUBLAS_GEMM_DEFAULT=-1
@@ -98,7 +105,7 @@ def test_a_driver_too_old_for_this_cupy_is_named_with_both_versions(cupy):
     message = r"made for CUDA 13, but the driver knows CUDA 12.4 at most: pip install 'npresnext\[cuda12\]'"
     with pytest.raises(NoDeviceError, match=message):
         nx.set_backend("cupy")
-    cupy.cuda.runtime.driverGetVersion = lambda: 0                        # no driver at all
+    cupy.cuda.runtime.driverGetVersion = lambda: 0  # no driver at all
     with pytest.raises(NoDeviceError, match="check nvidia-smi, the driver and CUDA_VISIBLE_DEVICES"):
         nx.set_backend("cupy")
 
@@ -141,7 +148,7 @@ def test_a_launch_hands_cupy_its_grid_block_arguments_and_shared_memory(cupy):
     array, name = types.SimpleNamespace(device=types.SimpleNamespace(id=0)), "gather<float, 4, 3>"
     for blocks in (7, 8):
         cuda_launch.launch("cuda_gather.cu", name, blocks, (32, 2), (array, 5), shared=640)
-    assert sources == [(cuda_launch.source("cuda_gather.cu"), ("-std=c++17",), (name,))]    # compiled once
+    assert sources == [(cuda_launch.source("cuda_gather.cu"), ("-std=c++17",), (name,))]  # compiled once
     assert started == [(name, (blocks,), (32, 2), (array, 5), 640) for blocks in (7, 8)]
     cuda_launch._compiled.cache_clear()
 
@@ -183,8 +190,10 @@ def test_tf32_is_off_unless_allowed_and_for_the_cuda_engine_alone():
         with engines.use_engine("cuda"):
             assert not engines.tf32_allowed()
     assert not engines.tf32_allowed()
-    with pytest.raises(InvalidValueError, match="allow_tf32=True is for the engine cuda"), \
-            engines.use_engine("im2col", allow_tf32=True):
+    with (
+        pytest.raises(InvalidValueError, match="allow_tf32=True is for the engine cuda"),
+        engines.use_engine("im2col", allow_tf32=True),
+    ):
         pass
 
 
@@ -211,8 +220,31 @@ def columns_first(pointer, dtype, rows, columns, leading, batch, pitch):
     return np.lib.stride_tricks.as_strided(flat, (batch, rows, columns), strides)
 
 
-def gemm(handle, transa, transb, m, n, k, alpha, a, a_type, lda, a_pitch, b, b_type, ldb, b_pitch, beta, c, c_type,
-         ldc, c_pitch, batch, compute, algorithm):
+def gemm(
+    handle,
+    transa,
+    transb,
+    m,
+    n,
+    k,
+    alpha,
+    a,
+    a_type,
+    lda,
+    a_pitch,
+    b,
+    b_type,
+    ldb,
+    b_pitch,
+    beta,
+    c,
+    c_type,
+    ldc,
+    c_pitch,
+    batch,
+    compute,
+    algorithm,
+):
     """cublasGemmStridedBatchedEx, word for word from its documentation: C = α·op(A)·op(B) + β·C."""
     left = columns_first(a, DTYPES[a_type], *((k, m) if transa else (m, k)), lda, batch, a_pitch)
     right = columns_first(b, DTYPES[b_type], *((n, k) if transb else (k, n)), ldb, batch, b_pitch)
@@ -229,9 +261,10 @@ def gemm(handle, transa, transb, m, n, k, alpha, a, a_type, lda, a_pitch, b, b_t
 @pytest.mark.parametrize("transpose_a", [False, True])
 @pytest.mark.parametrize("transpose_b", [False, True])
 @pytest.mark.parametrize("shared", ["a", "b", "none"])
-@pytest.mark.parametrize(("dtype", "out_dtype"), [
-    ("float32", "float32"), ("float16", "float32"), ("float16", "float16"), ("complex128", "complex128")
-])
+@pytest.mark.parametrize(
+    ("dtype", "out_dtype"),
+    [("float32", "float32"), ("float16", "float32"), ("float16", "float16"), ("complex128", "complex128")],
+)
 def test_a_product_is_what_cublas_is_asked_for(cupy, transpose_a, transpose_b, shared, dtype, out_dtype):
     cupy.cuda.cublas.gemmStridedBatchedEx = gemm
     rng = np.random.default_rng(0)

@@ -51,12 +51,12 @@ def test_the_search_for_names_finds_them():
 
 def test_cupy_has_every_name_and_keyword_that_the_code_asks_of_an_array_library(cupy):
     for place, name, keywords in uses_of_xp():
-        if name in ("vecdot", "__name__"):                # asked for with hasattr
+        if name in ("vecdot", "__name__"):  # asked for with hasattr
             continue
         assert hasattr(cupy, name), f"{place}: cupy has no {name}"
         try:
             known = inspect.signature(getattr(cupy, name)).parameters
-        except (TypeError, ValueError):                   # written in C
+        except (TypeError, ValueError):  # written in C
             continue
         missing = [key for key in keywords if key not in known]
         assert not missing, f"{place}: cupy.{name} takes no {', '.join(missing)}"
@@ -87,7 +87,7 @@ def test_running_out_of_memory_is_a_memory_error_in_cupy(cupy):
 
 
 def test_a_raw_module_takes_what_it_is_given(cupy):
-    module = cupy.RawModule(code="", options=("-std=c++17",), name_expressions=("f<1>",))    # compiles at first use
+    module = cupy.RawModule(code="", options=("-std=c++17",), name_expressions=("f<1>",))  # compiles at first use
     assert module.code == "" and module.name_expressions == ("f<1>",)
 
 
@@ -113,18 +113,22 @@ def test_cublas_takes_the_arguments_of_a_product_in_this_order(cublas, monkeypat
     batchCount computeType algo"""
     assert order == names.split()
     given = []
-    fake = types.SimpleNamespace(**{name: getattr(cublas, name) for name in dir(cublas) if name.startswith("CUBLAS")},
-                                 gemmStridedBatchedEx=lambda *arguments: given.append(arguments))
+    fake = types.SimpleNamespace(
+        **{name: getattr(cublas, name) for name in dir(cublas) if name.startswith("CUBLAS")},
+        gemmStridedBatchedEx=lambda *arguments: given.append(arguments),
+    )
     cuda = importlib.import_module("cupy.cuda")
     monkeypatch.setattr(cuda, "cublas", fake)
     monkeypatch.setattr(cuda.device, "get_cublas_handle", lambda: 1)
     monkeypatch.setattr(cuda_matmul, "check_device", lambda array: None)
     shapes = (1, 4, 6), (3, 6, 5), (3, 4, 5)
-    pointers = (types.SimpleNamespace(shape=shape, dtype=np.dtype("float32"), data=types.SimpleNamespace(ptr=number))
-                for number, shape in enumerate(shapes))
+    pointers = (
+        types.SimpleNamespace(shape=shape, dtype=np.dtype("float32"), data=types.SimpleNamespace(ptr=number))
+        for number, shape in enumerate(shapes)
+    )
     cuda_matmul.product(*pointers)
     call = dict(zip(order, given[0], strict=True))
-    assert (call["m"], call["n"], call["k"], call["batchCount"]) == (5, 4, 6, 3)     # columns first: outᵀ = bᵀ·aᵀ
+    assert (call["m"], call["n"], call["k"], call["batchCount"]) == (5, 4, 6, 3)  # columns first: outᵀ = bᵀ·aᵀ
     assert (call["A"], call["strideA"], call["B"], call["strideB"], call["C"]) == (1, 30, 0, 0, 2)
     assert (call["lda"], call["ldb"], call["ldc"], call["computeType"]) == (5, 6, 5, 68)
 
@@ -138,7 +142,7 @@ def test_the_kernels_compile_as_cupy_compiles_them(cupy, file):
         folder = find_nvidia_header_directory("cudart")
         compiler = importlib.import_module("cupy.cuda.compiler")
         compiler._get_nvrtc_version()
-    except Exception as error:                            # each library has its own
+    except Exception as error:  # each library has its own
         pytest.skip(f"NVRTC is not installed: {error}")
     if folder is None:
         pytest.skip("CUDA's headers are not installed")

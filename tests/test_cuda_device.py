@@ -44,6 +44,7 @@ def on_device(array):
 
 def of_device(function):
     """Let a function of CuPy arrays take and return NumPy's."""
+
     def call(*arrays, **options):
         results = function(*map(on_device, arrays), **options)
         return tuple(map(nx.to_numpy, results)) if isinstance(results, tuple) else nx.to_numpy(results)
@@ -82,8 +83,16 @@ def test_every_engine_passes_the_conformance_kit(engine, dtype):
 
 
 # channels, groups, size, stride of ResNeXt-50's grouped convolutions; two dense ones
-LAYERS = [(128, 32, 56, 1), (256, 32, 56, 2), (256, 32, 28, 1), (512, 32, 14, 1), (1024, 32, 14, 2), (1024, 32, 7, 1),
-          (64, 1, 56, 1), (256, 1, 14, 2)]
+LAYERS = [
+    (128, 32, 56, 1),
+    (256, 32, 56, 2),
+    (256, 32, 28, 1),
+    (512, 32, 14, 1),
+    (1024, 32, 14, 2),
+    (1024, 32, 7, 1),
+    (64, 1, 56, 1),
+    (256, 1, 14, 2),
+]
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
@@ -163,13 +172,13 @@ def test_a_training_step_does_not_wait_for_the_device():
     running = trainer("float32")
     running.model.to(backend="cupy")
     with nx.use_backend("cupy"):
-        running.run(steps=2)                               # compiles, and makes the momentum buffers
+        running.run(steps=2)  # compiles, and makes the momentum buffers
         x, target = (on_device(a) for a in (np.ones((16, 1, 8, 8), "f4"), np.arange(16) % 10))
         running.model.train()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")                # CuPy warns that it may miss something
+            warnings.simplefilter("ignore")  # CuPy warns that it may miss something
             unsynchronized = cupyx.allow_synchronize(False)
-            unsynchronized.__enter__()                     # from here on, waiting raises
+            unsynchronized.__enter__()  # from here on, waiting raises
         try:
             running.learn(x, target)
         finally:

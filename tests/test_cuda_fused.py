@@ -51,7 +51,7 @@ def test_batch_norm_and_its_gradients_are_those_of_the_array_operations(shape, d
         assert_close(got, expected, 20 * rtol if dtype == np.float32 else rtol)
 
 
-@pytest.mark.parametrize("distance", [10_000, 1_000_000])       # the mean itself is rounded, by up to 0.03
+@pytest.mark.parametrize("distance", [10_000, 1_000_000])  # the mean itself is rounded, by up to 0.03
 def test_the_variance_of_data_far_from_zero_does_not_cancel(distance):
     rng = np.random.default_rng(1)
     exact = distance + rng.standard_normal((30, 2, 20, 20))
@@ -67,17 +67,22 @@ def test_the_variance_of_data_far_from_zero_does_not_cancel(distance):
 
 
 def test_integers_with_a_power_of_two_as_variance_are_exact():
-    x = np.array([-2.0, 2.0] * 24).reshape(2, 3, 8).astype(np.float64)        # mean 0, variance 4
+    x = np.array([-2.0, 2.0] * 24).reshape(2, 3, 8).astype(np.float64)  # mean 0, variance 4
     with emulated():
-        y, mean, var = F.batch_norm(x, eps=12.0)                              # √(4 + 12) = 4
+        y, mean, var = F.batch_norm(x, eps=12.0)  # √(4 + 12) = 4
     assert (mean == 0).all() and (var == 4).all() and (y == x / 4).all()
 
 
 @given(
-    size=st.tuples(*[st.integers(1, 9)] * 2), kernel=st.tuples(*[st.integers(1, 4)] * 2),
-    stride=st.tuples(*[st.integers(1, 3)] * 2), padding=st.integers(0, 2), dilation=st.integers(1, 2),
-    ceil_mode=st.booleans(), dtype=st.sampled_from(list(ROUNDING)),
-    seed=st.integers(0, 99), nans=st.booleans(),
+    size=st.tuples(*[st.integers(1, 9)] * 2),
+    kernel=st.tuples(*[st.integers(1, 4)] * 2),
+    stride=st.tuples(*[st.integers(1, 3)] * 2),
+    padding=st.integers(0, 2),
+    dilation=st.integers(1, 2),
+    ceil_mode=st.booleans(),
+    dtype=st.sampled_from(list(ROUNDING)),
+    seed=st.integers(0, 99),
+    nans=st.booleans(),
 )
 @settings(max_examples=80)
 def test_max_pooling_and_its_gradient_equal_the_array_operations(
@@ -87,10 +92,10 @@ def test_max_pooling_and_its_gradient_equal_the_array_operations(
     padding = min(padding, kernel[0] // 2, kernel[1] // 2)
     size = [max(s, dilation * (k - 1) + 1) for s, k in zip(size, kernel)]
     options = dict(stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode)
-    x = rng.integers(-3, 4, (2, 3, *size)).astype(dtype)                      # many ties
+    x = rng.integers(-3, 4, (2, 3, *size)).astype(dtype)  # many ties
     if nans:
         x[rng.random(x.shape) < 0.1] = np.nan
-    with np.errstate(invalid="ignore"):    # ml_dtypes below 0.6 warns of a NaN in a maximum
+    with np.errstate(invalid="ignore"):  # ml_dtypes below 0.6 warns of a NaN in a maximum
         y = F.max_pool2d(x, kernel, **options)
         grad = rng.integers(-4, 5, y.shape).astype(dtype)
         dx = F.max_pool2d_backward(grad, x, y, kernel, **options)

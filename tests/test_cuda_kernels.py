@@ -33,7 +33,7 @@ def equals_the_definition(x, weight, bias, grad, **window):
         dx, dweight, _ = nx.conv2d_backward(grad, x, weight, **window)
     exact = [None if a is None else a.astype(np.float64) for a in (x, weight, bias, grad)]
     assert y.dtype == dx.dtype == dweight.dtype == x.dtype
-    assert (y == reference.conv2d(*exact[:3], **window).astype(x.dtype)).all()    # an exact sum, rounded once
+    assert (y == reference.conv2d(*exact[:3], **window).astype(x.dtype)).all()  # an exact sum, rounded once
     assert (dx == reference.conv2d_input_grad(exact[3], x.shape, exact[1], **window).astype(x.dtype)).all()
     assert (dweight == reference.conv2d_weight_grad(exact[3], exact[0], weight.shape, **window).astype(x.dtype)).all()
 
@@ -115,7 +115,7 @@ def test_columns_are_made_for_some_images_at_a_time():
     rng = np.random.default_rng(3)
     operands = (rng.integers(-4, 5, shape).astype(np.float32) for shape in [(5, 70, 4, 4), (6, 70, 3, 3), (6,)])
     grad, window = rng.integers(-4, 5, (5, 6, 4, 4)).astype(np.float32), dict(padding=((1, 1), (1, 1)))
-    with mock.patch.object(cuda_columns, "WORKSPACE", 2 * 70 * 9 * 16 * 4):              # two images
+    with mock.patch.object(cuda_columns, "WORKSPACE", 2 * 70 * 9 * 16 * 4):  # two images
         equals_the_definition(*operands, grad, **window, stride=(1, 1), dilation=(1, 1), groups=1)
 
 
@@ -143,22 +143,29 @@ def test_a_convolution_finds_the_last_of_more_than_2_to_the_31_pixels():
     rng = np.random.default_rng(0)
     x[0, 2, -8:, -8:] = rng.integers(-4, 5, (8, 8))
     weight = rng.integers(-4, 5, geometry.weight_shape).astype(np.float16)
-    corner = reference.conv2d(x[:, 2:, -8:, -8:].astype(float), weight[2:].astype(float), None, stride=(1, 1),
-                              padding=((0, 1), (0, 1)), dilation=(1, 1), groups=1)
+    corner = reference.conv2d(
+        x[:, 2:, -8:, -8:].astype(float),
+        weight[2:].astype(float),
+        None,
+        stride=(1, 1),
+        padding=((0, 1), (0, 1)),
+        dilation=(1, 1),
+        groups=1,
+    )
     plan = cuda_plan.forward_launch(geometry, 4)
     name = cuda_launch.expression("gather", "float16", *plan.template)
     args = x, weight, None, y, plan.plan
     run_block(plan.blocks - 1, "cuda_gather.cu", name, plan.blocks, plan.threads, args, plan.shared_bytes)
     rows = HUGE[2] - (int(plan.plan["tiles_down"]) - 1) * int(plan.plan["tile_rows"])
     columns = HUGE[3] - (int(plan.plan["tiles_across"]) - 1) * int(plan.plan["tile_columns"])
-    part = slice(-min(rows, 6), None), slice(-min(columns, 6), None)          # what lies in the last block
+    part = slice(-min(rows, 6), None), slice(-min(columns, 6), None)  # what lies in the last block
     assert (y[0, 2][part] == corner[0, 0][part]).all() and corner[0, 0][part].any()
 
     grad = sparse(geometry.output_shape)
     grad[0, 2, -1, -1] = 2
     plan = cuda_plan.weight_grad_launch(geometry, 4)
     splits, tiles = int(plan.plan["splits"]), int(plan.plan["tiles_down"]) * int(plan.plan["tiles_across"])
-    block = plan.blocks - splits + (tiles - 1) % splits   # of the last group, the one that takes the last tile
+    block = plan.blocks - splits + (tiles - 1) % splits  # of the last group, the one that takes the last tile
     partial = np.zeros((splits, 3, 9), np.float32)
     name, args = cuda_launch.expression("weight_grad", "float16", *plan.template), (grad, x, partial, plan.plan)
     run_block(block, "cuda_weight_grad.cu", name, plan.blocks, plan.threads, args, plan.shared_bytes)
@@ -184,7 +191,7 @@ def test_pooling_and_batch_norm_find_the_last_of_more_than_2_to_the_31_values():
     x[-1, 1, 7, 7] = 3
     one, zero = np.ones(2, np.float32), np.zeros(2, np.float32)
     with mock.patch.object(cuda_batchnorm, "launch", lambda *call: calls.append(call)):
-        args = x, zero, None, one, None, None, y, np.float64(3.0), plan       # x/√(1 + 3)
+        args = x, zero, None, one, None, None, y, np.float64(3.0), plan  # x/√(1 + 3)
         cuda_batchnorm._start("normalise", x.dtype, blocks, *args)
     run_block(blocks - 1, *calls[-1])
     assert x.size > 2**31 and y[-1, 1, 7, 7] == 1.5
@@ -198,13 +205,18 @@ def test_16_bit_values_are_summed_in_float32_and_rounded_once(dtype):
     with emulated():
         dweight = nx.conv2d_weight_grad(grad, x, weight.shape, groups=2)
     exact = 38 * 38 * float(grad[0, 0, 0, 0]) * float(x[0, 0, 0, 0])
-    assert (dweight == np.asarray(exact).astype(dtype)).all()        # 16-bit sums would stop growing far below
+    assert (dweight == np.asarray(exact).astype(dtype)).all()  # 16-bit sums would stop growing far below
 
 
-@pytest.mark.parametrize(("file", "struct"), [
-    ("cuda_gather.cu", cuda_plan.GATHER), ("cuda_weight_grad.cu", cuda_plan.WEIGHT_GRAD),
-    ("cuda_batchnorm.cu", cuda_batchnorm.SLICES), ("cuda_maxpool.cu", cuda_maxpool.POOL),
-])
+@pytest.mark.parametrize(
+    ("file", "struct"),
+    [
+        ("cuda_gather.cu", cuda_plan.GATHER),
+        ("cuda_weight_grad.cu", cuda_plan.WEIGHT_GRAD),
+        ("cuda_batchnorm.cu", cuda_batchnorm.SLICES),
+        ("cuda_maxpool.cu", cuda_maxpool.POOL),
+    ],
+)
 def test_a_plan_and_its_struct_have_one_layout(file, struct):
     assert library(file).struct_bytes() == struct.itemsize
     declared = re.search(rf"struct {STRUCTS[file]} {{(.*?)}};", cuda_launch.source(file), re.DOTALL).group(1)
@@ -219,7 +231,7 @@ def test_nvcc_compiles_the_source_for_three_gpus_without_a_warning_and_keeps_the
     names = [name for name in INSTANCES[file] if re.search("float(>|, 8)|double(>|, 4)", name)]
     table = f"void *kernels[] = {{{', '.join(f'(void *)&{name}' for name in names)}}};\n"
     (tmp_path / "kernels.cu").write_text(cuda_launch.source(file) + table, "utf-8")
-    targets = [f"-gencode=arch=compute_{number},code=sm_{number}" for number in (75, 80, 90)]    # 75: without cp.async
+    targets = [f"-gencode=arch=compute_{number},code=sm_{number}" for number in (75, 80, 90)]  # 75: without cp.async
     command = ["nvcc", "-std=c++17", *targets, "-Werror", "all-warnings", "-Xptxas", "-v", "-c", "kernels.cu"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -232,11 +244,15 @@ def test_a_plan_is_made_once_for_each_geometry():
     assert cuda_plan.forward_launch(geometry, 4) is cuda_plan.forward_launch(geometry, 4)
 
 
-@pytest.mark.parametrize("x_shape, weight_shape, window", [
-    ((1, 2, 20, 20), (2, 1, 13, 13), {}),                                     # 169 taps
-    ((1, 2, 9, 9000), (2, 1, 2, 2), {"dilation": (1, 8000)}),                 # a rim wider than shared memory
-    ((1, 2**31, 3, 3), (2**31, 1, 2, 2), {}),                                 # 2³¹ groups, a block each
-], ids=["taps", "rim", "blocks"])  # fmt: skip
+@pytest.mark.parametrize(
+    "x_shape, weight_shape, window",
+    [
+        ((1, 2, 20, 20), (2, 1, 13, 13), {}),  # 169 taps
+        ((1, 2, 9, 9000), (2, 1, 2, 2), {"dilation": (1, 8000)}),  # a rim wider than shared memory
+        ((1, 2**31, 3, 3), (2**31, 1, 2, 2), {}),  # 2³¹ groups, a block each
+    ],
+    ids=["taps", "rim", "blocks"],
+)
 def test_what_the_kernels_cannot_take_has_no_plan(x_shape, weight_shape, window):
     geometry = ConvGeometry.of_conv(x_shape, weight_shape, **window, groups=x_shape[1])
     for planner in (cuda_plan.forward_launch, cuda_plan.input_grad_launch, cuda_plan.weight_grad_launch):
@@ -250,8 +266,10 @@ def test_the_layers_of_resnext50_are_gathered_three_taps_at_a_time():
         )
         forward = cuda._plan(cuda_plan.forward_launch, geometry, "float32")
         assert forward.template == (min(channels // 32, 8), 3)
-        used = geometry.batch * geometry.positions / (
-            forward.blocks / 32 / forward.plan["tiles_out"] * forward.threads[0] * cuda_plan.PIXELS_PER_THREAD
+        used = (
+            geometry.batch
+            * geometry.positions
+            / (forward.blocks / 32 / forward.plan["tiles_out"] * forward.threads[0] * cuda_plan.PIXELS_PER_THREAD)
         )
         assert used > 0.87, f"{used:.0%} of the threads' pixels are real at {size}x{size}"
         assert cuda._plan(cuda_plan.input_grad_launch, geometry, "float32").template[1] == (3 if stride == 1 else 1)

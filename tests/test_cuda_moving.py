@@ -17,7 +17,7 @@ def strict_for_cupy(monkeypatch):
     """The backend "cupy" makes arrays of array_api_strict, which mix with NumPy's as little as CuPy's do."""
     asarray, libraries = array_api_strict.asarray, {"numpy": np, "cupy": array_api_strict}
 
-    def asarray_of_named_dtypes(values, *, dtype=None, **options):            # CuPy takes names as NumPy does
+    def asarray_of_named_dtypes(values, *, dtype=None, **options):  # CuPy takes names as NumPy does
         dtype = getattr(array_api_strict, dtype) if isinstance(dtype, str) else dtype
         return asarray(values, dtype=dtype, **options)
 

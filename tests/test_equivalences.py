@@ -261,10 +261,18 @@ def test_the_draws_cover_every_pair_of_parameters():
         yield "groups", "dense" if case.groups == 1 else "depthwise" if case.groups == case.in_channels else "grouped"
         yield "stride", "1" if case.stride == (1, 1) else "even" if case.stride[0] == case.stride[1] else "uneven"
         yield "dilation", "1" if case.dilation == (1, 1) else "more"
-        yield "padding", (
-            "none" if not any(sides) else "negative" if min(sides) < 0 else
-            "symmetric" if top == bottom and left == right else "asymmetric"
-        )  # fmt: skip
+        yield (
+            "padding",
+            (
+                "none"
+                if not any(sides)
+                else "negative"
+                if min(sides) < 0
+                else "symmetric"
+                if top == bottom and left == right
+                else "asymmetric"
+            ),
+        )
 
     @settings(max_examples=600, database=None, derandomize=True)  # by chance a pair may be missing from 600
     @given(conv_cases())

@@ -41,9 +41,15 @@ def build(form, case, norm):
     if not norm:
         shortcut = nn.Sequential(shortcut[0])
     return FORMS[form](
-        case["inplanes"], case["planes"], case["stride"], shortcut if case["projects"] else None,
-        case["cardinality"], case["width"], norm=norm, dtype="float64",
-    )  # fmt: skip
+        case["inplanes"],
+        case["planes"],
+        case["stride"],
+        shortcut if case["projects"] else None,
+        case["cardinality"],
+        case["width"],
+        norm=norm,
+        dtype="float64",
+    )
 
 
 def image(case):
@@ -115,9 +121,14 @@ def test_form_c_is_the_bottleneck(case):
     randomise(form, case["rng"])
     shortcut = projection(case["inplanes"], 4 * case["planes"], case["stride"], dtype="float64")
     block = Bottleneck(
-        case["inplanes"], case["planes"], case["stride"], shortcut if case["projects"] else None,
-        case["cardinality"], case["width"], dtype="float64",
-    )  # fmt: skip
+        case["inplanes"],
+        case["planes"],
+        case["stride"],
+        shortcut if case["projects"] else None,
+        case["cardinality"],
+        case["width"],
+        dtype="float64",
+    )
     block.load_state_dict(form.state_dict())
     x = image(case)
     grad_output = case["rng"].normal(size=trace(form, x.shape).output.shape)
@@ -188,8 +199,10 @@ def test_carrying_round_moves_every_number_back_to_its_place():
     state = Bottleneck(16, 4, groups=4, width_per_group=32, rng=0).state_dict()
     round_trip = carry(carry(carry(state, "c", "b", 4), "b", "a", 4), "a", "c", 4)
     assert_same(round_trip, state, exact=True)
-    numbers = [np.sort(np.concatenate([a.ravel() for n, a in s.items() if n.endswith("conv2.weight")]))
-               for s in (state, carry(state, "c", "a", 4))]  # fmt: skip
+    numbers = [
+        np.sort(np.concatenate([a.ravel() for n, a in s.items() if n.endswith("conv2.weight")]))
+        for s in (state, carry(state, "c", "a", 4))
+    ]
     np.testing.assert_array_equal(*numbers)
 
 

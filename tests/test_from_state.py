@@ -16,13 +16,18 @@ def shapes_of(model):
 
 
 RECOGNISED = {
-    "resnet18": (BasicBlock, [2, 2, 2, 2], 1, 64), "resnet34": (BasicBlock, [3, 4, 6, 3], 1, 64),
-    "resnet50": (Bottleneck, [3, 4, 6, 3], 1, 64), "resnet101": (Bottleneck, [3, 4, 23, 3], 1, 64),
-    "resnet152": (Bottleneck, [3, 8, 36, 3], 1, 64), "resnext50_32x4d": (Bottleneck, [3, 4, 6, 3], 32, 4),
-    "resnext101_32x4d": (Bottleneck, [3, 4, 23, 3], 32, 4), "resnext101_32x8d": (Bottleneck, [3, 4, 23, 3], 32, 8),
-    "resnext101_64x4d": (Bottleneck, [3, 4, 23, 3], 64, 4), "wide_resnet50_2": (Bottleneck, [3, 4, 6, 3], 1, 128),
+    "resnet18": (BasicBlock, [2, 2, 2, 2], 1, 64),
+    "resnet34": (BasicBlock, [3, 4, 6, 3], 1, 64),
+    "resnet50": (Bottleneck, [3, 4, 6, 3], 1, 64),
+    "resnet101": (Bottleneck, [3, 4, 23, 3], 1, 64),
+    "resnet152": (Bottleneck, [3, 8, 36, 3], 1, 64),
+    "resnext50_32x4d": (Bottleneck, [3, 4, 6, 3], 32, 4),
+    "resnext101_32x4d": (Bottleneck, [3, 4, 23, 3], 32, 4),
+    "resnext101_32x8d": (Bottleneck, [3, 4, 23, 3], 32, 8),
+    "resnext101_64x4d": (Bottleneck, [3, 4, 23, 3], 64, 4),
+    "wide_resnet50_2": (Bottleneck, [3, 4, 6, 3], 1, 128),
     "wide_resnet101_2": (Bottleneck, [3, 4, 23, 3], 1, 128),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", RECOGNISED)
@@ -115,8 +120,12 @@ def test_every_missing_strange_and_misshapen_array_is_listed_at_once():
     state["head.weight"] = np.zeros(1)
     with pytest.raises(StateDictError) as caught:
         from_state(state)
-    for part in ("missing layer2.0.bn1.bias", "missing layer3.0.conv3.weight", "unexpected head.weight",
-                 "layer1.0.conv1.weight has shape (3, 3, 1, 1), expected (32, 16, 1, 1)"):  # fmt: skip
+    for part in (
+        "missing layer2.0.bn1.bias",
+        "missing layer3.0.conv3.weight",
+        "unexpected head.weight",
+        "layer1.0.conv1.weight has shape (3, 3, 1, 1), expected (32, 16, 1, 1)",
+    ):
         assert part in str(caught.value)
 
 

@@ -46,7 +46,7 @@ def test_model_is_untouched_and_shares_nothing():
     for name, array in model.state_dict().items():
         np.testing.assert_array_equal(array, before[name])
     assert model.training
-    assert model.backward(y).shape == x.shape    # what forward kept is still there
+    assert model.backward(y).shape == x.shape  # what forward kept is still there
     with pytest.raises(nx.errors.BackwardError):
         fused.backward(y)
 
@@ -69,10 +69,13 @@ def test_a_norm_without_weight_or_bias_is_folded(options):
     np.testing.assert_allclose(fuse(layers)(x), layers(x), rtol=1e-12)
 
 
-@pytest.mark.parametrize("layers, reason", [
-    ((nn.ReLU(), nn.BatchNorm2d(3)), "1 follows no convolution of 3 channels"),
-    ((nn.Conv2d(2, 3, 1, rng=0), nn.BatchNorm2d(3, track_running_stats=False)), "1 has no running statistics"),
-])
+@pytest.mark.parametrize(
+    "layers, reason",
+    [
+        ((nn.ReLU(), nn.BatchNorm2d(3)), "1 follows no convolution of 3 channels"),
+        ((nn.Conv2d(2, 3, 1, rng=0), nn.BatchNorm2d(3, track_running_stats=False)), "1 has no running statistics"),
+    ],
+)
 def test_what_cannot_be_folded_is_an_error(layers, reason):
     with pytest.raises(ModuleError, match=reason):
         fuse(nn.Sequential(*layers))

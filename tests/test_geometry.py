@@ -86,13 +86,16 @@ def test_parameter_formula(groups, per_group_in, per_group_out, kh, kw, bias):
     assert count - (C_out if bias else 0) == C_in * C_out * kh * kw // groups
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    ((-1, 4, 3), "in_channels must be at least 0"),
-    ((4, -1, 3), "out_channels must be at least 0"),
-    ((4, 4, (3, 0)), "kernel_size[1] must be at least 1"),
-    ((4, 4, 3, 0), "groups must be at least 1"),
-    ((4, 6, 3, 4), "groups=4 must divide C_out=6"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((-1, 4, 3), "in_channels must be at least 0"),
+        ((4, -1, 3), "out_channels must be at least 0"),
+        ((4, 4, (3, 0)), "kernel_size[1] must be at least 1"),
+        ((4, 4, 3, 0), "groups must be at least 1"),
+        ((4, 6, 3, 4), "groups=4 must divide C_out=6"),
+    ],
+)
 def test_parameters_of_an_impossible_convolution_are_not_counted(arguments, message):
     in_channels, out_channels, kernel_size, groups = (*arguments, 1)[:4]
     with pytest.raises(ValueError, match=re.escape(message)):
@@ -101,9 +104,12 @@ def test_parameters_of_an_impossible_convolution_are_not_counted(arguments, mess
 
 X, W = (1, 4, 5, 5), (6, 2, 3, 3)
 MISTAKES = [
-    (dict(weight_shape=(4, 2, 3, 3), x_shape=(1, 2, 5, 5), groups=2), ShapeError,
-     "weight has shape (4, 2, 3, 3) but x has 2 channels and groups=2: "
-     "expected (C_out, C_in/groups, kh, kw) = (4, 1, 3, 3)"),
+    (
+        dict(weight_shape=(4, 2, 3, 3), x_shape=(1, 2, 5, 5), groups=2),
+        ShapeError,
+        "weight has shape (4, 2, 3, 3) but x has 2 channels and groups=2: "
+        "expected (C_out, C_in/groups, kh, kw) = (4, 1, 3, 3)",
+    ),
     (dict(x_shape=(4, 5)), ShapeError, "x has shape (4, 5) with 2 axes: expected (N, C_in, H, W)"),
     (dict(weight_shape=(6, 2, 3)), ShapeError, "expected (C_out, C_in/groups, kh, kw)"),
     (dict(groups=3), ShapeError, "groups=3 must divide C_in=4"),
@@ -125,10 +131,13 @@ MISTAKES = [
     (dict(padding=0.5), InvalidTypeError, "padding must be an integer"),
     (dict(weight_shape=(6, 2, 0, 3)), ShapeError, "the kernel must be at least 1x1"),
     # tinygrad#7549, pytorch#17247: both sizes are named
-    (dict(weight_shape=(6, 2, 9, 3), padding=1, dilation=(1, 4)), ShapeError,
-     "kernel 9x3 with dilation (1, 4) reaches over 9x9 pixels, but x of 5x5 with padding ((1, 1), (1, 1)) has 7x7"),
+    (
+        dict(weight_shape=(6, 2, 9, 3), padding=1, dilation=(1, 4)),
+        ShapeError,
+        "kernel 9x3 with dilation (1, 4) reaches over 9x9 pixels, but x of 5x5 with padding ((1, 1), (1, 1)) has 7x7",
+    ),
     (dict(padding=-2), ShapeError, "the kernel is larger than the padded image"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("change", "error", "message"), MISTAKES, ids=[text[:40] for _, _, text in MISTAKES])

@@ -63,31 +63,42 @@ CONVOLUTIONS = {
     "asymmetric padding": ((2, 2, 3, 4), (3, 2, 3, 3), {"padding": ((2, 0), (1, 3))}),
     "negative padding": ((2, 2, 5, 4), (2, 2, 2, 2), {"padding": ((-1, 1), (0, -2))}),
     "all at once": (
-        (2, 6, 5, 6), (3, 2, 2, 3),
+        (2, 6, 5, 6),
+        (3, 2, 2, 3),
         {"groups": 3, "stride": (2, 3), "dilation": (3, 2), "padding": ((1, 2), (3, 0))},
     ),
     "unbatched": ((4, 4, 5), (2, 2, 3, 3), {"groups": 2}),
-}  # fmt: skip
+}
 
 for name, (x_shape, weight_shape, window) in CONVOLUTIONS.items():
     register(
-        f"conv2d: {name}", "conv2d_backward", "linear complex",
+        f"conv2d: {name}",
+        "conv2d_backward",
+        "linear complex",
         lambda x, w, b, window=window: F.conv2d(x, w, b, **window),
         lambda g, x, w, b, window=window: F.conv2d_backward(g, x, w, **window),
-        x_shape, weight_shape, weight_shape[:1],
-    )  # fmt: skip
+        x_shape,
+        weight_shape,
+        weight_shape[:1],
+    )
     register(
-        f"input gradient: {name}", "conv2d_input_grad", "linear",
+        f"input gradient: {name}",
+        "conv2d_input_grad",
+        "linear",
         lambda x, w, window=window: F.conv2d(x, w, **window),
         lambda g, x, w, window=window: (F.conv2d_input_grad(g, x.shape, w, **window), None),
-        x_shape, weight_shape,
-    )  # fmt: skip
+        x_shape,
+        weight_shape,
+    )
     register(
-        f"weight gradient: {name}", "conv2d_weight_grad", "linear",
+        f"weight gradient: {name}",
+        "conv2d_weight_grad",
+        "linear",
         lambda x, w, window=window: F.conv2d(x, w, **window),
         lambda g, x, w, window=window: (None, F.conv2d_weight_grad(g, x, w.shape, **window)),
-        x_shape, weight_shape,
-    )  # fmt: skip
+        x_shape,
+        weight_shape,
+    )
 
 # --- im2col and col2im: the backward of each is the other -----------------------------------------------------
 
@@ -98,17 +109,21 @@ for name, window in {
 }.items():
     columns = F.im2col(np.zeros((2, 2, 6, 5)), (3, 2), **window).shape
     register(
-        f"im2col: {name}", "col2im", "linear complex",
+        f"im2col: {name}",
+        "col2im",
+        "linear complex",
         lambda x, window=window: F.im2col(x, (3, 2), **window),
         lambda g, x, window=window: F.col2im(g, x.shape, (3, 2), **window),
         (2, 2, 6, 5),
-    )  # fmt: skip
+    )
     register(
-        f"col2im: {name}", "im2col", "linear complex",
+        f"col2im: {name}",
+        "im2col",
+        "linear complex",
         lambda columns, window=window: F.col2im(columns, (2, 2, 6, 5), (3, 2), **window),
         lambda g, columns, window=window: F.im2col(g, (3, 2), **window),
         columns,
-    )  # fmt: skip
+    )
 
 # --- pooling ---------------------------------------------------------------------------------------------------
 
@@ -118,15 +133,21 @@ for name, window in {
     "dilated": {"kernel_size": (2, 3), "stride": 2, "dilation": (3, 2), "padding": (1, 1)},
     "ceil_mode": {"kernel_size": 3, "stride": 2, "ceil_mode": True},
     "ceil_mode, dilated and padded": {
-        "kernel_size": (3, 2), "stride": 2, "padding": 1, "dilation": 2, "ceil_mode": True,
+        "kernel_size": (3, 2),
+        "stride": 2,
+        "padding": 1,
+        "dilation": 2,
+        "ceil_mode": True,
     },
-}.items():  # fmt: skip
+}.items():
     register(
-        f"max pooling: {name}", "max_pool2d_backward", "central",
+        f"max pooling: {name}",
+        "max_pool2d_backward",
+        "central",
         lambda x, window=window: F.max_pool2d(x, **window),
         lambda g, x, window=window: F.max_pool2d_backward(g, x, F.max_pool2d(x, **window), **window),
         (2, 2, 7, 8),
-    )  # fmt: skip
+    )
 
 for name, window in {
     "plain": {"kernel_size": 2},
@@ -135,20 +156,30 @@ for name, window in {
     "ceil_mode": {"kernel_size": (3, 2), "stride": (2, 3), "ceil_mode": True},
     "ceil_mode, padded": {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True},
     "ceil_mode, padding not counted": {
-        "kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True, "count_include_pad": False,
+        "kernel_size": 3,
+        "stride": 2,
+        "padding": 1,
+        "ceil_mode": True,
+        "count_include_pad": False,
     },
-}.items():  # fmt: skip
+}.items():
     register(
-        f"average pooling: {name}", "avg_pool2d_backward", "linear complex",
+        f"average pooling: {name}",
+        "avg_pool2d_backward",
+        "linear complex",
         lambda x, window=window: F.avg_pool2d(x, **window),
         lambda g, x, window=window: F.avg_pool2d_backward(g, x.shape, **window),
         (2, 2, 6, 8),
-    )  # fmt: skip
+    )
 
 register(
-    "global average pooling", "global_avg_pool2d_backward", "linear complex",
-    F.global_avg_pool2d, lambda g, x: F.global_avg_pool2d_backward(g, x.shape), (2, 3, 4, 5),
-)  # fmt: skip
+    "global average pooling",
+    "global_avg_pool2d_backward",
+    "linear complex",
+    F.global_avg_pool2d,
+    lambda g, x: F.global_avg_pool2d_backward(g, x.shape),
+    (2, 3, 4, 5),
+)
 
 # --- batch norm ------------------------------------------------------------------------------------------------
 
@@ -168,29 +199,44 @@ def batch_norm_relu_backward(g, x, weight, bias, shortcut, given, eps=1e-2):
 for mode, given in {"training": {}, "evaluation": {"mean": np.r_[0.3, -1, 2], "var": np.r_[0.5, 1.5, 0.1]}}.items():
     for shape in ((2, 3, 3, 2), (5, 3)):
         register(
-            f"batch norm: {mode}, affine, {len(shape)} axes", "batch_norm_backward", "central",
+            f"batch norm: {mode}, affine, {len(shape)} axes",
+            "batch_norm_backward",
+            "central",
             lambda x, w, b, given=given: F.batch_norm(x, w, b, eps=1e-2, **given)[0],
             lambda g, x, w, b, given=given: batch_norm_backward(g, x, w, given),
-            shape, (3,), (3,),
-        )  # fmt: skip
+            shape,
+            (3,),
+            (3,),
+        )
     register(
-        f"batch norm: {mode}, not affine", "batch_norm_backward", "central",
+        f"batch norm: {mode}, not affine",
+        "batch_norm_backward",
+        "central",
         lambda x, given=given: F.batch_norm(x, eps=1e-2, **given)[0],
         lambda g, x, given=given: batch_norm_backward(g, x, None, given)[0],
         (2, 3, 3, 2),
-    )  # fmt: skip
+    )
     register(
-        f"batch norm, addition and rectifier: {mode}", "batch_norm_relu_backward", "central",
+        f"batch norm, addition and rectifier: {mode}",
+        "batch_norm_relu_backward",
+        "central",
         lambda x, w, b, s, given=given: F.batch_norm_relu(x, w, b, shortcut=s, eps=1e-2, **given)[0],
         lambda g, x, w, b, s, given=given: batch_norm_relu_backward(g, x, w, b, s, given),
-        (2, 3, 3, 2), (3,), (3,), (2, 3, 3, 2),
-    )  # fmt: skip
+        (2, 3, 3, 2),
+        (3,),
+        (3,),
+        (2, 3, 3, 2),
+    )
     register(
-        f"batch norm and rectifier: {mode}", "batch_norm_relu_backward", "central",
+        f"batch norm and rectifier: {mode}",
+        "batch_norm_relu_backward",
+        "central",
         lambda x, w, b, given=given: F.batch_norm_relu(x, w, b, eps=1e-2, **given)[0],
         lambda g, x, w, b, given=given: batch_norm_relu_backward(g, x, w, b, None, given),
-        (2, 3, 3, 2), (3,), (3,),
-    )  # fmt: skip
+        (2, 3, 3, 2),
+        (3,),
+        (3,),
+    )
 
 # --- the rest --------------------------------------------------------------------------------------------------
 
@@ -198,9 +244,15 @@ register("relu", "relu_backward", "central", F.relu, lambda g, x: F.relu_backwar
 register("residual addition", "add_backward", "linear", F.add, lambda g, x, y: F.add_backward(g), (2, 3, 2), (2, 3, 2))
 for leading in ((), (4,), (2, 3)):
     register(
-        f"linear: {len(leading)} leading axes", "linear_backward", "linear complex",
-        F.linear, lambda g, x, w, b: F.linear_backward(g, x, w), (*leading, 5), (3, 5), (3,),
-    )  # fmt: skip
+        f"linear: {len(leading)} leading axes",
+        "linear_backward",
+        "linear complex",
+        F.linear,
+        lambda g, x, w, b: F.linear_backward(g, x, w),
+        (*leading, 5),
+        (3, 5),
+        (3,),
+    )
 
 TARGET = np.array([0, 3, 1, -100, 2])
 for reduction in ("mean", "sum", "none"):
@@ -213,17 +265,21 @@ for reduction in ("mean", "sum", "none"):
     }.items():
         options = {"target": TARGET % 4 if "ignore_index" in options else TARGET, "reduction": reduction, **options}
         register(
-            f"cross entropy: {reduction}, {name}", "cross_entropy_backward", "central",
+            f"cross entropy: {reduction}, {name}",
+            "cross_entropy_backward",
+            "central",
             lambda logits, options=options: F.cross_entropy(logits, **options),
             lambda g, logits, options=options: F.cross_entropy_backward(g, logits, **options),
             (5, 4),
-        )  # fmt: skip
+        )
 register(
-    "cross entropy: pixels", "cross_entropy_backward", "central",
+    "cross entropy: pixels",
+    "cross_entropy_backward",
+    "central",
     lambda logits: F.cross_entropy(logits, TARGET.reshape(1, 5, 1)),
     lambda g, logits: F.cross_entropy_backward(g, logits, TARGET.reshape(1, 5, 1)),
     (1, 4, 5, 1),
-)  # fmt: skip
+)
 
 # -----------------------------------------------------------------------------------------------------------------
 
@@ -278,14 +334,16 @@ BLOCKS = {
     "bottleneck, grouped": lambda: Bottleneck(4, 1, groups=2, width_per_group=128, **ONE),
     "bottleneck, projected": lambda: Bottleneck(3, 1, 2, projection(3, 4, 2, **ONE), 2, 128, **ONE),
     **{
-        f"form {name}{', without norm' if not norm else ''}":
-            lambda form=form, norm=norm: form(4, 1, groups=2, width_per_group=128, norm=norm, **ONE)
-        for name, form in (("a", FormA), ("b", FormB), ("c", FormC)) for norm in (True, False)
+        f"form {name}{', without norm' if not norm else ''}": lambda form=form, norm=norm: form(
+            4, 1, groups=2, width_per_group=128, norm=norm, **ONE
+        )
+        for name, form in (("a", FormA), ("b", FormB), ("c", FormC))
+        for norm in (True, False)
     },
     "form a, projected": lambda: FormA(3, 1, 2, projection(3, 4, 2, **ONE), 2, 128, **ONE),
     "depth 2": lambda: DepthTwo(3, 2, 2, **ONE),
     "wide": lambda: WideBlock(3, 4, **ONE),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -175,8 +175,11 @@ def test_a_pytorch_network_gives_rows_in_three_lines():
         (lambda: nx.group_grad_norms({"a": np.ones((4, 2))}, {"a": 0}), InvalidValueError, "must be at least 1"),
         (lambda: nx.group_grad_norms(models.resnext_small(rng=0), {"a": 1}), InvalidTypeError, "knows its own"),
         (lambda: nx.group_grad_norms({"a": np.ones((4, 2))}, {"b": 2}), InvalidValueError, "differ in a, b"),
-        (lambda: nx.group_grad_norms({"a": np.ones(2)}, {"a": 1}, {"b": np.ones(2)}), InvalidValueError,
-         "grads and weights must name the same layers, but differ in a, b"),
+        (
+            lambda: nx.group_grad_norms({"a": np.ones(2)}, {"a": 1}, {"b": np.ones(2)}),
+            InvalidValueError,
+            "grads and weights must name the same layers, but differ in a, b",
+        ),
         (lambda: nx.group_grad_norms({"a": [1.0]}, {"a": 1}), InvalidTypeError, "is of type list: expected an array"),
         (lambda: nx.group_grad_norms({"a": np.ones(2)}), InvalidTypeError, "groups is of type NoneType"),
         (lambda: nx.group_grad_norms([np.ones(2)], {"a": 1}), InvalidTypeError, "grads is of type list"),
@@ -316,8 +319,11 @@ def test_ctrl_c_leaves_whole_rows(tmp_path, ending):
     path = tmp_path / f"norms{ending}"
     argv = ["gradnorms", "--limit", "64", "--batch-size", "16", "--steps", "100000", "--every", "1", "-o", str(path)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "npresnext", *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),    # a shell's background job ignores it
+        [sys.executable, "-m", "npresnext", *argv],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
     )
     assert process.stdout.readline().startswith("epoch 1/")
     time.sleep(0.05)
@@ -350,7 +356,7 @@ def test_rows_during_which_ctrl_c_came_are_taken_back(tmp_path, ending):
 
 def test_a_run_that_is_killed_never_counts_as_finished(tmp_path, capsys):
     path = tmp_path / "norms.csv"
-    assert gradnorms("-o", path) == 0                     # the account of an earlier run says "finished"
+    assert gradnorms("-o", path) == 0  # the account of an earlier run says "finished"
     argv = [*SHORT, "--steps", "100000", "-o", str(path), "--force"]
     process = subprocess.Popen([sys.executable, "-m", "npresnext", "gradnorms", *argv], stdout=subprocess.PIPE)
     assert process.stdout.readline().startswith(b"epoch 1/")

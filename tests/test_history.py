@@ -37,9 +37,13 @@ def test_pytorch_19912_grouped_forward_from_4_to_16_channels(engine):
 
 def test_pytorch_50042_weight_gradient_of_24_depthwise_channels(engine):
     agree(
-        engine, integers(0, (2, 24, 9, 9)), integers(1, (24, 1, 3, 3)),
-        stride=(2, 2), padding=((1, 1), (1, 1)), groups=24,
-    )  # fmt: skip
+        engine,
+        integers(0, (2, 24, 9, 9)),
+        integers(1, (24, 1, 3, 3)),
+        stride=(2, 2),
+        padding=((1, 1), (1, 1)),
+        groups=24,
+    )
 
 
 def test_pytorch_51430_the_public_weight_gradient_helper_knows_groups(engine):
@@ -53,9 +57,13 @@ def test_pytorch_51430_the_public_weight_gradient_helper_knows_groups(engine):
 @pytest.mark.parametrize("stride", [(2, 2), (3, 2), (1, 2)])
 def test_mlx_3800_input_gradient_where_groups_meet_strides(engine, groups, stride):
     agree(
-        engine, integers(0, (2, 6, 8, 7)), integers(1, (12, 6 // groups, 3, 3)),
-        stride=stride, padding=((1, 1), (1, 1)), groups=groups,
-    )  # fmt: skip
+        engine,
+        integers(0, (2, 6, 8, 7)),
+        integers(1, (12, 6 // groups, 3, 3)),
+        stride=stride,
+        padding=((1, 1), (1, 1)),
+        groups=groups,
+    )
 
 
 def test_mlx_1449_and_2184_gradients_have_the_shapes_of_what_they_belong_to(engine):
@@ -84,9 +92,14 @@ def test_pytorch_192212_and_180984_sliced_operands(engine):
 
 def test_onnxruntime_15050_asymmetric_padding_with_bias(engine):
     agree(
-        engine, integers(0, (2, 4, 5, 6)), integers(1, (6, 2, 3, 3)), integers(2, (6,)),
-        padding=((0, 2), (1, 0)), stride=(2, 1), groups=2,
-    )  # fmt: skip
+        engine,
+        integers(0, (2, 4, 5, 6)),
+        integers(1, (6, 2, 3, 3)),
+        integers(2, (6,)),
+        padding=((0, 2), (1, 0)),
+        stride=(2, 1),
+        groups=2,
+    )
 
 
 def test_ncnn_1581_groups_between_one_and_the_channels(engine):

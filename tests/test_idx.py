@@ -85,10 +85,16 @@ def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path_factory, data):
     ],
     # named, because the bytes of a gzip stream hold the time at which it was made
     ids=[
-        "empty", "three bytes", "a picture", "another type", "a byte too many", "a huge shape",
-        "a huge shape of nothing", "255 axes",
+        "empty",
+        "three bytes",
+        "a picture",
+        "another type",
+        "a byte too many",
+        "a huge shape",
+        "a huge shape of nothing",
+        "255 axes",
         "damaged gzip",
-    ],  # fmt: skip
+    ],
 )
 def test_a_file_of_another_kind_is_refused_by_what_it_begins_with(tmp_path, content, words):
     path = tmp_path / "file"

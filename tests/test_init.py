@@ -46,8 +46,10 @@ def test_spreads_are_pytorchs():
     for theirs, ours in (
         (conv.weight, nx.nn.Conv2d(64, 128, 3, groups=32, rng=0).weight),
         (linear.weight, nx.nn.Linear(300, 400, rng=0).weight),
-        (torch.nn.init.kaiming_normal_(conv.weight.clone(), mode="fan_out", nonlinearity="relu"),
-         nx.nn.Parameter(init.kaiming_normal((128, 2, 3, 3), groups=32, rng=0))),
+        (
+            torch.nn.init.kaiming_normal_(conv.weight.clone(), mode="fan_out", nonlinearity="relu"),
+            nx.nn.Parameter(init.kaiming_normal((128, 2, 3, 3), groups=32, rng=0)),
+        ),
     ):
         assert ours.data.std() == pytest.approx(theirs.std().item(), rel=0.05)
     assert np.abs(nx.nn.Conv2d(64, 12800, 3, groups=32, rng=0).bias.data).max() == pytest.approx(18**-0.5, rel=0.01)

@@ -15,8 +15,10 @@ pytest.importorskip("ml_dtypes")
 
 def state_of_every_dtype():
     rng = np.random.default_rng(0)
-    bits = {name: rng.integers(0, 2 if name == "bool" else 256, (3, 4 * as_dtype(name).itemsize), "u1")
-            for name in SAFETENSORS_CODE}  # fmt: skip
+    bits = {
+        name: rng.integers(0, 2 if name == "bool" else 256, (3, 4 * as_dtype(name).itemsize), "u1")
+        for name in SAFETENSORS_CODE
+    }
     return {name: raw.view(as_dtype(name)) for name, raw in bits.items()}
 
 

@@ -21,9 +21,15 @@ def some_state():
     state = {f"dtype.{name}": rng.integers(0, 2, (3, 4)).astype(name) for name in PLAIN}
     weight = rng.standard_normal((4, 2, 3, 3)).astype(np.float32)
     return state | {
-        "weight": weight, "transposed": weight.T, "reversed": weight[::-1], "big_endian": weight.astype(">f4"),
-        "scalar": np.array(3), "empty": np.zeros((0, 3), np.float32), "ünïcode name": weight[0], "complex": weight + 1j,
-    }  # fmt: skip
+        "weight": weight,
+        "transposed": weight.T,
+        "reversed": weight[::-1],
+        "big_endian": weight.astype(">f4"),
+        "scalar": np.array(3),
+        "empty": np.zeros((0, 3), np.float32),
+        "ünïcode name": weight[0],
+        "complex": weight + 1j,
+    }
 
 
 def needs(ending):

@@ -78,8 +78,13 @@ def tensor(offset, shape, strides, numel=6, kind=b"FloatStorage"):
     ints = [b"(" + b"".join(pickle.dumps(value, 2)[2:-1] for value in row) + b"t" for row in (shape, strides)]
     storage = b"(X\x07\x00\x00\x00storagectorch\n%s\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu" % kind
     return (
-        b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(" + storage + pickle.dumps(numel, 2)[2:-1] + b"tQ"
-        + pickle.dumps(offset, 2)[2:-1] + b"".join(ints) + b"\x89}tR."
+        b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n("
+        + storage
+        + pickle.dumps(numel, 2)[2:-1]
+        + b"tQ"
+        + pickle.dumps(offset, 2)[2:-1]
+        + b"".join(ints)
+        + b"\x89}tR."
     )
 
 
@@ -140,6 +145,6 @@ def test_plain_containers_come_through_at_every_protocol():
     value = {"a": [1, 2.5, None, True, 2**70, -3], "b": {"c": (1, (2,), ())}, "d": {"x", "y"}, "e": b"\xff", "f": 1j}
     for protocol in range(2, 6):
         assert unpickle(io.BytesIO(pickle.dumps(value, protocol)))[0] == value
-    for value in ([1, 2.5, None, -3], {"a": "text"}, (1, 2)):                       # protocol 0: LIST and DICT
+    for value in ([1, 2.5, None, -3], {"a": "text"}, (1, 2)):  # protocol 0: LIST and DICT
         assert unpickle(io.BytesIO(pickle.dumps(value, 0)))[0] == value
-    assert unpickle(io.BytesIO(b"\x80\x02K\x01K\x020."))[0] == 1                      # POP
+    assert unpickle(io.BytesIO(b"\x80\x02K\x01K\x020."))[0] == 1  # POP

@@ -231,7 +231,7 @@ def test_columns_beyond_those_of_small_images_are_tried():
 def test_images_beyond_those_of_small_batches_are_tried():
     def eight_at_a_time(*operands, **window):
         y = nx.conv2d(*operands, **window)
-        y[8:] = 0    # the rest after a batch of 8 is forgotten
+        y[8:] = 0  # the rest after a batch of 8 is forgotten
         return y
 
     assert not check_conv(eight_at_a_time, None).passed
@@ -263,8 +263,11 @@ def test_no_smaller_case_is_tried_that_has_what_is_left_out():
 
     names = ("asymmetric_padding", "negative_padding", "wide_padding")
     calls = []
-    report = check_conv(lambda *operands, **window: calls.append(window) or forward(*operands, **window),
-                        supports={**dict.fromkeys(names, False), "invalid_calls": False}, **FEW)  # fmt: skip
+    report = check_conv(
+        lambda *operands, **window: calls.append(window) or forward(*operands, **window),
+        supports={**dict.fromkeys(names, False), "invalid_calls": False},
+        **FEW,
+    )
     assert ("y", "exact") in failing(report) and ("returns", "contract") not in failing(report)
     assert all(top == bottom for window in calls for top, bottom in window["padding"])
     assert all(finding.case.padding == ((1, 1), (0, 0)) for finding in report.failures)

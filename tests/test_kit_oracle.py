@@ -50,15 +50,20 @@ def test_the_oracle_is_exact_on_fractions(dtype):
     """Held against sums of Python's fractions, product by product."""
 
     def exact(array):
-        return array if array is None else np.array([Fraction(float(v)) for v in array.ravel()] or [0], object)[
-            : array.size].reshape(array.shape)  # fmt: skip
+        return (
+            array
+            if array is None
+            else np.array([Fraction(float(v)) for v in array.ravel()] or [0], object)[: array.size].reshape(array.shape)
+        )
 
     for case in drawn(12, without=("zero_channels", "empty_batch")):
         operands = case.operands(dtype, real=True)
         for name, expected in defined(case, {key: exact(array) for key, array in operands.items()}, "_loops").items():
             truth = Truth(name, case, operands)
-            error = [Fraction(v) - Fraction(high) - Fraction(low) for v, high, low in zip(
-                expected.ravel(), truth.high.ravel().tolist(), truth.low.ravel().tolist())]  # fmt: skip
+            error = [
+                Fraction(v) - Fraction(high) - Fraction(low)
+                for v, high, low in zip(expected.ravel(), truth.high.ravel().tolist(), truth.low.ravel().tolist())
+            ]
             assert max(map(abs, error), default=0) <= 2.0**-100, (name, case)
 
 
@@ -89,9 +94,10 @@ def judged(forward, backward, algorithm, cases):
     return runner.rows
 
 
-THREE_BY_THREE = [
-    within(replace(case, kernel=(3, 3), stride=(1, 1), dilation=(1, 1))) for case in drawn(60)
-] + [LARGE, ConvCase(2, 8, 8, 2, (12, 12), (3, 3), padding=((1, 1), (1, 1)))]
+THREE_BY_THREE = [within(replace(case, kernel=(3, 3), stride=(1, 1), dilation=(1, 1))) for case in drawn(60)] + [
+    LARGE,
+    ConvCase(2, 8, 8, 2, (12, 12), (3, 3), padding=((1, 1), (1, 1))),
+]
 ANY = [*drawn(80), LARGE]
 
 

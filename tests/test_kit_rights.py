@@ -30,8 +30,9 @@ RIGHTS = {
 SLOW = {"definition", "cuda", "scipy"}
 CASES = [
     pytest.param(name, dtype, marks=[pytest.mark.oracle] if name in ("torch", "onnxruntime") else [])
-    for name, dtypes in RIGHTS.items() for dtype in dtypes
-]  # fmt: skip
+    for name, dtypes in RIGHTS.items()
+    for dtype in dtypes
+]
 
 
 @contextlib.contextmanager

@@ -42,10 +42,15 @@ LAYERS = {
 def make(expression):
     """Build our layer of that expression in float64, with random values where it has some."""
     name, _, arguments = expression.partition("(")
-    options = {"Conv2d": {"rng": 0, "dtype": "float64"}, "Linear": {"rng": 0, "dtype": "float64"},
-               "BatchNorm2d": {"dtype": "float64"}}
-    layer = eval(f"nn.{name}({arguments[:-1]}{', ' if arguments[:-1] else ''}**options.get(name, {{}}))",
-                 {"nn": nn, "options": options, "name": name})
+    options = {
+        "Conv2d": {"rng": 0, "dtype": "float64"},
+        "Linear": {"rng": 0, "dtype": "float64"},
+        "BatchNorm2d": {"dtype": "float64"},
+    }
+    layer = eval(
+        f"nn.{name}({arguments[:-1]}{', ' if arguments[:-1] else ''}**options.get(name, {{}}))",
+        {"nn": nn, "options": options, "name": name},
+    )
     rng = np.random.default_rng(1)
     if name == "BatchNorm2d":
         for parameter in layer.parameters():
@@ -92,7 +97,7 @@ def test_gradients_of_linear_maps_are_exact_by_a_step_of_one(expression):
     """Integers, and a map that is linear in each argument: (f(v + d) − f(v − d))/2 is the derivative."""
     rng = np.random.default_rng(5)
     layer = make(expression)
-    scale = 36 if expression.startswith("AvgPool2d") else 1                   # no window's average leaves the integers
+    scale = 36 if expression.startswith("AvgPool2d") else 1  # no window's average leaves the integers
     x = scale * rng.integers(-3, 4, LAYERS[expression]).astype(float)
     for parameter in layer.parameters():
         parameter.data[...] = rng.integers(-3, 4, parameter.shape)
@@ -110,13 +115,16 @@ def test_gradients_of_linear_maps_are_exact_by_a_step_of_one(expression):
         assert (grad * direction).sum() == pytest.approx(expected, rel=1e-13 if scale > 1 else 0, abs=0)
 
 
-@pytest.mark.parametrize("build", [
-    lambda: nn.Conv2d(4, 4, 3, groups=2, rng=0, dtype="float64"),
-    lambda: nn.Linear(6, 3, rng=0, dtype="float64"),
-    lambda: nn.AvgPool2d(2, ceil_mode=True),
-    lambda: nn.GlobalAvgPool2d(),
-    lambda: nn.Flatten(),
-])
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: nn.Conv2d(4, 4, 3, groups=2, rng=0, dtype="float64"),
+        lambda: nn.Linear(6, 3, rng=0, dtype="float64"),
+        lambda: nn.AvgPool2d(2, ceil_mode=True),
+        lambda: nn.GlobalAvgPool2d(),
+        lambda: nn.Flatten(),
+    ],
+)
 def test_input_gradients_by_complex_step(build):
     layer, rng = build(), np.random.default_rng(6)
     x = rng.standard_normal(IMAGES)
@@ -162,7 +170,7 @@ def test_running_statistics_move_in_training_alone_and_under_no_grad_too():
 
 
 def test_images_of_other_channels_leave_the_running_statistics_alone():
-    layer = nn.BatchNorm2d(1, affine=False)      # with no weight to tell, and one channel would broadcast
+    layer = nn.BatchNorm2d(1, affine=False)  # with no weight to tell, and one channel would broadcast
     with pytest.raises(ShapeError, match=r"x has shape \(2, 3, 5, 5\): expected \(N, 1, H, W\)"):
         layer(np.ones((2, 3, 5, 5), "float32"))
     assert layer.running_mean.shape == (1,) and layer.num_batches_tracked == 0
@@ -236,10 +244,17 @@ def test_the_loss_passes_over_targets_of_minus_100_as_pytorchs_does():
 
 
 @pytest.mark.oracle
-@pytest.mark.parametrize("options", [
-    {}, {"reduction": "sum"}, {"reduction": "none"}, {"label_smoothing": 0.2}, {"ignore_index": 1},
-    {"weight": [1.0, 2.0, 0.5], "label_smoothing": 0.1},
-])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"reduction": "sum"},
+        {"reduction": "none"},
+        {"label_smoothing": 0.2},
+        {"ignore_index": 1},
+        {"weight": [1.0, 2.0, 0.5], "label_smoothing": 0.1},
+    ],
+)
 def test_the_loss_is_pytorchs(options):
     torch = pytest.importorskip("torch")
     weight = np.array(options["weight"]) if "weight" in options else None
@@ -287,8 +302,11 @@ def test_mistakes_are_named():
         (lambda: nn.BatchNorm2d(-1), InvalidValueError, "num_features must be at least 0"),
         (lambda: nn.CrossEntropyLoss(reduction="max"), InvalidValueError, "reduction must be one of mean, sum, none"),
         (lambda: nn.BatchNorm2d(3, eps="1e-5")(np.zeros((2, 3, 4, 4), "float32")), InvalidTypeError, "eps must be"),
-        (lambda: nn.CrossEntropyLoss(label_smoothing="0.1")(np.zeros((1, 3)), np.array([0])), InvalidTypeError,
-         "label_smoothing must be a number, but '0.1'"),
+        (
+            lambda: nn.CrossEntropyLoss(label_smoothing="0.1")(np.zeros((1, 3)), np.array([0])),
+            InvalidTypeError,
+            "label_smoothing must be a number, but '0.1'",
+        ),
         (lambda: nn.BatchNorm2d(3)(np.zeros((2, 3, 4))), ShapeError, r"\(2, 3, 4\): expected \(N, 3, H, W\)"),
         (lambda: nn.BatchNorm2d(3)(np.zeros((2, 4, 5, 5), "float32")), ShapeError, r"expected \(N, 3, H, W\)"),
         (lambda: nn.BatchNorm2d(3)([[[[1.0]]]]), InvalidTypeError, "x must be an array, but is of type list"),
@@ -303,9 +321,16 @@ def test_mistakes_are_named():
 
 
 def test_a_wrong_upstream_gradient_is_refused():
-    for layer, shape in ((nn.Conv2d(4, 6, 3, rng=0), IMAGES), (nn.BatchNorm2d(4), IMAGES), (nn.MaxPool2d(2), IMAGES),
-                         (nn.Linear(6, 2, rng=0), IMAGES), (nn.ReLU(), IMAGES), (nn.AvgPool2d(2), IMAGES),
-                         (nn.GlobalAvgPool2d(), IMAGES), (nn.Flatten(), IMAGES)):
+    for layer, shape in (
+        (nn.Conv2d(4, 6, 3, rng=0), IMAGES),
+        (nn.BatchNorm2d(4), IMAGES),
+        (nn.MaxPool2d(2), IMAGES),
+        (nn.Linear(6, 2, rng=0), IMAGES),
+        (nn.ReLU(), IMAGES),
+        (nn.AvgPool2d(2), IMAGES),
+        (nn.GlobalAvgPool2d(), IMAGES),
+        (nn.Flatten(), IMAGES),
+    ):
         layer(np.ones(shape, dtype="float32"))
         with pytest.raises(ShapeError, match=r"grad_output has shape \(5, 5\)"):
             layer.backward(np.ones((5, 5), dtype="float32"))

@@ -35,7 +35,7 @@ def test_equal_to_the_definition_and_adjoint_on_integers(xp, leading, ins, outs)
     product = (grad * by_hand(x, weight, np.zeros(outs))).sum()
     assert product == (dx * x).sum() == (dweight * weight).sum()
     assert (dbias == grad.reshape(-1, outs).sum(0)).all() if outs else True
-    other = integers(4, outs, ins)                                            # adjoint in a direction not the weight's
+    other = integers(4, outs, ins)  # adjoint in a direction not the weight's
     assert (grad * by_hand(x, other, np.zeros(outs))).sum() == (dweight * other).sum()
 
 

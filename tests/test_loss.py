@@ -57,9 +57,13 @@ def test_gradient_by_complex_step(xp, reduction, smoothing, weighted, shape):
     logits, target, weight, rng = draw(shape, weighted)
     grad = rng.standard_normal(target.shape if reduction == "none" else ())
     dlogits = F.cross_entropy_backward(
-        xp.asarray(grad), xp.asarray(logits), xp.asarray(target), weight=None if weight is None else xp.asarray(weight),
-        label_smoothing=smoothing, reduction=reduction,
-    )  # fmt: skip
+        xp.asarray(grad),
+        xp.asarray(logits),
+        xp.asarray(target),
+        weight=None if weight is None else xp.asarray(weight),
+        label_smoothing=smoothing,
+        reduction=reduction,
+    )
     expected = np.empty(shape)
     for index in np.ndindex(*shape):
         stepped = logits.astype(complex)
@@ -75,8 +79,10 @@ def test_any_number_of_further_axes_is_one_long_axis_of_samples(xp, tail):
     flat = logits.transpose(0, 2, 1).reshape(12, 4)
     expected = F.cross_entropy_backward(grad.reshape(12), flat, target.reshape(12), reduction="none")
     dlogits = F.cross_entropy_backward(
-        xp.asarray(grad.reshape(further[1])), xp.asarray(logits.reshape(further[0])),
-        xp.asarray(target.reshape(further[1])), reduction="none",
+        xp.asarray(grad.reshape(further[1])),
+        xp.asarray(logits.reshape(further[0])),
+        xp.asarray(target.reshape(further[1])),
+        reduction="none",
     )
     assert dlogits.shape == further[0]
     got = nx.to_numpy(dlogits).reshape(2, 4, 6).transpose(0, 2, 1).reshape(12, 4)
@@ -90,7 +96,7 @@ def test_without_an_upstream_gradient_it_is_one(xp):
     np.testing.assert_allclose(tripled, 3 * plain, rtol=1e-15)
     softmax = np.exp(nx.to_numpy(logits)) / np.exp(nx.to_numpy(logits)).sum(1, keepdims=True)
     softmax[np.arange(5), nx.to_numpy(target) % 4] -= 1
-    softmax[1] = 0                                                            # the ignored one
+    softmax[1] = 0  # the ignored one
     np.testing.assert_allclose(plain, softmax / 4, rtol=1e-12, atol=1e-15)
 
 
@@ -216,9 +222,12 @@ def test_pytorch_agrees(reduction, smoothing, weighted, shape):
     logits, target, weight, rng = draw(shape, weighted)
     tensor = torch.tensor(logits, requires_grad=True)
     expected = torch.nn.functional.cross_entropy(
-        tensor, torch.tensor(target), None if weight is None else torch.tensor(weight),
-        reduction=reduction, label_smoothing=smoothing,
-    )  # fmt: skip
+        tensor,
+        torch.tensor(target),
+        None if weight is None else torch.tensor(weight),
+        reduction=reduction,
+        label_smoothing=smoothing,
+    )
     arguments = {"weight": weight, "reduction": reduction, "label_smoothing": smoothing}
     np.testing.assert_allclose(F.cross_entropy(logits, target, **arguments), expected.detach().numpy(), rtol=1e-12)
     grad = rng.standard_normal(tuple(expected.shape))

@@ -29,7 +29,7 @@ def by_hand(x, grad_of, arguments):
 def test_output_and_gradient_equal_the_definition_ties_included(xp, seed, pooling):
     shape, arguments = pooling
     rng = np.random.default_rng(seed)
-    x = rng.integers(-2, 3, shape).astype(float)                              # few values: ties everywhere
+    x = rng.integers(-2, 3, shape).astype(float)  # few values: ties everywhere
     y, grad, dx = by_hand(x, lambda shape: rng.integers(-9, 10, shape).astype(float), arguments)
     output = F.max_pool2d(xp.asarray(x), **arguments)
     assert output.shape == y.shape and (nx.to_numpy(output) == y).all()  # onnx#7721, onnxruntime#2518: the size
@@ -49,7 +49,7 @@ def test_rounded_up_one_window_may_be_larger_than_the_image(xp):  # as in PyTorc
 
 def test_gradient_is_the_central_difference_away_from_ties():
     rng, step = np.random.default_rng(0), 2.0**-10
-    x = rng.permutation(2 * 6 * 7).reshape(1, 2, 6, 7).astype(float)           # no two alike
+    x = rng.permutation(2 * 6 * 7).reshape(1, 2, 6, 7).astype(float)  # no two alike
     arguments = {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True}
     output = F.max_pool2d(x, **arguments)
     grad = rng.standard_normal(output.shape)
@@ -103,7 +103,7 @@ def test_sixteen_bit_gradients_are_summed_in_float32():  # numpy#20305, chainer 
         x[0, 0, 1, 1] = 1
         output = F.max_pool2d(x, 3, stride=1, padding=1)
         grad = np.full((1, 1, 3, 3), 2.0**-9, dtype)
-        grad[0, 0, 0, 0] = 1                                                  # 1 + 8·2⁻⁹ would stay 1 in bfloat16
+        grad[0, 0, 0, 0] = 1  # 1 + 8·2⁻⁹ would stay 1 in bfloat16
         dx = F.max_pool2d_backward(grad, x, output, 3, stride=1, padding=1)
         assert output.dtype == dx.dtype == dtype and float(dx[0, 0, 1, 1]) == 1 + 2**-6
 
@@ -124,7 +124,7 @@ def test_pixels_that_a_large_stride_passes_over_are_not_copied(monkeypatch):
     monkeypatch.setattr(np, "ascontiguousarray", lambda part: copied.append(part.size) or copy(part))
     y = F.max_pool2d(x, 2, stride=100)
     dx = F.max_pool2d_backward(5 * y, x, y, 2, stride=100)
-    assert sum(copied) <= 2 * 4 * y.size                                      # forward and backward, four taps
+    assert sum(copied) <= 2 * 4 * y.size  # forward and backward, four taps
     assert dx.sum() == 5 * 9 and (dx[:, :, ::100, ::100] == 5).all()
 
 
@@ -166,7 +166,7 @@ def test_pytorch_agrees_bit_for_bit(seed, pooling):
     expected = torch.nn.functional.max_pool2d(tensor, **arguments)
     output = F.max_pool2d(x, **arguments)
     assert output.shape == expected.shape and (output == expected.detach().numpy()).all()
-    if np.isfinite(output).all():                       # its backward corrupts memory for windows without pixels
+    if np.isfinite(output).all():  # its backward corrupts memory for windows without pixels
         grad = rng.integers(-9, 10, output.shape).astype(float)
         expected.backward(torch.tensor(grad))
         assert (F.max_pool2d_backward(grad, x, output, **arguments) == tensor.grad.numpy()).all()

@@ -9,7 +9,7 @@ from npresnext import functional as F
 from npresnext import nn
 from npresnext.errors import AllocationError, BackwardError
 
-N = 2**44                                                 # of an image of 32 bytes: beyond any address space
+N = 2**44  # of an image of 32 bytes: beyond any address space
 
 
 def huge(*shape):

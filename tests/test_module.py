@@ -80,7 +80,7 @@ def test_an_instance_placed_twice_behind_the_back_is_found_before_any_use():
     shared, first, second = nn.ReLU(), nn.Sequential(), nn.Sequential()
     network = nn.Sequential(first, second)
     first.late = shared
-    second.late = shared                                          # neither sees the other: the whole tree does
+    second.late = shared  # neither sees the other: the whole tree does
     for use in (network.state_dict, lambda: list(network.parameters()), network.train):
         with pytest.raises(ModuleError, match=r"1\.late .* it is 0\.late already"):
             use()
@@ -158,11 +158,11 @@ def test_a_forward_serves_one_backward(name, training):  # micrograd#102
     with pytest.raises(BackwardError, match=complaint):
         layer.backward(upstream)
     layer(2 * x)
-    layer(x)                                                      # the last forward counts
+    layer(x)  # the last forward counts
     np.testing.assert_array_equal(layer.backward(upstream), first)
     layer(x)
     with nx.no_grad():
-        layer(x)                                                  # replaces what was kept by nothing
+        layer(x)  # replaces what was kept by nothing
     with pytest.raises(BackwardError, match=complaint):
         layer.backward(upstream)
 
@@ -201,7 +201,7 @@ def test_no_grad_decorates_nests_and_ends_with_an_error():
 def test_no_grad_of_one_thread_leaves_the_others_alone():
     layer, x = nn.ReLU(), np.ones(3)
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(int).result()    # born outside: what is born inside inherits the block in free-threaded Python
+        pool.submit(int).result()  # born outside: what is born inside inherits the block in free-threaded Python
         with nx.no_grad():
             pool.submit(layer, x).result()
     np.testing.assert_array_equal(layer.backward(x), x)

@@ -60,6 +60,7 @@ def test_exported_convolution_has_the_layers_shape_and_values(run, options):
 @pytest.mark.oracle
 def test_exported_convolution_passes_the_conformance_kit(run):
     """Exact on integers, within the proven bound on floats, for drawn cases and the fixed sweeps."""
+
     def exported(x, weight, bias, **window):
         channels = x.shape[1], weight.shape[0], weight.shape[2:]
         layer = nn.Conv2d(*channels, **window, bias=bias is not None)
@@ -77,11 +78,13 @@ def test_exported_convolution_passes_the_conformance_kit(run):
 @pytest.mark.parametrize(
     "layer",
     [
-        nn.ReLU(), nn.MaxPool2d(3, stride=2, padding=1), nn.MaxPool2d((2, 3), dilation=(2, 1)),
+        nn.ReLU(),
+        nn.MaxPool2d(3, stride=2, padding=1),
+        nn.MaxPool2d((2, 3), dilation=(2, 1)),
         nn.MaxPool2d(3, 2, ceil_mode=True),
     ],
     ids=repr,
-)  # fmt: skip
+)
 def test_what_only_selects_is_exact(run, layer):
     x = np.random.default_rng(1).standard_normal((2, 3, 8, 8)).astype("float32")
     assert np.array_equal(run(layer, x), layer(x))
@@ -91,11 +94,13 @@ def test_what_only_selects_is_exact(run, layer):
 @pytest.mark.parametrize(
     "layer, length",
     [
-        (nn.AvgPool2d(2), 4), (nn.AvgPool2d(3, 2, padding=1), 9),
-        (nn.AvgPool2d(3, 2, padding=1, count_include_pad=False), 9), (nn.GlobalAvgPool2d(), 64),
+        (nn.AvgPool2d(2), 4),
+        (nn.AvgPool2d(3, 2, padding=1), 9),
+        (nn.AvgPool2d(3, 2, padding=1, count_include_pad=False), 9),
+        (nn.GlobalAvgPool2d(), 64),
         (nn.Sequential(nn.Flatten(), nn.Linear(192, 5, rng=0)), 193),
     ],
-)  # fmt: skip
+)
 def test_sums_keep_the_bound(run, layer, length):
     x = np.random.default_rng(1).standard_normal((2, 3, 8, 8)).astype("float32")
     got = run(layer, x)

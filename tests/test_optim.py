@@ -68,7 +68,7 @@ def test_trajectories_are_pytorchs(settings):
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_steps_of_16_bit_parameters_round_only_what_they_keep(nesterov):
     rng = np.random.default_rng(0)
-    lr, momentum, decay = 0.013, 0.99, 3e-3    # none of them is a number of float16
+    lr, momentum, decay = 0.013, 0.99, 3e-3  # none of them is a number of float16
     p = nn.Parameter(rng.standard_normal(500).astype("float16"))
     optimizer = nn.SGD([p], lr=lr, momentum=momentum, weight_decay=decay, nesterov=nesterov)
     run(optimizer, [[rng.standard_normal(500).astype("float16")]])
@@ -87,9 +87,9 @@ def test_the_formula_step_by_step():
     p = nn.Parameter(np.array([2.0]))
     optimizer = nn.SGD([p], lr=0.5, momentum=0.5, weight_decay=0.25, nesterov=True)
     p.grad = np.array([1.0])
-    optimizer.step()            # g = 1 + 0.25·2 = 1.5, b = 1.5, g + 0.5·b = 2.25
+    optimizer.step()  # g = 1 + 0.25·2 = 1.5, b = 1.5, g + 0.5·b = 2.25
     assert p.data[0] == 2 - 0.5 * 2.25
-    optimizer.step()            # p = 0.875: g = 1.21875, b = 0.75 + 1.21875 = 1.96875
+    optimizer.step()  # p = 0.875: g = 1.21875, b = 0.75 + 1.21875 = 1.96875
     assert p.data[0] == 0.875 - 0.5 * (1.21875 + 0.5 * 1.96875)
 
 
@@ -211,8 +211,8 @@ def test_a_gradient_that_stays_is_not_taken_for_the_momentum():
     p, grad = nn.Parameter(np.zeros(1)), np.ones(1)
     optimizer = nn.SGD([p], lr=1.0, momentum=0.5)
     p.grad = grad
-    optimizer.step()                                              # b = 1
-    optimizer.step()                                              # b = 0.5·1 + 1
+    optimizer.step()  # b = 1
+    optimizer.step()  # b = 0.5·1 + 1
     assert p.data[0] == -2.5 and grad[0] == 1
 
 

@@ -142,7 +142,9 @@ def test_a_picture_of_absurd_size_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "text",
     [
-        "", "[]", "{}",
+        "",
+        "[]",
+        "{}",
         '{"resize": 8, "crop": 9, "mean": [0], "std": [1]}',
         '{"resize": 8, "crop": 8, "mean": [0], "std": [0]}',
         '{"resize": 8, "crop": 8, "mean": [0, 0], "std": [1, 1]}',
@@ -151,7 +153,7 @@ def test_a_picture_of_absurd_size_is_refused(tmp_path):
         '{"resize": 1e999, "crop": 8, "mean": [0], "std": [1]}',
         '{"resize": 8, "crop": 8, "mean": [0], "std": [1], "more": 1}',
     ],
-)  # fmt: skip
+)
 def test_preprocessing_that_makes_no_sense_is_refused(text):
     with pytest.raises(InvalidValueError):
         Preprocessing.from_json(text)

@@ -171,8 +171,11 @@ def test_every_logit_depends_on_every_image_channel():
     ("call", "error", "message"),
     [
         (lambda: connectivity(nn.Conv2d(4, 4, 1), start="conv9"), ValueError, "start must be the name of a layer"),
-        (lambda: connectivity([nn.Conv2d(4, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 1)], start="conv9"), ValueError,
-         "such as 0, 2, but is 'conv9'"),
+        (
+            lambda: connectivity([nn.Conv2d(4, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 1)], start="conv9"),
+            ValueError,
+            "such as 0, 2, but is 'conv9'",
+        ),
         (lambda: connectivity(nn.ReLU()), ValueError, "give input_shape"),
         (lambda: group_mask(4, 6, 3), ValueError, "groups=3 must divide C_in=4"),
         (lambda: group_mask(4, 4, 0), ValueError, "groups must be at least 1"),

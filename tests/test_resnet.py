@@ -44,7 +44,12 @@ def test_state_of_resnet18_has_122_entries():
     state = nx.models.resnet18(rng=Undrawn()).state_dict()
     assert len(state) == 122
     assert list(state)[:7] == [
-        "conv1.weight", "bn1.weight", "bn1.bias", "bn1.running_mean", "bn1.running_var", "bn1.num_batches_tracked",
+        "conv1.weight",
+        "bn1.weight",
+        "bn1.bias",
+        "bn1.running_mean",
+        "bn1.running_var",
+        "bn1.num_batches_tracked",
         "layer1.0.conv1.weight",
     ]
     assert list(state)[-2:] == ["fc.weight", "fc.bias"]
@@ -54,10 +59,12 @@ def shapes_of(model, x):
     """Run x through and return the output shape of every module, by name."""
     shapes = {}
     for name, module in model.named_modules():
+
         def recording(*inputs, forward=module.forward, name=name):
             y = forward(*inputs)
             shapes[name] = y.shape
             return y
+
         module.forward = recording
     with nx.no_grad():
         model(x)
@@ -180,7 +187,15 @@ def test_gradients_add_up_until_zero_grad():
 @pytest.mark.parametrize("training", [True, False])
 def test_gradients_of_a_small_network_agree_with_central_differences(training):
     model = ResNet(
-        Bottleneck, [1, 1], num_classes=3, in_channels=2, groups=2, width_per_group=32, planes=4, stem="cifar", rng=0,
+        Bottleneck,
+        [1, 1],
+        num_classes=3,
+        in_channels=2,
+        groups=2,
+        width_per_group=32,
+        planes=4,
+        stem="cifar",
+        rng=0,
         dtype="float64",
     ).train(training)
     rng = np.random.default_rng(5)

@@ -148,8 +148,11 @@ def test_columns_are_chosen(resnext50):
     text = str(nx.summary(model, (1, 1, 8, 8), col_names=["input_size", "activation_bytes", "dense_params"]))
     header = text.splitlines()[0].split("  ")
     assert [name.strip() for name in header if name.strip()] == [
-        "Layer (name): depth-index", "Input", "Output bytes", "Parameters with G=1",
-    ]  # fmt: skip
+        "Layer (name): depth-index",
+        "Input",
+        "Output bytes",
+        "Parameters with G=1",
+    ]
     assert "MACs" not in text.splitlines()[0] and "MACs" in str(resnext50).splitlines()[0]
 
 

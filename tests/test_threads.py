@@ -46,7 +46,7 @@ def all_results(geometry, seed=0):
 
 def test_every_piece_is_worked_on_once():
     nx.set_num_threads(5)
-    done = []    # a list takes them from all threads, with and without an interpreter's lock
+    done = []  # a list takes them from all threads, with and without an interpreter's lock
     cpu_threads.run(done.append, range(1_000_000))
     assert sorted(done) == list(range(1_000_000))
 
@@ -104,7 +104,7 @@ def test_batch_norm_is_the_same_for_every_number_of_threads_and_block(centre, mo
         for array, expected in zip(results(), whole, strict=True):
             np.testing.assert_array_equal(array, expected)
     nx.set_num_threads(1)
-    monkeypatch.setattr(cpu_workspace, "_limit", 1000)    # bytes: no block finds room in it
+    monkeypatch.setattr(cpu_workspace, "_limit", 1000)  # bytes: no block finds room in it
     cpu_workspace._mine.forget()
     for array, expected in zip(results(), whole, strict=True):
         np.testing.assert_array_equal(array, expected)
@@ -135,7 +135,7 @@ def test_elements_in_blocks_equal_the_whole(monkeypatch):
 
 def test_max_pooling_in_blocks_equals_the_lesson(monkeypatch):
     rng = np.random.default_rng(0)
-    x = rng.integers(0, 4, (2, 7, 9, 8)).astype("float32")    # full of ties
+    x = rng.integers(0, 4, (2, 7, 9, 8)).astype("float32")  # full of ties
     window = {"kernel_size": 3, "stride": 2, "padding": 1}
 
     def results():
@@ -215,7 +215,7 @@ def test_memory_refused_on_one_thread_is_a_clear_error_and_the_next_call_works(m
         return carve(*args, **kwargs)
 
     monkeypatch.setattr(cpu_products, "carve", refusing)
-    monkeypatch.setattr(cpu_workspace, "_limit", cpu_workspace.DEFAULT_LIMIT - 1)    # every thread asks for memory anew
+    monkeypatch.setattr(cpu_workspace, "_limit", cpu_workspace.DEFAULT_LIMIT - 1)  # every thread asks for memory anew
     with pytest.raises(nx.errors.AllocationError, match="more than can be allocated"):
         all_results(geometry)
     for array, correct in zip(all_results(geometry), expected, strict=True):
@@ -274,8 +274,11 @@ def test_blas_has_its_threads_back_when_the_last_of_several_calls_ends():
 def run_python(code, **environment):
     """Run a script in a fresh process, and return what it prints."""
     result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], env={**os.environ, **environment},
-        capture_output=True, text=True, timeout=60,
+        [sys.executable, "-W", "error", "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert result.returncode == 0, result.stderr
     return result.stdout
@@ -289,22 +292,28 @@ x, weight = np.ones((4, 32, 50, 50), "f"), np.ones((32, 2, 3, 3), "f")
 
 
 def test_neither_threads_nor_threadpoolctl_come_with_the_import():
-    printed = run_python(LARGE + """
+    printed = run_python(
+        LARGE
+        + """
 print(threading.active_count(), "threadpoolctl" in sys.modules)
 nx.set_num_threads(2)
 nx.conv2d(x, weight, padding=1, groups=16)
 print(threading.active_count(), "threadpoolctl" in sys.modules)
-""")
+"""
+    )
     assert printed.splitlines() == ["1 False", "2 True"]
 
 
 def test_environment_variable_is_read_at_the_first_use():
-    code = LARGE + """
+    code = (
+        LARGE
+        + """
 import os
 os.environ["NPRESNEXT_NUM_THREADS"] = "2"
 nx.conv2d(x, weight, padding=1, groups=16)
 print(threading.active_count())
 """
+    )
     assert run_python(code).split() == ["2"]
 
 
@@ -318,10 +327,18 @@ def test_default_is_at_most_the_cores_of_the_process():
     assert 1 <= cpu_threads._available_cores() <= len(os.sched_getaffinity(0))
 
 
-@pytest.mark.parametrize("files, cores", [
-    (["max 100000"], 6), (["250000 100000"], 2), (["50000 100000"], 1), (["900000 100000"], 6),
-    (["-1", "100000"], 6), (["300000", "100000"], 3), ([], 6),
-])
+@pytest.mark.parametrize(
+    "files, cores",
+    [
+        (["max 100000"], 6),
+        (["250000 100000"], 2),
+        (["50000 100000"], 1),
+        (["900000 100000"], 6),
+        (["-1", "100000"], 6),
+        (["300000", "100000"], 3),
+        ([], 6),
+    ],
+)
 def test_quota_of_the_control_group_bounds_the_default(tmp_path, monkeypatch, files, cores):
     paths = [tmp_path / str(number) for number in range(max(1, len(files)))]
     for path, text in zip(paths, files):
@@ -333,7 +350,9 @@ def test_quota_of_the_control_group_bounds_the_default(tmp_path, monkeypatch, fi
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_child_of_a_fork_computes_with_threads_of_its_own():
-    printed = run_python(LARGE + """
+    printed = run_python(
+        LARGE
+        + """
 import os
 nx.set_num_threads(2)
 expected = nx.conv2d(x, weight, padding=1, groups=16)
@@ -342,12 +361,13 @@ if child == 0:
     same = (nx.conv2d(x, weight, padding=1, groups=16) == expected).all()
     os._exit(0 if same and threading.active_count() == 2 else 1)
 print(os.waitpid(child, 0)[1])
-""")
+"""
+    )
     assert printed.split() == ["0"]
 
 
 def test_engine_takes_what_is_large():
-    assert cpu.SMALL == 0    # set by conftest, so that these tests reach the engine at all
+    assert cpu.SMALL == 0  # set by conftest, so that these tests reach the engine at all
 
 
 @pytest.mark.parametrize("state", ["ignore", "raise"])

@@ -42,10 +42,16 @@ def layers_in_a_row(draw):
             out_channels = groups * draw(st.integers(1, 3))
             row.append(
                 nn.Conv2d(
-                    channels, out_channels, draw(st.sampled_from([1, 3, (2, 3)])), draw(st.integers(1, 2)),
-                    padding=draw(st.sampled_from([3, (2, 4)])), dilation=draw(st.integers(1, 2)), groups=groups, rng=0,
+                    channels,
+                    out_channels,
+                    draw(st.sampled_from([1, 3, (2, 3)])),
+                    draw(st.integers(1, 2)),
+                    padding=draw(st.sampled_from([3, (2, 4)])),
+                    dilation=draw(st.integers(1, 2)),
+                    groups=groups,
+                    rng=0,
                 )
-            )  # fmt: skip
+            )
             channels = out_channels
         elif kind == "norm":
             row.append(nn.BatchNorm2d(channels))
@@ -101,8 +107,9 @@ def test_a_residual_block_is_seen_as_a_sum_of_two_paths():
     branch, shortcut = total.inputs
     assert (relu.path, total.op, branch.path, shortcut.op) == ("relu3", "add", "bn3", "input")
     assert [repr(symbol) for symbol in (branch, total)] == [
-        "Symbol(bn3, shape=(1, 16, 4, 4), dtype=float32)", "Symbol(add, shape=(1, 16, 4, 4), dtype=float32)"
-    ]  # fmt: skip
+        "Symbol(bn3, shape=(1, 16, 4, 4), dtype=float32)",
+        "Symbol(add, shape=(1, 16, 4, 4), dtype=float32)",
+    ]
 
 
 def test_numbers_and_smaller_maps_between_layers_keep_the_shape():
@@ -130,11 +137,20 @@ def test_a_size_in_the_place_of_a_shape_is_named():
 
 
 @pytest.mark.parametrize(
-    ("layer", "shape"), [(nn.Flatten(2, 5), (4, 1)), (nn.Flatten(2, 1), (2, 3, 4)), (nn.Flatten(), ()),
-                         (nn.GlobalAvgPool2d(), (2, 3)), (nn.GlobalAvgPool2d(), (2, 3, 0, 1)),
-                         (nn.BatchNorm2d(3), (1, 2, 4, 4)), (nn.BatchNorm2d(3), (3, 4)),
-                         (nn.Linear(3, 2, dtype="float64"), ()), (nn.Linear(3, 2, dtype="float64"), (3, 2))], ids=str,
-)  # fmt: skip
+    ("layer", "shape"),
+    [
+        (nn.Flatten(2, 5), (4, 1)),
+        (nn.Flatten(2, 1), (2, 3, 4)),
+        (nn.Flatten(), ()),
+        (nn.GlobalAvgPool2d(), (2, 3)),
+        (nn.GlobalAvgPool2d(), (2, 3, 0, 1)),
+        (nn.BatchNorm2d(3), (1, 2, 4, 4)),
+        (nn.BatchNorm2d(3), (3, 4)),
+        (nn.Linear(3, 2, dtype="float64"), ()),
+        (nn.Linear(3, 2, dtype="float64"), (3, 2)),
+    ],
+    ids=str,
+)
 def test_what_the_forward_pass_refuses_is_refused(layer, shape):
     with pytest.raises(ValueError) as computed:
         layer(np.ones(shape))

@@ -74,7 +74,7 @@ def test_the_guard_sees_what_is_sent_to_the_device():
 @pytest.mark.parametrize("momentum", [{}, {"momentum": None}], ids=["default", "average of all batches"])
 def test_a_training_step_reads_nothing_from_the_device_and_sends_nothing_there(momentum):
     trainer, (x, target) = trainer_on_the_device(**momentum), batch()
-    trainer.learn(x, target)                              # the first step makes the momentum buffers
+    trainer.learn(x, target)  # the first step makes the momentum buffers
     before = nx.to_numpy(trainer.model.fc.weight.data).copy()
     with no_traffic():
         trainer.learn(x, target)
@@ -108,10 +108,17 @@ def test_no_layer_reads_or_sends_anything(name):
         layer.backward(grad)
 
 
-@pytest.mark.parametrize("options", [
-    {}, {"label_smoothing": 0.1}, {"reduction": "none"}, {"reduction": "sum", "ignore_index": 2},
-    {"weight": xp.asarray([1.0, 2.0, 0.5], dtype=xp.float32)},
-], ids=lambda options: ", ".join(options) or "default")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"label_smoothing": 0.1},
+        {"reduction": "none"},
+        {"reduction": "sum", "ignore_index": 2},
+        {"weight": xp.asarray([1.0, 2.0, 0.5], dtype=xp.float32)},
+    ],
+    ids=lambda options: ", ".join(options) or "default",
+)
 def test_no_loss_reads_or_sends_anything(options):
     rng = np.random.default_rng(0)
     logits, target = xp.asarray(rng.standard_normal((4, 3)).astype(np.float32)), xp.asarray(rng.integers(0, 3, 4))

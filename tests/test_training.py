@@ -18,14 +18,30 @@ from npresnext.training import Meter, Trainer, Watcher, evaluate
 def tiny_trainer(*, seed=0, images=48, test=None, lr=0.05, weight_decay=0.0, watchers=(), dtype="float32"):
     train = load_digits()[0].first(images)
     model = models.ResNet(
-        models.Bottleneck, [1], num_classes=10, in_channels=1, groups=4, width_per_group=32, planes=8,
-        stem="cifar", rng=seed, dtype=dtype,
-    )  # fmt: skip
+        models.Bottleneck,
+        [1],
+        num_classes=10,
+        in_channels=1,
+        groups=4,
+        width_per_group=32,
+        planes=8,
+        stem="cifar",
+        rng=seed,
+        dtype=dtype,
+    )
     optimizer = nn.SGD(model.parameters(), lr=lr, momentum=0.9, nesterov=True, weight_decay=weight_decay)
     return Trainer(
-        model, optimizer, train, test, batch_size=16, schedule=schedules.cosine(lr, 40), seed=seed,
-        augment=Augment(crop=1), dtype=dtype, watchers=watchers,
-    )  # fmt: skip
+        model,
+        optimizer,
+        train,
+        test,
+        batch_size=16,
+        schedule=schedules.cosine(lr, 40),
+        seed=seed,
+        augment=Augment(crop=1),
+        dtype=dtype,
+        watchers=watchers,
+    )
 
 
 def state_bytes(trainer):
@@ -231,7 +247,7 @@ def test_the_rate_is_that_of_the_images_since_the_epoch_began(monkeypatch):
 
     monkeypatch.setattr(progress, "time", clock)
     lines = io.StringIO()
-    tiny_trainer(watchers=[Tick(), progress.Progress(2, lines)]).run(6)              # 3 steps of 16 images an epoch
+    tiny_trainer(watchers=[Tick(), progress.Progress(2, lines)]).run(6)  # 3 steps of 16 images an epoch
     assert [line.rpartition("  ")[2] for line in lines.getvalue().splitlines()] == ["16 images/s", "8 images/s"]
 
 
@@ -248,7 +264,7 @@ def test_a_terminal_gets_a_bar_and_the_lines(monkeypatch):
     tiny_trainer(watchers=[progress.Progress(1, lines)]).run(3)
     bar = sys.stderr.getvalue()
     assert "epoch 1/1" in bar and "2/3" in bar and "loss " in bar and "accuracy " in bar and "lr " in bar
-    assert bar.split("\r")[-2].isspace()    # and is gone at the end
+    assert bar.split("\r")[-2].isspace()  # and is gone at the end
     assert lines.getvalue().count("\n") == 1
 
 

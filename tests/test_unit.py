@@ -26,6 +26,7 @@ def step(model, x, upstream):
 
 def layer_by_layer(seen):
     """Let every call be seen; `seen` collects the modules, what they put out, and a copy of that."""
+
     def visit(module, *inputs):
         y = module.forward(*inputs)
         seen.append((module, y, y.copy()))

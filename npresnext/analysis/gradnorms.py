@@ -23,9 +23,19 @@ Array = Any
 Row = dict[str, Any]
 
 COLUMNS = (
-    "step", "epoch", "layer", "conv_group", "groups", "numel",
-    "l2", "rms", "max_abs", "weight_l2", "ratio", "l2_weight_l2",
-)  # fmt: skip
+    "step",
+    "epoch",
+    "layer",
+    "conv_group",
+    "groups",
+    "numel",
+    "l2",
+    "rms",
+    "max_abs",
+    "weight_l2",
+    "ratio",
+    "l2_weight_l2",
+)
 NORMS = ("1", "2", "inf")
 
 

@@ -23,17 +23,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
     parser.epilog = EXAMPLES
     parser.add_argument(
-        "cardinalities", nargs="*", type=int, default=list(PAPER_CARDINALITIES), metavar="C",
+        "cardinalities",
+        nargs="*",
+        type=int,
+        default=list(PAPER_CARDINALITIES),
+        metavar="C",
         help="numbers of paths (default: those of the paper, 1 2 4 8 32)",
-    )  # fmt: skip
+    )
     parser.add_argument("--like", default="1x64d", metavar="CxDd", help="whose cost to keep (default: 1x64d)")
     parser.add_argument(
         "--by", choices=["parameters", "macs"], default="parameters", help="what is to be equal (default: parameters)"
     )
     parser.add_argument(
-        "--depth", nargs="+", type=int, default=[50], metavar="N",
+        "--depth",
+        nargs="+",
+        type=int,
+        default=[50],
+        metavar="N",
         help="of the networks that are counted (default: 50), or the blocks of each stage, such as 3 4 6 3",
-    )  # fmt: skip
+    )
     parser.add_argument("--cifar", action="store_true", help="networks for 32x32 images, such as --depth 29")
     parser.add_argument("--network", action="store_true", help="keep the cost of the network, not of one block")
     parser.add_argument("--layer", nargs=2, type=int, metavar=("C_IN", "C_OUT"), help="list the valid G of this layer")
@@ -67,9 +75,17 @@ def run(args: argparse.Namespace) -> int:
     for design in designs:
         counts = skeleton.counts(design.cardinality, design.width)
         rows.append(
-            [design.name, design.cardinality, design.width, design.group_width, design.parameters, design.macs,
-             counts.parameters, counts.macs]
-        )  # fmt: skip
+            [
+                design.name,
+                design.cardinality,
+                design.width,
+                design.group_width,
+                design.parameters,
+                design.macs,
+                counts.parameters,
+                counts.macs,
+            ]
+        )
     header = ["block", "C", "d", "C·d", "weights", "MACs at 56x56", f"depth {skeleton.depth}: parameters", "MACs"]
     print(text_table(header, rows))
     if args.plot:

@@ -130,7 +130,7 @@ def _work(connection: Any, target: dict[str, Any], options: dict[str, Any]) -> N
     from .targets import load
 
     faulthandler.enable()  # a crash tells where in the target it happened
-    signal.signal(signal.SIGINT, signal.SIG_IGN)          # Ctrl-C reaches our parent too, which says so and ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches our parent too, which says so and ends us
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     sys.stdout.flush()
     os.dup2(2, 1)
@@ -140,8 +140,10 @@ def _work(connection: Any, target: dict[str, Any], options: dict[str, Any]) -> N
         options["supports"] = {**found.supports, **options.get("supports", {})}
 
         def watch(where: str, case: Any, report: Any) -> None:
-            rows = {key: replace(row, first=row.first and replace(row.first, trials=()))  # which do not travel
-                    for key, row in report.rows.items()}  # fmt: skip
+            rows = {
+                key: replace(row, first=row.first and replace(row.first, trials=()))  # which do not travel
+                for key, row in report.rows.items()
+            }
             connection.send(("case", where, case, replace(report, rows=rows)))
 
         connection.send(("report", check_conv(found.forward, found.backward, **options, watch=watch)))

@@ -37,10 +37,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="picture files, or folders of them")
     parser.add_argument("--weights", required=True, metavar="FILE", help="a state file, or digits, or fashion_mnist")
     parser.add_argument(
-        "--preprocessing", metavar="v1|v2|FILE.json",
+        "--preprocessing",
+        metavar="v1|v2|FILE.json",
         help="torchvision's recipe V1 (256 to 224) or V2 (232 to 224), or a file with resize, crop, mean and std "
-             "(default: what the weights say, by their metadata or torchvision's name for them; else v1)",
-    )  # fmt: skip
+        "(default: what the weights say, by their metadata or torchvision's name for them; else v1)",
+    )
     parser.add_argument("--classes", metavar="FILE.txt", help="the names of the classes, one a line")
     parser.add_argument("--strip-prefix", default="", metavar="TEXT", help="removed from state names, such as module.")
     parser.add_argument("--top", type=recipe.count, default=5, metavar="K", help="classes to show (default: 5)")

@@ -57,8 +57,9 @@ def _blas() -> Iterator[tuple[str, str]]:
 
     for pool in threadpool_info():
         architecture = pool.get("architecture", "")
-        yield pool["user_api"].upper(), (
-            f"{pool['internal_api']} {pool['version'] or ''} {architecture}, threads: {pool['num_threads']}"
+        yield (
+            pool["user_api"].upper(),
+            (f"{pool['internal_api']} {pool['version'] or ''} {architecture}, threads: {pool['num_threads']}"),
         )
 
 

@@ -75,9 +75,21 @@ def complete(args: argparse.Namespace) -> None:
 def described(args: argparse.Namespace) -> dict[str, Any]:
     """Return the arguments that decide the numbers of a run, for a checkpoint or a sidecar."""
     names = (
-        "model", "init", "data", "limit", "dtype", "seed", "epochs",
-        "batch_size", "lr", "momentum", "weight_decay", "crop", "flip", "schedule",
-    )  # fmt: skip
+        "model",
+        "init",
+        "data",
+        "limit",
+        "dtype",
+        "seed",
+        "epochs",
+        "batch_size",
+        "lr",
+        "momentum",
+        "weight_decay",
+        "crop",
+        "flip",
+        "schedule",
+    )
     return {name: getattr(args, name) for name in names}
 
 

@@ -19,9 +19,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.add_argument("model", help="name of a network; a wrong one lists them all")
     parser.add_argument(
-        "--input-size", nargs=4, type=int, metavar=("N", "C", "H", "W"),
+        "--input-size",
+        nargs=4,
+        type=int,
+        metavar=("N", "C", "H", "W"),
         help="shape of the input (default: one image, 224x224, or 32x32 for networks without a pool in the stem)",
-    )  # fmt: skip
+    )
     parser.add_argument("--depth", type=int, default=3, help="how deep to go into the modules (default: 3)")
     parser.add_argument("--columns", nargs="+", metavar="NAME", help="which columns to show; a wrong one lists them")
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -31,48 +31,73 @@ class Framework(NamedTuple):
 
 # conv(x, weight, bias, stride, padding, dilation, groups) on tensors; autograd does the backward. Tensors have no
 # negative strides in memory; windows of padding alone may crash the backward of PyTorch 2.13 (docs/verify.md)
-TORCH = Framework(("torch",), """
+TORCH = Framework(
+    ("torch",),
+    """
 x, weight, bias = (None if a is None else {tensor} for a in (x, weight, bias))
 y = {conv}({padded}, weight, bias, {stride}, {margin}, {dilation}, {groups}){array}
-""", """
+""",
+    """
 grad_output, x, weight, bias = ({tensor}.requires_grad_() for a in (grad_output, x, weight, {zeros}))
 y = {conv}({padded}, weight, bias, {stride}, {margin}, {dilation}, {groups})
 dx, dw, db = (g{array} for g in torch.autograd.grad(y, (x, weight, bias), grad_output))
-""", {"layouts": [layout for layout in LAYOUTS if layout != "reversed"], "wide_padding": False})  # fmt: skip
+""",
+    {"layouts": [layout for layout in LAYOUTS if layout != "reversed"], "wide_padding": False},
+)
 
 # conv(x, weight, bias, *, strides, pads, dilations, group); pads are all beginnings, then all ends
-ONNX = Framework((), """
+ONNX = Framework(
+    (),
+    """
 y = {conv}(x, weight, bias, strides={strides}, pads={pads}, dilations={dilations}, group={groups})
-""", "", {"negative_padding": False})  # fmt: skip
+""",
+    "",
+    {"negative_padding": False},
+)
 
-ONNXRUNTIME = Framework(("onnx.parser", "onnxruntime"), """
+ONNXRUNTIME = Framework(
+    ("onnx.parser", "onnxruntime"),
+    """
 node = 'y = Conv <strides = {strides}, pads = {pads}, dilations = {dilations}, group = {groups}> ({given})'
 graph = 'conv ({inputs}) => ({kind}[N, O, P, Q] y) {{ ' + node + ' }}'
 model = onnx.parser.parse_model('<ir_version: 8, opset_import: ["" : 17]> ' + graph).SerializeToString()
 y = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"]).run(None, dict({fed}))[0]
-""", "", {"negative_padding": False})  # fmt: skip
+""",
+    "",
+    {"negative_padding": False},
+)
 
-JAX = Framework(("jax",), """
+JAX = Framework(
+    ("jax",),
+    """
 jax.config.update("jax_enable_x64", True)
 y = jax.lax.conv_general_dilated(x, weight, {stride}, {padding}, rhs_dilation={dilation},
                                  feature_group_count={groups}, precision="highest")
 y = np.asarray(y if bias is None else y + bias.reshape(1, -1, 1, 1))
-""", """
+""",
+    """
 jax.config.update("jax_enable_x64", True)
 conv = lambda x, weight, bias: bias.reshape(1, -1, 1, 1) + jax.lax.conv_general_dilated(
     x, weight, {stride}, {padding}, rhs_dilation={dilation}, feature_group_count={groups}, precision="highest")
 dx, dw, db = map(np.asarray, jax.vjp(conv, x, weight, {zeros})[1](grad_output))
-""", {})  # fmt: skip
+""",
+    {},
+)
 
-NPRESNEXT = Framework(("npresnext as nx",), """
+NPRESNEXT = Framework(
+    ("npresnext as nx",),
+    """
 with {scope}:
     x, weight, bias = (None if a is None else nx.asarray(a, a.dtype) for a in (x, weight, bias))
     y = nx.to_numpy(nx.conv2d(x, weight, bias, {window}))
-""", """
+""",
+    """
 with {scope}:
     grad_output, x, weight = (nx.asarray(a, a.dtype) for a in (grad_output, x, weight))
     dx, dw, db = map(nx.to_numpy, nx.conv2d_backward(grad_output, x, weight, {window}))
-""", {})  # fmt: skip
+""",
+    {},
+)
 
 FRAMEWORKS = {"torch": TORCH, "onnxruntime": ONNXRUNTIME, "jax": JAX, "npresnext": NPRESNEXT}
 
@@ -119,15 +144,22 @@ class FrameworkCall:
             tensor = "torch.from_numpy(a.view('u2')).view(torch.bfloat16)"
             array = ".view(torch.uint16).numpy(force=True).view('bfloat16')"
         return self.template.format(
-            **window, **self.words, zeros=f"np.zeros({len(operands['weight'])}, x.dtype)",
+            **window,
+            **self.words,
+            zeros=f"np.zeros({len(operands['weight'])}, x.dtype)",
             window=", ".join(f"{name}={value}" for name, value in window.items()),
-            tensor=tensor + self.words["to"], array=array, kind=kind,
+            tensor=tensor + self.words["to"],
+            array=array,
+            kind=kind,
             padded=f"torch.nn.functional.pad(x, ({left}, {right}, {top}, {bottom}))" if odd else "x",
             margin=(0, 0) if odd else (top, left),
-            strides=[*window["stride"]], pads=[top, left, bottom, right], dilations=[*window["dilation"]],
-            inputs=", ".join(f"{kind}[{axes[name]}] {name}" for name in given), given=", ".join(given),
+            strides=[*window["stride"]],
+            pads=[top, left, bottom, right],
+            dilations=[*window["dilation"]],
+            inputs=", ".join(f"{kind}[{axes[name]}] {name}" for name in given),
+            given=", ".join(given),
             fed=", ".join(f"{name}={name}" for name in given),
-        )  # fmt: skip
+        )
 
 
 @lru_cache(maxsize=4096)
@@ -136,9 +168,14 @@ def _compiled(lines: str) -> Any:
 
 
 def load(
-    name: str, *, backward: str | None = None, convention: str = "npresnext", device: str = "cpu",
-    backend: str = "numpy", engine: str | None = None,
-) -> Target:  # fmt: skip
+    name: str,
+    *,
+    backward: str | None = None,
+    convention: str = "npresnext",
+    device: str = "cpu",
+    backend: str = "numpy",
+    engine: str | None = None,
+) -> Target:
     """Return a target by name: torch, onnxruntime, jax, npresnext, or ``package.module:function``.
 
     Raises

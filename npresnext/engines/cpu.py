@@ -51,8 +51,8 @@ from .cpu_tiles import PIECES
 
 Array = np.ndarray[Any, Any]
 
-SMALL = 200_000    # multiply-adds below which the lesson is faster
-JOINT = PIECES     # groups from which on both gradients come out of one sweep: enough to share out over threads
+SMALL = 200_000  # multiply-adds below which the lesson is faster
+JOINT = PIECES  # groups from which on both gradients come out of one sweep: enough to share out over threads
 
 
 def forward(x: Array, weight: Array, bias: Array | None, geometry: ConvGeometry) -> Array:
@@ -79,7 +79,7 @@ def _forward(
     y = np.empty(geometry.output_shape, x.dtype)
     G = geometry.groups
     if bias is not None:
-        bias = bias.reshape(G, -1, 1, 1)                                        # (G, C_out/G, 1, 1)
+        bias = bias.reshape(G, -1, 1, 1)  # (G, C_out/G, 1, 1)
     if shortcut is not None:
         shortcut = _split(shortcut, G)
     ending = Ending(bias, shortcut, rectify)
@@ -93,7 +93,7 @@ def input_grad(grad_output: Array, weight: Array, geometry: ConvGeometry) -> Arr
         return lesson.input_grad(grad_output, weight, geometry)
     dx = _blank(geometry, grad_output.dtype)
     G = geometry.groups
-    weight = _split_weight(weight, G).swapaxes(1, 2)                            # (G, C_in/G, C_out/G, kh, kw)
+    weight = _split_weight(weight, G).swapaxes(1, 2)  # (G, C_in/G, C_out/G, kh, kw)
     convolve(_split(grad_output, G), weight, _split(dx, G), input_plan(geometry), geometry.macs)
     return dx
 
@@ -116,7 +116,7 @@ def gradients(grad_output: Array, x: Array, weight: Array, geometry: ConvGeometr
     G, macs, plan = geometry.groups, geometry.macs, input_plan(geometry)
     images, upstream, target = _split(x, G), _split(grad_output, G), _split(dx, G)
     kernels, dkernels = _split_weight(weight, G), _split_weight(dweight, G)
-    turned = kernels.swapaxes(1, 2)                                             # (G, C_in/G, C_out/G, kh, kw)
+    turned = kernels.swapaxes(1, 2)  # (G, C_in/G, C_out/G, kh, kw)
     if G < JOINT or channels_at_once(kernels) < weight.shape[1]:
         with weighing(images, upstream, dkernels, forward_plan(geometry)) as pieces:
             convolve(upstream, turned, target, plan, macs, beside=pieces)

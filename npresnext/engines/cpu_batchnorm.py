@@ -20,7 +20,7 @@ from .cpu_elements import gate
 
 Array = np.ndarray[Any, Any]
 
-FAR = 16.0    # times the variance: a squared mean beyond that costs more than two digits unless values are centred
+FAR = 16.0  # times the variance: a squared mean beyond that costs more than two digits unless values are centred
 
 
 def takes(x: Any) -> bool:
@@ -36,8 +36,13 @@ def batch_norm(
 
 
 def batch_norm_relu(
-    x: Array, weight: Array | None, bias: Array | None, shortcut: Array | None, mean: Array | None,
-    var: Array | None, eps: float,
+    x: Array,
+    weight: Array | None,
+    bias: Array | None,
+    shortcut: Array | None,
+    mean: Array | None,
+    var: Array | None,
+    eps: float,
 ) -> tuple[Array, Array, Array]:
     """Return y, mean and var as ``functional.batch_norm_relu``, whose checks have passed."""
     return _forward(x, weight, bias, shortcut, mean, var, eps, True)
@@ -51,8 +56,15 @@ def batch_norm_backward(
 
 
 def batch_norm_relu_backward(
-    grad_output: Array, output: Array, x: Array, mean: Array, var: Array, weight: Array | None, eps: float,
-    batch_statistics: bool, needs_shortcut: bool,
+    grad_output: Array,
+    output: Array,
+    x: Array,
+    mean: Array,
+    var: Array,
+    weight: Array | None,
+    eps: float,
+    batch_statistics: bool,
+    needs_shortcut: bool,
 ) -> tuple[Array, Array, Array, Array | None]:
     """Return dx, dweight, dbias and dshortcut as ``functional.batch_norm_relu_backward``, whose checks have passed."""
     dshortcut = np.empty(x.shape, x.dtype) if needs_shortcut else None
@@ -60,28 +72,34 @@ def batch_norm_relu_backward(
 
 
 def _forward(
-    x: Array, weight: Array | None, bias: Array | None, shortcut: Array | None, mean: Array | None,
-    var: Array | None, eps: float, rectify: bool,
+    x: Array,
+    weight: Array | None,
+    bias: Array | None,
+    shortcut: Array | None,
+    mean: Array | None,
+    var: Array | None,
+    eps: float,
+    rectify: bool,
 ) -> tuple[Array, Array, Array]:
     """Normalise, add the shortcut if there is one, and rectify if asked to."""
     y = np.empty(x.shape, x.dtype)
     of_batch = mean is None
     used_mean, used_var = (np.empty(x.shape[1], x.dtype) if given is None else given for given in (mean, var))
     near_zero = not of_batch and _is_near_zero(used_mean, used_var)
-    source, target = _rows(x), _rows(y)                                       # (N, C, P)
+    source, target = _rows(x), _rows(y)  # (N, C, P)
     other = None if shortcut is None else _rows(shortcut)
 
     def piece(block: slice) -> None:
-        values = source[:, block]                                             # (N, c, P)
+        values = source[:, block]  # (N, c, P)
         (work,) = room(x.dtype, values.shape)
         if of_batch:
             values, offset, used_mean[block], used_var[block] = _statistics(values, work)
         else:
             values, offset = _centred(values, used_mean[block], near_zero, False, work)
-        scale = 1 / np.sqrt(used_var[block] + eps)                            # (c,)
+        scale = 1 / np.sqrt(used_var[block] + eps)  # (c,)
         if weight is not None:
             scale *= weight[block]
-        shift = -offset * scale                                               # (c,)
+        shift = -offset * scale  # (c,)
         if bias is not None:
             shift += bias[block]
         result = target[:, block]
@@ -99,34 +117,41 @@ def _forward(
 
 
 def _backward(
-    grad_output: Array, output: Array | None, dshortcut: Array | None, x: Array, mean: Array, var: Array,
-    weight: Array | None, eps: float, batch_statistics: bool,
+    grad_output: Array,
+    output: Array | None,
+    dshortcut: Array | None,
+    x: Array,
+    mean: Array,
+    var: Array,
+    weight: Array | None,
+    eps: float,
+    batch_statistics: bool,
 ) -> tuple[Array, Array, Array]:
     """Gradients of input, weight and bias; given the rectified `output`, fill `dshortcut` unless it is None."""
     dx, dweight, dbias = (np.empty(shape, x.dtype) for shape in (x.shape, x.shape[1:2], x.shape[1:2]))
-    source, upstream, target = _rows(x), _rows(grad_output), _rows(dx)        # (N, C, P)
+    source, upstream, target = _rows(x), _rows(grad_output), _rows(dx)  # (N, C, P)
     outputs = None if output is None else _rows(output)
     branch = None if dshortcut is None else _rows(dshortcut)
     count, near_zero = source.shape[0] * source.shape[2], _is_near_zero(mean, var)
-    inverse = 1 / np.sqrt(var + eps)                                          # (C,)
-    scale = inverse if weight is None else inverse * weight                   # (C,)
+    inverse = 1 / np.sqrt(var + eps)  # (C,)
+    scale = inverse if weight is None else inverse * weight  # (C,)
 
     def piece(block: slice) -> None:
-        values, grad = source[:, block], upstream[:, block]                   # (N, c, P)
+        values, grad = source[:, block], upstream[:, block]  # (N, c, P)
         work, gated = room(x.dtype, values.shape, values.shape)
         if outputs is not None:
             gated = gated if branch is None else branch[:, block]
             gate(grad, outputs[:, block], work, gated)
             grad = gated
         values, offset = _centred(values, mean[block], near_zero, batch_statistics, work)
-        mean_grad = _mean(grad)                                               # (c,)
+        mean_grad = _mean(grad)  # (c,)
         dbias[block] = mean_grad * count
         dweight[block] = (_dot(grad, values) - offset * dbias[block]) * inverse[block]
         if batch_statistics:
-            slope = -inverse[block] * dweight[block] / count                  # (c,)
+            slope = -inverse[block] * dweight[block] / count  # (c,)
             np.multiply(values, _maps(slope, values), out=work)
             work += grad
-            work -= _maps(mean_grad + offset * slope, values)                  # grad − means of grad and of x̂·grad
+            work -= _maps(mean_grad + offset * slope, values)  # grad − means of grad and of x̂·grad
             grad = work
         np.multiply(grad, _maps(scale[block], values), out=target[:, block])
 
@@ -140,7 +165,7 @@ def _statistics(values: Array, work: Array) -> tuple[Array, Array, Array, Array]
     if _is_near_zero(mean, var):
         return values, mean, mean, var
     values = np.subtract(values, _maps(mean, values), out=work)
-    offset, var = _moments(values)                                            # (c,): how far rounding moved the mean
+    offset, var = _moments(values)  # (c,): how far rounding moved the mean
     return values, offset, mean + offset, var
 
 
@@ -160,7 +185,7 @@ def _is_near_zero(mean: Array, var: Array) -> bool:
 
 def _moments(values: Array) -> tuple[Array, Array]:
     """Mean and variance of each channel of (N, c, P), accurate near zero."""
-    mean = _mean(values)                                                      # (c,)
+    mean = _mean(values)  # (c,)
     with np.errstate(over="ignore", invalid="ignore"):
         return mean, _dot(values, values) / (values.shape[0] * values.shape[2]) - mean * mean
 
@@ -172,7 +197,7 @@ def _mean(values: Array) -> Array:
 
 def _dot(a: Array, b: Array) -> Array:
     """Sum the products of two arrays (N, c, P) over images and positions; BLAS sums faster than NumPy."""
-    return np.vecdot(a, b).sum(axis=0)                                        # (c,)
+    return np.vecdot(a, b).sum(axis=0)  # (c,)
 
 
 def _maps(vector: Array, values: Array) -> Array:

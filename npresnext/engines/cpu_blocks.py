@@ -21,7 +21,7 @@ from .cpu_workspace import carve, get_workspace_limit, take
 
 Array = Any
 
-BLOCK_BYTES = 5 * 2**19    # of one array: several fit the cache, and one NumPy call outlasts a wait for the lock
+BLOCK_BYTES = 5 * 2**19  # of one array: several fit the cache, and one NumPy call outlasts a wait for the lock
 
 
 def in_blocks(work: Callable[[slice], None], x: Array, total: int) -> None:
@@ -29,7 +29,7 @@ def in_blocks(work: Callable[[slice], None], x: Array, total: int) -> None:
     if x.size:
         count = -(-x.nbytes // BLOCK_BYTES)
         if count > 1:
-            count = min(total, count + count % 2)    # even, to be shared out evenly; more would be too small
+            count = min(total, count + count % 2)  # even, to be shared out evenly; more would be too small
         run(work, chunks(total, -(-total // count)), small=count < 2)
 
 
@@ -64,5 +64,5 @@ def room(dtype: np.dtype[Any], *shapes: tuple[int, ...]) -> list[Array]:
     """Return arrays to work in until this thread asks again: out of its workspace, unless they are too large for it."""
     if sum(map(math.prod, shapes)) * dtype.itemsize > get_workspace_limit() // 2:
         return [np.empty(shape, dtype) for shape in shapes]
-    take(None)    # whoever has left data there finds them gone
+    take(None)  # whoever has left data there finds them gone
     return carve(dtype, *shapes)

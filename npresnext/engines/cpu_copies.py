@@ -17,16 +17,16 @@ from .cpu_tiles import Tile
 
 Array = np.ndarray[Any, Any]
 
-_PAIRS = sys.byteorder == "little"    # the first of two numbers is the low half of one twice as long
+_PAIRS = sys.byteorder == "little"  # the first of two numbers is the low half of one twice as long
 
 
 @dataclass(frozen=True)
 class Move:
     """Pixels of the source planes, and where they go."""
 
-    target: Array    # (n, g, c, rows, columns), a view of the copies
+    target: Array  # (n, g, c, rows, columns), a view of the copies
     rows: slice
-    first: int       # column, and every `step`-th from there
+    first: int  # column, and every `step`-th from there
     step: int
 
 
@@ -37,7 +37,7 @@ def moves(copies: Array, plan: Pass, tile: Tile, plane: tuple[int, int]) -> list
     for stack, blocks in enumerate(plan.stacks):
         start = 0
         for block in blocks:
-            target = copies[:, :, :, stack, :, start : start + rows + block.extra]   # (n, g, c, column, r, q)
+            target = copies[:, :, :, stack, :, start : start + rows + block.extra]  # (n, g, c, column, r, q)
             start += rows + block.extra
             inside, pixels = _inside(
                 block.first + tile.rows.start * plan.row_step, plan.row_step, target.shape[-2], plane[0]

@@ -55,7 +55,7 @@ def gate(grad: Array, output: Array, work: Array, target: Array) -> None:
     is_open = work.view(integer)
     closed = output <= 0
     is_open[...] = np.logical_not(closed, out=closed)
-    np.multiply(grad.view(integer), is_open, out=target.view(integer))    # 0 or 1 times the bits: exact, even for NaN
+    np.multiply(grad.view(integer), is_open, out=target.view(integer))  # 0 or 1 times the bits: exact, even for NaN
 
 
 def rectify(values: Array, target: Array) -> None:

@@ -16,8 +16,8 @@ Array = np.ndarray[Any, Any]
 class Ending:
     """Of the three, those that are wanted."""
 
-    bias: Array | None = None        # (G, C_out/G, 1, 1)
-    shortcut: Array | None = None    # (N, G, C_out/G, oh, ow)
+    bias: Array | None = None  # (G, C_out/G, 1, 1)
+    shortcut: Array | None = None  # (N, G, C_out/G, oh, ow)
     rectify: bool = False
 
     def of(self, outputs: slice) -> Ending:

@@ -16,8 +16,8 @@ from .cpu_tiles import PIECES, chunks
 
 Array = np.ndarray[Any, Any]
 
-UNTHREADED = 2**18           # multiply-adds up to which OpenBLAS itself keeps to one thread (its interface/gemm.c),
-UNTHREADED_VECTOR = 2**13    # and with a vector (interface/gemv.c)
+UNTHREADED = 2**18  # multiply-adds up to which OpenBLAS itself keeps to one thread (its interface/gemm.c),
+UNTHREADED_VECTOR = 2**13  # and with a vector (interface/gemv.c)
 
 
 def takes(x: Any) -> bool:

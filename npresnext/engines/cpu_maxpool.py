@@ -31,7 +31,7 @@ def max_pool2d(x: Array, window: WindowGeometry, shape: tuple[int, ...]) -> Arra
     y = np.full(shape, -np.inf, x.dtype)
 
     def piece(block: slice) -> None:
-        pixels, maxima = _copies(x[:, block], window), y[:, block]     # (N, c, oh, ow)
+        pixels, maxima = _copies(x[:, block], window), y[:, block]  # (N, c, oh, ow)
         for _, _, windows, read in window.taps():
             phase, there = _in_phase(read, window.stride)
             part = maxima[:, :, *windows]
@@ -45,18 +45,18 @@ def max_pool2d_backward(grad_output: Array, x: Array, output: Array, window: Win
     """Return dx as ``functional.max_pool2d_backward``, whose checks have passed."""
     every = min(window.stride[0], window.height) * min(window.stride[1], window.width)
     dx = (np.empty if len(_phases(x, window)) == every else np.zeros)(x.shape, x.dtype)
-    bits = f"u{x.itemsize}"    # a gate of 0 or 1 times the bits is exact, even for infinity and NaN
+    bits = f"u{x.itemsize}"  # a gate of 0 or 1 times the bits is exact, even for infinity and NaN
 
     def piece(block: slice) -> None:
-        maxima, grad = output[:, block], grad_output[:, block].view(bits)     # (N, c, oh, ow)
+        maxima, grad = output[:, block], grad_output[:, block].view(bits)  # (N, c, oh, ow)
         pixels = _copies(x[:, block], window)
         gradients = {phase: np.zeros_like(part) for phase, part in pixels.items()}
-        searching = np.ones(maxima.shape, bool)                               # windows whose maximum is yet to come
+        searching = np.ones(maxima.shape, bool)  # windows whose maximum is yet to come
         for _, _, windows, read in window.taps():
             here = (slice(None), slice(None), *windows)
             phase, there = _in_phase(read, window.stride)
             found = pixels[phase][there] < maxima[here]
-            np.greater(searching[here], found, out=found)                     # still searching, and not below
+            np.greater(searching[here], found, out=found)  # still searching, and not below
             searching[here] ^= found
             gradients[phase][there] += (grad[here] * found).view(x.dtype)
         for phase, part in _phases(dx[:, block], window).items():
@@ -79,7 +79,10 @@ def _copies(images: Array, window: WindowGeometry) -> dict[tuple[int, int], Arra
 
 def _in_phase(read: tuple[slice, slice], stride: tuple[int, int]) -> tuple[tuple[int, int], tuple[slice, ...]]:
     """Return the phase that a tap's pixels belong to, and where they stand in it."""
-    (a, b), (rows, columns) = zip(*(
-        (part.start % step, slice(part.start // step, (part.stop - 1) // step + 1)) for part, step in zip(read, stride)
-    ))
+    (a, b), (rows, columns) = zip(
+        *(
+            (part.start % step, slice(part.start // step, (part.stop - 1) // step + 1))
+            for part, step in zip(read, stride)
+        )
+    )
     return (a, b), (slice(None), slice(None), rows, columns)

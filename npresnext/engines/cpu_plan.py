@@ -48,14 +48,14 @@ class Block:
 class Run:
     """Matmuls that read the copies at starting rows a constant step apart, so that one call does them all."""
 
-    phase: int                                  # the row phase that they add to
-    kernel_rows: tuple[tuple[int, ...], ...]    # of each matmul
+    phase: int  # the row phase that they add to
+    kernel_rows: tuple[tuple[int, ...], ...]  # of each matmul
     block: int
-    shift: int                                  # of the first, from the beginning of the block
-    step: int                                   # from one to the next
+    shift: int  # of the first, from the beginning of the block
+    step: int  # from one to the next
 
 
-@dataclass(frozen=True, eq=False)    # plans are cached, so that being the same is being equal
+@dataclass(frozen=True, eq=False)  # plans are cached, so that being the same is being equal
 class Pass:
     """One layout of copies, and the matmuls that read it.
 
@@ -63,14 +63,14 @@ class Pass:
     of blocks of rows, a column an offset along the rows, in the order of ``kernel_rows`` and ``kernel_columns``.
     """
 
-    rows: tuple[Phase, ...]              # the row phases that the products add to
-    columns: Phase                       # the column phase of them all
-    row_step: int                        # of the source
+    rows: tuple[Phase, ...]  # the row phases that the products add to
+    columns: Phase  # the column phase of them all
+    row_step: int  # of the source
     column_step: int
     stacks: tuple[tuple[Block, ...], ...]
-    offsets: tuple[int, ...]             # of each column copy
+    offsets: tuple[int, ...]  # of each column copy
     kernel_columns: tuple[int, ...]
-    runs: tuple[Run, ...]                # in the order of their phases
+    runs: tuple[Run, ...]  # in the order of their phases
 
     @functools.cached_property
     def copies(self) -> int:
@@ -144,9 +144,7 @@ def _input_phases(geometry: ConvGeometry, axis: int) -> list[Phase]:
     return phases
 
 
-def _passes(
-    rows: list[Phase], columns: list[Phase], steps: tuple[int, int], merged: bool
-) -> tuple[Pass, ...]:
+def _passes(rows: list[Phase], columns: list[Phase], steps: tuple[int, int], merged: bool) -> tuple[Pass, ...]:
     """Pair row phases with column phases."""
     if not rows:
         return ()
@@ -171,7 +169,7 @@ def _shared(rows: list[Phase], step: int) -> _Layout:
     """Tap rows whose source rows overlap share a block, where each starts at a row of its own."""
     count = max(row.count for row in rows)
     blocks: list[Block] = []
-    starts = []    # (phase, block, shift, tap)
+    starts = []  # (phase, block, shift, tap)
     reads = [(offset % step, offset, phase, tap) for phase, row in enumerate(rows) for tap, offset in row.taps]
     for residue, offset, phase, tap in sorted(reads):
         last = blocks[-1] if blocks else None

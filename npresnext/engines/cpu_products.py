@@ -18,9 +18,9 @@ from .cpu_tiles import Tile, Work, chunks, planar
 from .cpu_workspace import carve, leave, take, views
 
 Array = np.ndarray[Any, Any]
-Reads = list[list[Array]]    # (m, n, g, K, P), of each run of each share of a tile
+Reads = list[list[Array]]  # (m, n, g, K, P), of each run of each share of a tile
 
-FILL_BYTES = 2**19           # of weights rearranged at once, so that they stay in the cache from tap to tap
+FILL_BYTES = 2**19  # of weights rearranged at once, so that they stay in the cache from tap to tap
 
 
 def slabs(weight: Array, plan: Pass) -> list[Array]:
@@ -28,17 +28,17 @@ def slabs(weight: Array, plan: Pass) -> list[Array]:
     G, out, inner = weight.shape[:3]
     if weight.shape[3:] == (1, 1):
         return [weight.reshape(1, 1, G, out, inner)]
-    depth, swapped = plan.copies * inner, weight.strides[1] < weight.strides[2]    # written as it is read: in rows
+    depth, swapped = plan.copies * inner, weight.strides[1] < weight.strides[2]  # written as it is read: in rows
     result, copies = [], []
     for one in plan.runs:
         slab = np.empty((len(one.kernel_rows), 1, G, *((depth, out) if swapped else (out, depth))), weight.dtype)
-        slab = slab.swapaxes(-1, -2) if swapped else slab                      # (matmuls, 1, G, out, K)
+        slab = slab.swapaxes(-1, -2) if swapped else slab  # (matmuls, 1, G, out, K)
         for matrices, (rows, columns) in zip(slab, _taps(one, plan)):
-            source = weight[:, :, :, rows, columns]                            # (G, out, in, stacks, columns)
+            source = weight[:, :, :, rows, columns]  # (G, out, in, stacks, columns)
             copies.append((_by_taps(matrices[0], source.shape), source))
         result.append(slab)
 
-    outermost = 0 if G > 1 else 2 if swapped else 1    # in memory
+    outermost = 0 if G > 1 else 2 if swapped else 1  # in memory
 
     def fill(part: slice) -> None:
         here = (*[slice(None)] * outermost, part)
@@ -59,12 +59,12 @@ def _by_taps(matrices: Array, shape: tuple[int, ...]) -> Array:
 def write_gradient(dweight: Array, work: Work, total: Array) -> None:
     """Put the gradients (matmuls, G, …) to their taps in `dweight` (G, out, in, kh, kw)."""
     if work.transposed:
-        total = total.swapaxes(-1, -2)                                         # (matmuls, G, out, K)
+        total = total.swapaxes(-1, -2)  # (matmuls, G, out, K)
     taps = [pair for run in work.plan.runs for pair in _taps(run, work.plan)]
     length, pieces = total.shape[2], max(1, total.nbytes // FILL_BYTES)
     for outputs in chunks(length, -(-length // pieces)):
         for gradient, (rows, columns) in zip(total, taps):
-            target = dweight[:, outputs, :, rows, columns]                     # (G, out, in, stacks, columns)
+            target = dweight[:, outputs, :, rows, columns]  # (G, out, in, stacks, columns)
             source = _by_taps(gradient[:, outputs], target.shape)
             for stack, column in np.ndindex(target.shape[3:]):
                 target[..., stack, column] = source[..., stack, column]
@@ -92,14 +92,14 @@ def workbench(work: Work, tile: Tile, source: Array) -> tuple[Workbench, Reads]:
 class Share:
     """What a tile holds of one row phase: where it belongs, what its runs read, and room for what they make."""
 
-    pixels: tuple[slice, slice]    # of the result
-    runs: list[int]                # their numbers
-    reads: list[Array]             # (m, n, g, K, P), of each run; none where the source itself is read
-    products: list[Array]          # (m, n, g, out, P), of each run
-    images: list[Array]            # (n, g, out, rows, columns): the products of all runs, one by one
-    partner: Array                 # (n, g, out, P)
-    partner_image: Array           # (n, g, out, rows, columns): the same memory
-    gradients: list[Array]         # (m, n, g, …), of each run
+    pixels: tuple[slice, slice]  # of the result
+    runs: list[int]  # their numbers
+    reads: list[Array]  # (m, n, g, K, P), of each run; none where the source itself is read
+    products: list[Array]  # (m, n, g, out, P), of each run
+    images: list[Array]  # (n, g, out, rows, columns): the products of all runs, one by one
+    partner: Array  # (n, g, out, P)
+    partner_image: Array  # (n, g, out, rows, columns): the same memory
+    gradients: list[Array]  # (m, n, g, …), of each run
 
 
 class Workbench:
@@ -110,13 +110,13 @@ class Workbench:
         images, self.groups, self.rows, self.columns = tile.size
         self.batch, self.across = (1, images) if work.beside else (images, 1)
         self.pitch = self.across * self.columns
-        *shapes, _ = work.shapes(images, self.groups, self.rows, self.columns)    # the last outlives the tile
+        *shapes, _ = work.shapes(images, self.groups, self.rows, self.columns)  # the last outlives the tile
         copies, *self.rooms = carve(dtype, *shapes)
-        reads: list[Array] = []    # of each run
+        reads: list[Array] = []  # of each run
         if not work.in_place:
             self.images = self._as_images(copies)
             self.moves = moves(self.images, self.plan, tile, plane)
-            matrices = copies.reshape(self.batch, self.groups, work.depth, -1)     # (n, g, K, rows·columns)
+            matrices = copies.reshape(self.batch, self.groups, work.depth, -1)  # (n, g, K, rows·columns)
             reads = [self._read(matrices, run) for run in self.plan.runs]
         self.gradient = self._room(2, (self.plan.matmuls(), self.batch, self.groups, *work.gradient_shape))
         here = [phase for phase, axis in enumerate(self.plan.rows) if axis.count > tile.rows.start]
@@ -127,10 +127,10 @@ class Workbench:
         untouched = take(self)
         self.tile = tile
         if self.work.in_place:
-            part = source[tile.images, tile.groups, :, tile.rows, tile.columns]    # (n, g, K, rows, columns)
-            whole = part.reshape(1, *part.shape[:3], -1)                           # (1, n, g, K, P)
+            part = source[tile.images, tile.groups, :, tile.rows, tile.columns]  # (n, g, K, rows, columns)
+            whole = part.reshape(1, *part.shape[:3], -1)  # (1, n, g, K, P)
             return [[whole[..., : share.partner.shape[-1]]] * len(share.runs) for share in self.shares]
-        if not untouched:    # otherwise the zeros around the images still stand there from the tile before
+        if not untouched:  # otherwise the zeros around the images still stand there from the tile before
             self.images[...] = 0
         carry_out(self.moves, source[tile.images, tile.groups])
         leave(self)
@@ -140,7 +140,7 @@ class Workbench:
         """Multiply, add up, end, and write this tile of the `target` (N, G, out, H, W)."""
         for share, ours in zip(self.shares, reads):
             place = self._place(share)
-            part, (first, *others) = target[place], share.images               # (n, g, out, rows, columns)
+            part, (first, *others) = target[place], share.images  # (n, g, out, rows, columns)
             straight = not others and self._is_matrix(part)
             products = [part.reshape(share.products[0].shape)] if straight else share.products
             for number, read, product in zip(share.runs, ours, products):
@@ -155,20 +155,20 @@ class Workbench:
 
     def weight_gradient(self, reads: Reads, partner: Array, total: Array, first: bool) -> None:
         """Multiply the copies with the `partner` (N, G, out, H, W), and write or add to `total` (matmuls, G, …)."""
-        if len(self.shares) < len(self.plan.rows):    # some row phase ends before this tile
+        if len(self.shares) < len(self.plan.rows):  # some row phase ends before this tile
             self.gradient[:] = 0
         for share, ours in zip(self.shares, reads):
-            part = partner[self._place(share)]                                 # (n, g, out, rows, columns)
+            part = partner[self._place(share)]  # (n, g, out, rows, columns)
             if self._is_matrix(part) and not self.work.turned:
-                matrices = part.reshape(share.partner.shape)                   # (n, g, out, P)
+                matrices = part.reshape(share.partner.shape)  # (n, g, out, P)
             else:
                 matrices = share.partner
                 copy_rows(share.partner_image, part)
             for read, gradient in zip(ours, share.gradients):
                 if self.work.transposed:
-                    np.matmul(read, matrices.swapaxes(-1, -2), out=gradient)   # (m, n, g, K, out)
+                    np.matmul(read, matrices.swapaxes(-1, -2), out=gradient)  # (m, n, g, K, out)
                 else:
-                    np.matmul(matrices, read.swapaxes(-1, -2), out=gradient)   # (m, n, g, out, K)
+                    np.matmul(matrices, read.swapaxes(-1, -2), out=gradient)  # (m, n, g, out, K)
         of_tile = self.gradient[:, 0] if self.batch == 1 else self.gradient.sum(axis=1)
         if first:
             total[...] = of_tile
@@ -187,7 +187,7 @@ class Workbench:
     def _read(self, matrices: Array, run: Run) -> Array:
         """View what a run reads of the copies: (matmuls, n, g, K, rows·columns)."""
         start = self.plan.start(run, self.rows) * self.pitch
-        first = matrices[..., start : start + self.rows * self.pitch]          # (n, g, K, rows·columns)
+        first = matrices[..., start : start + self.rows * self.pitch]  # (n, g, K, rows·columns)
         step = run.step * self.pitch * first.itemsize
         return as_strided(first, (len(run.kernel_rows), *first.shape), (step, *first.strides))
 
@@ -201,7 +201,7 @@ class Workbench:
         products = self._room(0, (sum(numbers), self.batch, self.groups, work.results, positions))
         partner = self._room(1, (self.batch, self.groups, *work.partner_shape(positions)))
         if work.turned:
-            partner = partner.swapaxes(-1, -2)                                 # (n, g, out, P)
+            partner = partner.swapaxes(-1, -2)  # (n, g, out, P)
         before = sum(self.plan.matmuls(earlier) for earlier in range(phase))
         return Share(
             pixels=(_pixels(axis, start, rows), _pixels(self.plan.columns, self.tile.columns.start, self.columns)),

@@ -26,16 +26,21 @@ from .cpu_workspace import get_workspace_limit
 
 Array = np.ndarray[Any, Any]
 
-Pieces = Sequence[Callable[[], None]]    # of work, in any order and on any threads
+Pieces = Sequence[Callable[[], None]]  # of work, in any order and on any threads
 
 NOTHING = Ending()
-Part = tuple[int, slice, slice, slice]    # number of a partial sum, and the images, groups and inputs of a piece
+Part = tuple[int, slice, slice, slice]  # number of a partial sum, and the images, groups and inputs of a piece
 
-SINGLE = 5_000_000    # multiply-adds below which a second thread starts too late to help
+SINGLE = 5_000_000  # multiply-adds below which a second thread starts too late to help
 
 
 def convolve(
-    source: Array, weight: Array, target: Array, plan: tuple[Pass, ...], macs: int, ending: Ending = NOTHING,
+    source: Array,
+    weight: Array,
+    target: Array,
+    plan: tuple[Pass, ...],
+    macs: int,
+    ending: Ending = NOTHING,
     beside: Pieces = (),
 ) -> None:
     """Write into `target` (N, G, out, ·, ·) what `weight` (G, out, in, kh, kw) makes of `source` (N, G, in, ·, ·).
@@ -43,17 +48,17 @@ def convolve(
     Pieces of other work `beside` it are shared out with its last ones, so that threads meet once in place of twice.
     """
     rearranged = weight.nbytes if weight.shape[3:] != (1, 1) else 0
-    rounds = max(1, -(-rearranged // max(1, get_workspace_limit() // 2)))    # to bound what is rearranged
+    rounds = max(1, -(-rearranged // max(1, get_workspace_limit() // 2)))  # to bound what is rearranged
     passes = list(itertools.product(chunks(weight.shape[1], -(-weight.shape[1] // rounds)), plan))
 
     def one(outputs: slice, layout: Pass, more: Pieces) -> None:
-        weights = slabs(weight[:, outputs], layout)    # gone at the end, before the next ones come
+        weights = slabs(weight[:, outputs], layout)  # gone at the end, before the next ones come
         pieces = _pieces(layout, source, weights, target[:, :, outputs], ending.of(outputs))
         _share_out([*pieces, *more], macs)
 
     for number, (outputs, layout) in enumerate(passes, 1):
         one(outputs, layout, beside if number == len(passes) else ())
-    if not passes:    # no tap meets the image
+    if not passes:  # no tap meets the image
         _share_out(beside, macs)
 
 
@@ -73,8 +78,14 @@ def _pieces(layout: Pass, source: Array, weights: list[Array], target: Array, en
 
 
 def weigh(
-    source: Array, partner: Array, dweight: Array, plan: tuple[Pass, ...], macs: int,
-    *, weight: Array | None = None, target: Array | None = None,
+    source: Array,
+    partner: Array,
+    dweight: Array,
+    plan: tuple[Pass, ...],
+    macs: int,
+    *,
+    weight: Array | None = None,
+    target: Array | None = None,
 ) -> None:
     """Write into `dweight` (G, out, in, kh, kw) the products of `partner` (N, G, out, ·, ·) and copies of `source`.
 
@@ -86,14 +97,19 @@ def weigh(
 
 @contextlib.contextmanager
 def weighing(
-    source: Array, partner: Array, dweight: Array, plan: tuple[Pass, ...],
-    *, weight: Array | None = None, target: Array | None = None,
+    source: Array,
+    partner: Array,
+    dweight: Array,
+    plan: tuple[Pass, ...],
+    *,
+    weight: Array | None = None,
+    target: Array | None = None,
 ) -> Iterator[Pieces]:
     """Give the pieces of :func:`weigh`, to be done inside the block; add partial sums up after it."""
-    most = channels_at_once(dweight) if target is None else source.shape[2]    # results need all channels of the copies
+    most = channels_at_once(dweight) if target is None else source.shape[2]  # results need all channels of the copies
     parts, sums = _parts([Work.of(layout, source, target, partner) for layout in plan], most, dweight.nbytes)
     partial = np.empty((sums, *dweight.shape), dweight.dtype) if sums > 1 else dweight[None]
-    if sum(layout.taps for layout in plan) < math.prod(dweight.shape[3:]):    # the others meet padding alone
+    if sum(layout.taps for layout in plan) < math.prod(dweight.shape[3:]):  # the others meet padding alone
         partial[...] = 0
 
     def piece(part: Part) -> None:
@@ -131,7 +147,7 @@ def _parts(works: list[Work], most: int, size: int) -> tuple[list[Part], int]:
 
     Groups are shared out; where these are few, images, if the partial sums are small, or else input channels.
     """
-    if not works:    # no tap meets the image
+    if not works:  # no tap meets the image
         return [], 1
     batch, groups, inputs = works[0].batch, works[0].groups, works[0].channels
     images, at_once, input_parts = batch, 1, 1
@@ -140,7 +156,7 @@ def _parts(works: list[Work], most: int, size: int) -> tuple[list[Part], int]:
     elif batch > 1 and min(PIECES, batch) * size <= get_workspace_limit() // 4:
         images = -(-batch // PIECES)
     else:
-        most_parts = max(2, max(work.depth for work in works) // 256)    # matmuls with a shorter side are slower
+        most_parts = max(2, max(work.depth for work in works) // 256)  # matmuls with a shorter side are slower
         input_parts = next(parts for parts in (PIECES, 4, 2) if parts <= most_parts)
     sums = list(enumerate(chunks(batch, images)))
     cuts = sums, chunks(groups, at_once), chunks(inputs, min(most, -(-inputs // input_parts)))

@@ -25,15 +25,15 @@ from ..geometry import as_int
 
 Piece = TypeVar("Piece")
 
-_NOTHING = object()    # left to do
+_NOTHING = object()  # left to do
 
-_QUOTAS = (    # of control groups, version 2 and 1: the files that hold microseconds of quota and period
+_QUOTAS = (  # of control groups, version 2 and 1: the files that hold microseconds of quota and period
     ("/sys/fs/cgroup/cpu.max",),
     ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"),
 )
 
-_chosen: int | None = None    # by set_num_threads
-_default: int | None = None   # from the environment or the machine, found at first use
+_chosen: int | None = None  # by set_num_threads
+_default: int | None = None  # from the environment or the machine, found at first use
 
 
 def set_num_threads(num_threads: int) -> None:
@@ -92,7 +92,7 @@ class _Job:
         self.error: BaseException | None = None
         self.active, self.closed = 0, False
         self.changed = threading.Condition()
-        self.context = contextvars.copy_context()    # NumPy's error state is in it
+        self.context = contextvars.copy_context()  # NumPy's error state is in it
 
     def help(self) -> None:
         """Work on the job from another thread, unless it is over."""
@@ -125,7 +125,7 @@ class _Job:
         with self.changed:
             self.closed = True
             self.changed.wait_for(lambda: self.active == 0)
-        del self.work, self.pieces    # a thread that comes late must not keep them, and their arrays, alive
+        del self.work, self.pieces  # a thread that comes late must not keep them, and their arrays, alive
         if self.error is not None:
             raise self.error
 
@@ -143,7 +143,7 @@ class _Pool:
         with self.lock:
             if len(self.threads) < get_num_threads() - 1:
                 thread = threading.Thread(target=self._serve, name="npresnext", daemon=True)
-                with contextlib.suppress(RuntimeError):    # the system refuses more, or the interpreter is ending
+                with contextlib.suppress(RuntimeError):  # the system refuses more, or the interpreter is ending
                     thread.start()
                     self.threads.append(thread)
         if self.threads:
@@ -210,9 +210,9 @@ def _available_cores() -> int:
     for files in _QUOTAS:
         try:
             quota, period = (int(word) for file in files for word in Path(file).read_text(encoding="ascii").split())
-        except (OSError, ValueError):    # no such file, or no limit ("max")
+        except (OSError, ValueError):  # no such file, or no limit ("max")
             continue
-        if quota > 0:                    # -1 is no limit either
+        if quota > 0:  # -1 is no limit either
             cores = max(1, min(cores, quota // period))
     return cores
 

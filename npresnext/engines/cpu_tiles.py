@@ -22,10 +22,10 @@ from .cpu_workspace import too_small
 Array = np.ndarray[Any, Any]
 
 TILE_BYTES = 6 * 2**20
-PIECES = 8              # at most, to share groups or channels out over the threads
-SMALL_MATMUL = 10**6    # M·N·K up to which OpenBLAS multiplies without packing its operands first
-SHORT_MAP = 128         # positions below which the matmul of one image is not worth its packing,
-SHORT_COPIES = 400      # and where the images are copied anyway
+PIECES = 8  # at most, to share groups or channels out over the threads
+SMALL_MATMUL = 10**6  # M·N·K up to which OpenBLAS multiplies without packing its operands first
+SHORT_MAP = 128  # positions below which the matmul of one image is not worth its packing,
+SHORT_COPIES = 400  # and where the images are copied anyway
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,11 @@ class Work:
     plan: Pass
     batch: int
     groups: int
-    channels: int       # of the source, in each group
-    results: int        # channels of the target in each group; 0 if there is none
-    partners: int       # channels in each group of the array that the weight gradient multiplies with, or 0
+    channels: int  # of the source, in each group
+    results: int  # channels of the target in each group; 0 if there is none
+    partners: int  # channels in each group of the array that the weight gradient multiplies with, or 0
     itemsize: int
-    in_place: bool      # the source is read as it lies in memory: nothing is copied
+    in_place: bool  # the source is read as it lies in memory: nothing is copied
 
     @classmethod
     def of(cls, plan: Pass, source: Array, target: Array | None, partner: Array | None) -> Work:
@@ -103,7 +103,7 @@ class Work:
     @functools.cached_property
     def turned(self) -> bool:
         """Whether the matmuls of the weight gradient read copies of the partner, as (P, out)."""
-        return self.small and self.transposed    # then a copy gains more than it costs
+        return self.small and self.transposed  # then a copy gains more than it costs
 
     def partner_shape(self, positions: int) -> tuple[int, int]:
         """The shape of a copy of the partner of one group: (out, P), or (P, out) turned."""

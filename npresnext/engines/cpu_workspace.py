@@ -21,8 +21,8 @@ Array = np.ndarray[Any, Any]
 Views = TypeVar("Views")
 
 DEFAULT_LIMIT = 14 * 2**20
-_ALIGNMENT = 64    # bytes: a cache line
-_MOST = 512        # views kept for as many kinds of tiles
+_ALIGNMENT = 64  # bytes: a cache line
+_MOST = 512  # views kept for as many kinds of tiles
 
 _limit = DEFAULT_LIMIT
 
@@ -37,7 +37,7 @@ class _Workspace(threading.local):
         """Let the buffer go, and all views into it."""
         self.limit, self.buffer = _limit, np.empty(0, np.uint8)
         self.views: dict[Hashable, Any] = {}
-        self.user: object = None    # whose data lie in the buffer
+        self.user: object = None  # whose data lie in the buffer
 
 
 _mine = _Workspace()
@@ -76,7 +76,7 @@ def views(key: Hashable, make: Callable[[], Views]) -> Views:
         _mine.forget()
     found: Views | None = _mine.views.get(key)
     if found is None:
-        found = make()    # through carve: this may empty the dictionary
+        found = make()  # through carve: this may empty the dictionary
         if len(_mine.views) >= _MOST:
             _mine.views.clear()
         _mine.views[key] = found
@@ -87,7 +87,7 @@ def carve(dtype: np.dtype[Any], *shapes: Sequence[int]) -> list[Array]:
     """Return arrays out of this thread's buffer, the same memory at every call; what they hold is undefined."""
     sizes = [-(-dtype.itemsize * math.prod(shape) // _ALIGNMENT) * _ALIGNMENT for shape in shapes]
     if _mine.limit != _limit or _mine.buffer.size < sum(sizes):
-        _mine.forget()    # the old buffer goes before the new one comes
+        _mine.forget()  # the old buffer goes before the new one comes
         _mine.buffer = np.empty(sum(sizes), np.uint8)
     arrays, start = [], 0
     for shape, size in zip(shapes, sizes):

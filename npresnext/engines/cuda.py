@@ -27,7 +27,7 @@ from .cuda_plan import Launch, forward_launch, input_grad_launch, weight_grad_la
 
 Array = Any
 
-CHANNELS = 64                         # in a group, up to which gathering is expected to beat columns and cuBLAS
+CHANNELS = 64  # in a group, up to which gathering is expected to beat columns and cuBLAS
 
 
 def forward(x: Array, weight: Array, bias: Array | None, geometry: ConvGeometry) -> Array:
@@ -42,7 +42,7 @@ def forward(x: Array, weight: Array, bias: Array | None, geometry: ConvGeometry)
     way = pointwise if pointwise.takes(geometry) else columns
     y = way.forward(x, weight, geometry, x.dtype if bias is None else sum_dtype(xp, x.dtype))
     if bias is not None:
-        y += xp.reshape(widen(xp, bias), (1, geometry.out_channels, 1, 1))    # (1, C_out, 1, 1)
+        y += xp.reshape(widen(xp, bias), (1, geometry.out_channels, 1, 1))  # (1, C_out, 1, 1)
     return xp.astype(y, x.dtype, copy=False)
 
 

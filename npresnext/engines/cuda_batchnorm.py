@@ -14,10 +14,11 @@ Array = Any
 
 FILE = "cuda_batchnorm.cu"
 THREADS = 256
-SLICE = 8192                          # values of one block: little enough to stay in the cache for a second sweep
-LARGEST = 2**30                       # pixels of a map that the kernels can count
+SLICE = 8192  # values of one block: little enough to stay in the cache for a second sweep
+LARGEST = 2**30  # pixels of a map that the kernels can count
 SLICES = np.dtype(
-    [("images", np.int64), ("pixels", np.int64)] + [(name, np.int32) for name in ("channels", "per_slice", "slices")]
+    [("images", np.int64), ("pixels", np.int64)]
+    + [(name, np.int32) for name in ("channels", "per_slice", "slices")]
     + [("by_pixels", DIVISOR)],
     align=True,
 )
@@ -61,8 +62,20 @@ def batch_norm_backward(
     partial, terms = xp.empty((blocks, 3), dtype=sums), xp.empty((C, 3), dtype=sums)
     dx, dweight, dbias = (xp.empty(shape, dtype=x.dtype) for shape in (x.shape, (C,), (C,)))
     _start("channel_products", x.dtype, blocks, grad, x, mean, partial, plan)
-    _start("merge_products", x.dtype, _blocks(C), partial, var, weight, dweight, dbias, terms,
-           np.float64(eps), np.int32(batch_statistics), plan)
+    _start(
+        "merge_products",
+        x.dtype,
+        _blocks(C),
+        partial,
+        var,
+        weight,
+        dweight,
+        dbias,
+        terms,
+        np.float64(eps),
+        np.int32(batch_statistics),
+        plan,
+    )
     _start("channel_gradient", x.dtype, blocks, grad, x, mean, terms, dx, plan)
     return dx, dweight, dbias
 
@@ -73,7 +86,7 @@ def _slices(shape: tuple[int, ...]) -> tuple[np.ndarray, int]:
     per_slice = max(1, min(images, SLICE // pixels))
     slices = -(-images // per_slice)
     plan = np.zeros((), SLICES)
-    by_pixels = divisor(pixels) if per_slice > 1 else (2, 0)                  # 0: all of a slice is of one image
+    by_pixels = divisor(pixels) if per_slice > 1 else (2, 0)  # 0: all of a slice is of one image
     for name, value in zip(SLICES.names or (), (images, pixels, channels, per_slice, slices, by_pixels)):
         plan[name] = value
     return plan, channels * slices

@@ -45,9 +45,29 @@ def product(a: Array, b: Array, out: Array, *, transpose_a: bool = False, transp
     one, zero = np.ones((), scalar), np.zeros((), scalar)
     # cuBLAS counts columns first, so it sees every matrix transposed, and out = op(a)·op(b) as outᵀ = op(b)ᵀ·op(a)ᵀ.
     cublas.gemmStridedBatchedEx(
-        device.get_cublas_handle(), int(transpose_b), int(transpose_a), N, M, K,
-        one.ctypes.data, b.data.ptr, kind, b.shape[2], _pitch(b), a.data.ptr, kind, a.shape[2], _pitch(a),
-        zero.ctypes.data, out.data.ptr, sums, N, M * N, B, getattr(cublas, compute), cublas.CUBLAS_GEMM_DEFAULT,
+        device.get_cublas_handle(),
+        int(transpose_b),
+        int(transpose_a),
+        N,
+        M,
+        K,
+        one.ctypes.data,
+        b.data.ptr,
+        kind,
+        b.shape[2],
+        _pitch(b),
+        a.data.ptr,
+        kind,
+        a.shape[2],
+        _pitch(a),
+        zero.ctypes.data,
+        out.data.ptr,
+        sums,
+        N,
+        M * N,
+        B,
+        getattr(cublas, compute),
+        cublas.CUBLAS_GEMM_DEFAULT,
     )
 
 

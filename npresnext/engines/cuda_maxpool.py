@@ -16,9 +16,12 @@ FILE = "cuda_maxpool.cu"
 THREADS = 256
 POOL = np.dtype(
     [("outside", np.float64), ("values", np.int64)]
-    + [(name, np.int32) for name in
-       """height width out_height out_width kernel_rows kernel_columns stride_row stride_column top left dilation_row
-       dilation_column""".split()],
+    + [
+        (name, np.int32)
+        for name in """
+            height width out_height out_width kernel_rows kernel_columns stride_row stride_column top left dilation_row
+       dilation_column""".split()
+    ],
     align=True,
 )
 
@@ -47,8 +50,18 @@ def max_pool2d_backward(grad_output: Array, x: Array, output: Array, window: Win
 
 def _start(kernel: str, result: Array, window: WindowGeometry, output_shape: tuple[int, ...], *arrays: Array) -> None:
     plan = np.zeros((), POOL)
-    values = (-np.inf, result.size, window.height, window.width, *output_shape[2:], *window.kernel, *window.stride,
-              window.padding[0][0], window.padding[1][0], *window.dilation)
+    values = (
+        -np.inf,
+        result.size,
+        window.height,
+        window.width,
+        *output_shape[2:],
+        *window.kernel,
+        *window.stride,
+        window.padding[0][0],
+        window.padding[1][0],
+        *window.dilation,
+    )
     for name, value in zip(POOL.names or (), values):
         plan[name] = value
     launch(FILE, expression(kernel, result.dtype), -(-result.size // THREADS), (THREADS, 1), (*arrays, plan))

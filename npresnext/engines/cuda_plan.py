@@ -17,28 +17,35 @@ import numpy as np
 from ..geometry import ConvGeometry
 from .cuda_launch import DIVISOR, divisor
 
-PIXELS_PER_THREAD = 8                 # TP of cuda_gather.cu
-TAPS_PER_THREAD = 9                   # TAPS of cuda_weight_grad.cu
-SHARED_BYTES = 32 * 1024              # of one block: four to seven blocks fit on a multiprocessor of an H100
-BLOCKS = 2048                         # of the weight gradient, where there are tiles enough: 15 a multiprocessor
+PIXELS_PER_THREAD = 8  # TP of cuda_gather.cu
+TAPS_PER_THREAD = 9  # TAPS of cuda_weight_grad.cu
+SHARED_BYTES = 32 * 1024  # of one block: four to seven blocks fit on a multiprocessor of an H100
+BLOCKS = 2048  # of the weight gradient, where there are tiles enough: 15 a multiprocessor
 LARGEST_INTEGER = 2**31 - 1
 
-_RECTANGLE = np.dtype([(name, np.int32) for name in ("images", "rows", "columns")]
-                      + [(name, DIVISOR) for name in ("by_area", "by_columns")])
-_PHASE = np.dtype([(name, np.int32) for name in
-                   "row column rows columns from_row from_column taps first_tap".split()])
+_RECTANGLE = np.dtype(
+    [(name, np.int32) for name in ("images", "rows", "columns")]
+    + [(name, DIVISOR) for name in ("by_area", "by_columns")]
+)
+_PHASE = np.dtype([(name, np.int32) for name in "row column rows columns from_row from_column taps first_tap".split()])
 GATHER = np.dtype(
-    [(name, np.int32) for name in
-     """images groups in_channels out_channels in_height in_width out_height out_width out_step_row out_step_column
+    [
+        (name, np.int32)
+        for name in """
+            images groups in_channels out_channels in_height in_width out_height out_width out_step_row out_step_column
      step_row step_column weight_group weight_out weight_in tile_rows tile_columns tiles_down tiles_across tiles_out
-     phases chunk""".split()]
+     phases chunk""".split()
+    ]
     + [(name, DIVISOR) for name in ("by_tile_rows", "by_tile_columns")]
     + [("staged", _RECTANGLE), ("phase", _PHASE, 16), ("tap_input", np.int32, 144), ("tap_weight", np.int32, 144)]
 )
 WEIGHT_GRAD = np.dtype(
-    [(name, np.int32) for name in
-     """images groups in_channels out_channels in_height in_width out_height out_width step_row step_column from_row
-     from_column tiles_images tiles_down tiles_across blocks_out blocks_in blocks_tap splits taps""".split()]
+    [
+        (name, np.int32)
+        for name in """
+            images groups in_channels out_channels in_height in_width out_height out_width step_row step_column from_row
+     from_column tiles_images tiles_down tiles_across blocks_out blocks_in blocks_tap splits taps""".split()
+    ]
     + [("tile", _RECTANGLE), ("staged", _RECTANGLE), ("tap_input", np.int32, 144)]
 )
 
@@ -101,8 +108,16 @@ def forward_launch(geometry: ConvGeometry, itemsize: int) -> Launch | None:
     """Plan y = gather(x, weight); `itemsize` is that of the sums, 4 or 8 bytes."""
     inner, taps = geometry.inner, geometry.kernel[0] * geometry.kernel[1]
     lines = forward_lines(geometry, 0), forward_lines(geometry, 1)
-    return _gather(geometry, itemsize, lines, geometry.stride, (1, 1), geometry.x_shape, geometry.output_shape,
-                   pitches=(inner, taps))
+    return _gather(
+        geometry,
+        itemsize,
+        lines,
+        geometry.stride,
+        (1, 1),
+        geometry.x_shape,
+        geometry.output_shape,
+        pitches=(inner, taps),
+    )
 
 
 @lru_cache(maxsize=1024)
@@ -110,13 +125,27 @@ def input_grad_launch(geometry: ConvGeometry, itemsize: int) -> Launch | None:
     """Plan dx = gather(grad_output, weight with its two channel axes exchanged)."""
     inner, taps = geometry.inner, geometry.kernel[0] * geometry.kernel[1]
     lines = input_grad_lines(geometry, 0), input_grad_lines(geometry, 1)
-    return _gather(geometry, itemsize, lines, (1, 1), geometry.stride, geometry.output_shape, geometry.x_shape,
-                   pitches=(taps, inner))
+    return _gather(
+        geometry,
+        itemsize,
+        lines,
+        (1, 1),
+        geometry.stride,
+        geometry.output_shape,
+        geometry.x_shape,
+        pitches=(taps, inner),
+    )
 
 
 def _gather(
-    geometry: ConvGeometry, itemsize: int, lines: tuple[list[Line], list[Line]], step: tuple[int, int],
-    out_step: tuple[int, int], in_shape: tuple[int, ...], out_shape: tuple[int, ...], pitches: tuple[int, int],
+    geometry: ConvGeometry,
+    itemsize: int,
+    lines: tuple[list[Line], list[Line]],
+    step: tuple[int, int],
+    out_step: tuple[int, int],
+    in_shape: tuple[int, ...],
+    out_shape: tuple[int, ...],
+    pitches: tuple[int, int],
 ) -> Launch | None:
     images, groups = geometry.batch, geometry.groups
     phases = [(down, across) for down in lines[0] for across in lines[1]]
@@ -127,7 +156,7 @@ def _gather(
     per_thread = _channels_per_thread(outs, itemsize)
     rows_of_threads = min(-(-outs // per_thread), 8)
     block_outs = per_thread * rows_of_threads
-    height, width = lines[0][0].count, lines[1][0].count          # the first phase is the largest
+    height, width = lines[0][0].count, lines[1][0].count  # the first phase is the largest
     warps = range(1, min(8 // rows_of_threads, -(-images * height * width // (32 * PIXELS_PER_THREAD))) + 1)
 
     reach = [max(line.reach for line in lines[axis]) for axis in (0, 1)]
@@ -135,7 +164,7 @@ def _gather(
     def staged(tile: tuple[int, int, int]) -> tuple[int, int]:
         return (tile[1] - 1) * step[0] + reach[0] + 1, (tile[2] - 1) * step[1] + reach[1] + 1
 
-    def words(tile: tuple[int, int, int]) -> int:                 # of shared memory, for each input channel staged
+    def words(tile: tuple[int, int, int]) -> int:  # of shared memory, for each input channel staged
         rows, columns = staged(tile)
         return most_taps * block_outs + tile[0] * rows * columns
 
@@ -146,7 +175,7 @@ def _gather(
     tile, lanes = cut[0], -(-cut[1] // (32 * PIXELS_PER_THREAD)) * 32
     rows, columns = staged(tile)
     chunk = min(ins, SHARED_BYTES // itemsize // words(tile))
-    chunk = -(-ins // -(-ins // chunk))                           # evenly
+    chunk = -(-ins // -(-ins // chunk))  # evenly
     tiles = [-(-size // part) for size, part in zip((images, height, width), tile)]
     tiles_out = -(-outs // block_outs)
     blocks = len(phases) * tiles[0] * tiles[1] * tiles[2] * tiles_out * groups
@@ -155,19 +184,44 @@ def _gather(
 
     plan = np.zeros((), GATHER)
     _fill(
-        plan, images=images, groups=groups, in_channels=ins, out_channels=outs, in_height=in_shape[2],
-        in_width=in_shape[3], out_height=out_shape[2], out_width=out_shape[3], out_step_row=out_step[0],
-        out_step_column=out_step[1], step_row=step[0], step_column=step[1],
-        weight_group=geometry.inner * (geometry.out_channels // groups), weight_out=pitches[0], weight_in=pitches[1],
-        tile_rows=tile[1], tile_columns=tile[2], tiles_down=tiles[1], tiles_across=tiles[2], tiles_out=tiles_out,
-        phases=len(phases), chunk=chunk, by_tile_rows=divisor(tile[1]), by_tile_columns=divisor(tile[2]),
+        plan,
+        images=images,
+        groups=groups,
+        in_channels=ins,
+        out_channels=outs,
+        in_height=in_shape[2],
+        in_width=in_shape[3],
+        out_height=out_shape[2],
+        out_width=out_shape[3],
+        out_step_row=out_step[0],
+        out_step_column=out_step[1],
+        step_row=step[0],
+        step_column=step[1],
+        weight_group=geometry.inner * (geometry.out_channels // groups),
+        weight_out=pitches[0],
+        weight_in=pitches[1],
+        tile_rows=tile[1],
+        tile_columns=tile[2],
+        tiles_down=tiles[1],
+        tiles_across=tiles[2],
+        tiles_out=tiles_out,
+        phases=len(phases),
+        chunk=chunk,
+        by_tile_rows=divisor(tile[1]),
+        by_tile_columns=divisor(tile[2]),
         staged=_rectangle(tile[0], rows, columns),
     )
     taps = 0
     for number, (down, across) in enumerate(phases):
         plan["phase"][number] = (
-            down.start, across.start, down.count, across.count, down.first, across.first,
-            len(down.taps) * len(across.taps), taps,
+            down.start,
+            across.start,
+            down.count,
+            across.count,
+            down.first,
+            across.first,
+            len(down.taps) * len(across.taps),
+            taps,
         )
         for i, j, y, x in _pairs(down, across):
             plan["tap_input"][taps] = (y - down.first) * columns + x - across.first
@@ -188,14 +242,17 @@ def weight_grad_launch(geometry: ConvGeometry, itemsize: int) -> Launch | None:
     per_thread, warps = _channels_per_thread(outs, itemsize), min(ins, 8)
 
     def staged(tile: tuple[int, int, int]) -> tuple[int, int]:
-        return ((tile[1] - 1) * geometry.stride[0] + down.reach + 1,
-                (tile[2] - 1) * geometry.stride[1] + across.reach + 1)
+        return (
+            (tile[1] - 1) * geometry.stride[0] + down.reach + 1,
+            (tile[2] - 1) * geometry.stride[1] + across.reach + 1,
+        )
 
     def words(tile: tuple[int, int, int]) -> int:
         rows, columns = staged(tile)
         positions = tile[0] * tile[1] * tile[2]
-        return max(positions + 1 + per_thread * positions + warps * tile[0] * rows * columns,
-                   warps * TAPS_PER_THREAD * 33)
+        return max(
+            positions + 1 + per_thread * positions + warps * tile[0] * rows * columns, warps * TAPS_PER_THREAD * 33
+        )
 
     sizes = geometry.batch, geometry.out_height, geometry.out_width
     cut = _tile(sizes, list(range(32, 513, 32)), words, SHARED_BYTES // itemsize)
@@ -212,11 +269,28 @@ def weight_grad_launch(geometry: ConvGeometry, itemsize: int) -> Launch | None:
 
     plan = np.zeros((), WEIGHT_GRAD)
     _fill(
-        plan, images=geometry.batch, groups=groups, in_channels=ins, out_channels=outs, in_height=geometry.height,
-        in_width=geometry.width, out_height=geometry.out_height, out_width=geometry.out_width,
-        step_row=geometry.stride[0], step_column=geometry.stride[1], from_row=down.first, from_column=across.first,
-        tiles_images=tiles[0], tiles_down=tiles[1], tiles_across=tiles[2], blocks_out=blocks_out, blocks_in=blocks_in,
-        blocks_tap=blocks_tap, splits=splits, taps=taps, tile=_rectangle(*tile),
+        plan,
+        images=geometry.batch,
+        groups=groups,
+        in_channels=ins,
+        out_channels=outs,
+        in_height=geometry.height,
+        in_width=geometry.width,
+        out_height=geometry.out_height,
+        out_width=geometry.out_width,
+        step_row=geometry.stride[0],
+        step_column=geometry.stride[1],
+        from_row=down.first,
+        from_column=across.first,
+        tiles_images=tiles[0],
+        tiles_down=tiles[1],
+        tiles_across=tiles[2],
+        blocks_out=blocks_out,
+        blocks_in=blocks_in,
+        blocks_tap=blocks_tap,
+        splits=splits,
+        taps=taps,
+        tile=_rectangle(*tile),
         staged=_rectangle(tile[0], rows, columns),
     )
     offsets = [(y - down.first) * columns + x - across.first for _, _, y, x in _pairs(down, across)]
@@ -274,8 +348,12 @@ def _rectangle(images: int, rows: int, columns: int) -> tuple[Any, ...]:
 
 def _in_range(geometry: ConvGeometry) -> bool:
     """Are all coordinates inside one map, and all offsets inside one group's weight, below 2³¹?"""
-    padded = [size + sum(abs(side) for side in sides) + 2 * d * k for size, sides, d, k in
-              zip((geometry.height, geometry.width), geometry.padding, geometry.dilation, geometry.kernel)]
+    padded = [
+        size + sum(abs(side) for side in sides) + 2 * d * k
+        for size, sides, d, k in zip(
+            (geometry.height, geometry.width), geometry.padding, geometry.dilation, geometry.kernel
+        )
+    ]
     weights = geometry.inner * (geometry.out_channels // geometry.groups)
     return max(*padded, geometry.batch, weights) < 2**30
 

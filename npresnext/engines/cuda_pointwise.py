@@ -21,7 +21,7 @@ def takes(geometry: ConvGeometry) -> bool:
     if geometry.kernel != (1, 1) or geometry.groups != 1:
         return False
     whole = slice(0, geometry.out_height), slice(0, geometry.out_width)
-    return [windows for _, _, windows, _ in geometry.taps()] == [whole]       # no tap at all where all is padding
+    return [windows for _, _, windows, _ in geometry.taps()] == [whole]  # no tap at all where all is padding
 
 
 def forward(x: Array, weight: Array, geometry: ConvGeometry, dtype: Any) -> Array:
@@ -29,7 +29,7 @@ def forward(x: Array, weight: Array, geometry: ConvGeometry, dtype: Any) -> Arra
     xp = array_module(x=x)
     y = xp.empty((geometry.batch, geometry.out_channels, geometry.positions), dtype=dtype)
     cuda_matmul.product(_matrix(xp, weight, geometry), _pixels(xp, x, geometry), y)
-    return xp.reshape(y, geometry.output_shape)                               # (N, C_out, oh, ow)
+    return xp.reshape(y, geometry.output_shape)  # (N, C_out, oh, ow)
 
 
 def input_grad(grad_output: Array, weight: Array, geometry: ConvGeometry) -> Array:
@@ -37,11 +37,11 @@ def input_grad(grad_output: Array, weight: Array, geometry: ConvGeometry) -> Arr
     xp = array_module(grad_output=grad_output)
     grad = xp.reshape(xp.ascontiguousarray(grad_output), (geometry.batch, geometry.out_channels, geometry.positions))
     read = xp.empty((geometry.batch, geometry.in_channels, geometry.positions), dtype=grad.dtype)
-    cuda_matmul.product(_matrix(xp, weight, geometry).conj(), grad, read, transpose_a=True)     # (N, C_in, P)
+    cuda_matmul.product(_matrix(xp, weight, geometry).conj(), grad, read, transpose_a=True)  # (N, C_in, P)
     if geometry.output_shape[2:] == geometry.x_shape[2:]:
-        return xp.reshape(read, geometry.x_shape)                             # (N, C_in, H, W)
+        return xp.reshape(read, geometry.x_shape)  # (N, C_in, H, W)
     dx = xp.zeros(geometry.x_shape, dtype=grad.dtype)
-    (_, _, _, pixels), = geometry.taps()
+    ((_, _, _, pixels),) = geometry.taps()
     dx[:, :, *pixels] = xp.reshape(read, (*geometry.x_shape[:2], *geometry.output_shape[2:]))
     return dx
 
@@ -54,14 +54,14 @@ def weight_grad(grad_output: Array, x: Array, geometry: ConvGeometry, sums: Any)
     xp = array_module(grad_output=grad_output)
     N, C, O, P = geometry.batch, geometry.in_channels, geometry.out_channels, geometry.positions
     grad = xp.reshape(xp.ascontiguousarray(grad_output), (N, O, P))
-    pixels = _pixels(xp, x, geometry).conj()                                # (N, C_in, P)
+    pixels = _pixels(xp, x, geometry).conj()  # (N, C_in, P)
     if N > 1 and O * C > P * (O + C):
         grad = xp.reshape(xp.ascontiguousarray(xp.moveaxis(grad, 0, 1)), (1, O, N * P))
         pixels = xp.reshape(xp.ascontiguousarray(xp.moveaxis(pixels, 0, 1)), (1, C, N * P))
     partial = xp.empty((grad.shape[0], O, C), dtype=sums)
     cuda_matmul.product(grad, pixels, partial, transpose_b=True)
     dweight = partial[0, ...] if len(partial) == 1 else xp.sum(partial, axis=0)
-    return xp.reshape(dweight, geometry.weight_shape)                         # (C_out, C_in, 1, 1)
+    return xp.reshape(dweight, geometry.weight_shape)  # (C_out, C_in, 1, 1)
 
 
 def _matrix(xp: Any, weight: Array, geometry: ConvGeometry) -> Array:
@@ -70,5 +70,5 @@ def _matrix(xp: Any, weight: Array, geometry: ConvGeometry) -> Array:
 
 def _pixels(xp: Any, x: Array, geometry: ConvGeometry) -> Array:
     """Return the pixels that the stride keeps, (N, C_in, P)."""
-    (_, _, _, kept), = geometry.taps()
+    ((_, _, _, kept),) = geometry.taps()
     return xp.reshape(xp.ascontiguousarray(x[:, :, *kept]), (geometry.batch, geometry.in_channels, geometry.positions))

@@ -41,18 +41,18 @@ def im2col(x: Array, geometry: WindowGeometry) -> Array:
     """Write the windows of x (N, C, H, W) out as columns (N, C·kh·kw, P); outside the image reads zero."""
     xp = array_module(x=x)
     shape = (geometry.batch, geometry.in_channels, *geometry.kernel, geometry.out_height, geometry.out_width)
-    columns = xp.zeros(shape, dtype=x.dtype)                                  # (N, C, kh, kw, oh, ow)
+    columns = xp.zeros(shape, dtype=x.dtype)  # (N, C, kh, kw, oh, ow)
     for i, j, windows, pixels in geometry.taps():
         columns[:, :, i, j, *windows] = x[:, :, *pixels]
-    return xp.reshape(columns, geometry.columns_shape)                        # (N, C·kh·kw, P)
+    return xp.reshape(columns, geometry.columns_shape)  # (N, C·kh·kw, P)
 
 
 def col2im(columns: Array, geometry: WindowGeometry) -> Array:
     """Add columns (N, C·kh·kw, P) up into an image (N, C, H, W): the transpose of :func:`im2col`."""
     xp = array_module(columns=columns)
     shape = (geometry.batch, geometry.in_channels, *geometry.kernel, geometry.out_height, geometry.out_width)
-    columns = xp.reshape(columns, shape)                                      # (N, C, kh, kw, oh, ow)
-    x = xp.zeros(geometry.x_shape, dtype=columns.dtype)                       # (N, C, H, W)
+    columns = xp.reshape(columns, shape)  # (N, C, kh, kw, oh, ow)
+    x = xp.zeros(geometry.x_shape, dtype=columns.dtype)  # (N, C, H, W)
     for i, j, windows, pixels in geometry.taps():
         x[:, :, *pixels] += columns[:, :, i, j, *windows]
     return x
@@ -62,11 +62,11 @@ def forward(x: Array, weight: Array, bias: Array | None, geometry: ConvGeometry)
     """Convolve: y = weight · im2col(x) + bias."""
     xp = array_module(x=x)
     N, G, L, P, O = _letters(geometry)
-    columns = xp.reshape(im2col(widen(xp, x), geometry), (N, G, L, P))        # (N, G, L, P)
-    weight = xp.reshape(widen(xp, weight), (G, O, L))                         # (G, C_out/G, L)
-    y = xp.reshape(xp.matmul(weight, columns), geometry.output_shape)         # (N, C_out, oh, ow)
+    columns = xp.reshape(im2col(widen(xp, x), geometry), (N, G, L, P))  # (N, G, L, P)
+    weight = xp.reshape(widen(xp, weight), (G, O, L))  # (G, C_out/G, L)
+    y = xp.reshape(xp.matmul(weight, columns), geometry.output_shape)  # (N, C_out, oh, ow)
     if bias is not None:
-        y += xp.reshape(widen(xp, bias), (1, G * O, 1, 1))                    # (1, C_out, 1, 1)
+        y += xp.reshape(widen(xp, bias), (1, G * O, 1, 1))  # (1, C_out, 1, 1)
     return xp.astype(y, x.dtype, copy=False)
 
 
@@ -74,9 +74,9 @@ def input_grad(grad_output: Array, weight: Array, geometry: ConvGeometry) -> Arr
     """Gradient of the input: dx = col2im(weightᵀ · grad_output)."""
     xp = array_module(grad_output=grad_output)
     N, G, L, P, O = _letters(geometry)
-    grad = xp.reshape(widen(xp, grad_output), (N, G, O, P))                   # (N, G, C_out/G, P)
-    weight = xp.reshape(conjugate(xp, widen(xp, weight)), (G, O, L))          # (G, C_out/G, L)
-    columns = xp.matmul(xp.matrix_transpose(weight), grad)                    # (N, G, L, P)
+    grad = xp.reshape(widen(xp, grad_output), (N, G, O, P))  # (N, G, C_out/G, P)
+    weight = xp.reshape(conjugate(xp, widen(xp, weight)), (G, O, L))  # (G, C_out/G, L)
+    columns = xp.matmul(xp.matrix_transpose(weight), grad)  # (N, G, L, P)
     return xp.astype(col2im(columns, geometry), grad_output.dtype, copy=False)
 
 
@@ -84,11 +84,11 @@ def weight_grad(grad_output: Array, x: Array, geometry: ConvGeometry) -> Array:
     """Gradient of the weight: dweight = grad_output · im2col(x)ᵀ, summed over the batch."""
     xp = array_module(grad_output=grad_output)
     N, G, L, P, O = _letters(geometry)
-    grad = xp.reshape(widen(xp, grad_output), (N, G, O, P))                   # (N, G, C_out/G, P)
-    columns = conjugate(xp, im2col(widen(xp, x), geometry))                   # (N, C_in·kh·kw, P)
-    columns = xp.matrix_transpose(xp.reshape(columns, (N, G, L, P)))          # (N, G, P, L)
-    dweight = xp.sum(xp.matmul(grad, columns), axis=0)                        # (G, C_out/G, L)
-    dweight = xp.reshape(dweight, geometry.weight_shape)                      # (C_out, C_in/G, kh, kw)
+    grad = xp.reshape(widen(xp, grad_output), (N, G, O, P))  # (N, G, C_out/G, P)
+    columns = conjugate(xp, im2col(widen(xp, x), geometry))  # (N, C_in·kh·kw, P)
+    columns = xp.matrix_transpose(xp.reshape(columns, (N, G, L, P)))  # (N, G, P, L)
+    dweight = xp.sum(xp.matmul(grad, columns), axis=0)  # (G, C_out/G, L)
+    dweight = xp.reshape(dweight, geometry.weight_shape)  # (C_out, C_in/G, kh, kw)
     return xp.astype(dweight, grad_output.dtype, copy=False)
 
 

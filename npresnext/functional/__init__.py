@@ -42,6 +42,6 @@ __all__ = [
     "running_statistics",
 ]
 
-for _name in __all__:                                     # here pass all calls, from layers and from users
+for _name in __all__:  # here pass all calls, from layers and from users
     globals()[_name] = with_memory_errors(globals()[_name])
-    globals()[_name].__module__ = __name__                # where pickle finds it
+    globals()[_name].__module__ = __name__  # where pickle finds it

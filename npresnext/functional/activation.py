@@ -42,7 +42,7 @@ def relu(x: Array) -> Array:
     kernel = fused(xp, "relu", x)
     if kernel is not None:
         return kernel(x)
-    return xp.asarray(xp.maximum(x, xp.zeros((), dtype=x.dtype)), dtype=x.dtype)   # NumPy's is in its own byte order
+    return xp.asarray(xp.maximum(x, xp.zeros((), dtype=x.dtype)), dtype=x.dtype)  # NumPy's is in its own byte order
 
 
 def relu_(x: Array, shortcut: Array | None = None) -> Array:
@@ -92,4 +92,4 @@ def relu_backward(grad_output: Array, output: Array) -> Array:
     kernel = fused(xp, "relu_backward", grad_output, output)
     if kernel is not None:
         return kernel(grad_output, output)
-    return keep(xp, grad_output, ~(output <= 0))                              # NaN leaves the gate open
+    return keep(xp, grad_output, ~(output <= 0))  # NaN leaves the gate open

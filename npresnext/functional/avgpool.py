@@ -14,8 +14,13 @@ Array = Any
 
 
 def avg_pool2d(
-    x: Array, kernel_size: Any, *,
-    stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True,
+    x: Array,
+    kernel_size: Any,
+    *,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
 ) -> Array:
     """Take the average of each window.
 
@@ -57,7 +62,7 @@ def avg_pool2d(
     xp = floating_module(allow_complex=True, x=x)
     window = pool_window(x.shape, kernel_size, stride, padding, 1, ceil_mode)
     images = widen(xp, batched(x))
-    y = xp.zeros(output_shape(window), dtype=images.dtype)                   # (N, C, oh, ow)
+    y = xp.zeros(output_shape(window), dtype=images.dtype)  # (N, C, oh, ow)
     for _, _, windows, pixels in window.taps():
         y[:, :, *windows] += images[:, :, *pixels]
     y /= _divisors(xp, window, padding, count_include_pad, y.dtype)
@@ -65,8 +70,14 @@ def avg_pool2d(
 
 
 def avg_pool2d_backward(
-    grad_output: Array, x_shape: Sequence[int], kernel_size: Any, *,
-    stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True,
+    grad_output: Array,
+    x_shape: Sequence[int],
+    kernel_size: Any,
+    *,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
 ) -> Array:
     """Gradient of :func:`avg_pool2d`: each window spreads its gradient evenly over its pixels.
 
@@ -99,7 +110,7 @@ def avg_pool2d_backward(
     window = pool_window(x_shape, kernel_size, stride, padding, 1, ceil_mode)
     grad = widen(xp, checked(grad_output, x_shape, window, "grad_output"))
     grad = grad / _divisors(xp, window, padding, count_include_pad, grad.dtype)  # (N, C, oh, ow)
-    dx = xp.zeros(window.x_shape, dtype=grad.dtype)                           # (N, C, H, W)
+    dx = xp.zeros(window.x_shape, dtype=grad.dtype)  # (N, C, H, W)
     for _, _, windows, pixels in window.taps():
         dx[:, :, *pixels] += grad[:, :, *windows]
     return like(x_shape, xp.astype(dx, grad_output.dtype, copy=False))
@@ -136,8 +147,8 @@ def global_avg_pool2d(x: Array) -> Array:
     """
     xp = floating_module(allow_complex=True, x=x)
     N, C, H, W = sizes_of_map(x.shape)
-    rows = xp.reshape(widen(xp, x), (N, C, H * W))                            # (N, C, H·W)
-    y = xp.reshape(xp.sum(rows, axis=2) / (H * W), (N, C, 1, 1))              # (N, C, 1, 1)
+    rows = xp.reshape(widen(xp, x), (N, C, H * W))  # (N, C, H·W)
+    y = xp.reshape(xp.sum(rows, axis=2) / (H * W), (N, C, 1, 1))  # (N, C, 1, 1)
     return like(x.shape, xp.astype(y, x.dtype, copy=False))
 
 
@@ -169,12 +180,12 @@ def global_avg_pool2d_backward(grad_output: Array, x_shape: Sequence[int]) -> Ar
     """
     xp = floating_module(allow_complex=True, grad_output=grad_output)
     N, C, H, W = sizes_of_map(x_shape)
-    expected = (N, C, 1, 1)[4 - len(x_shape):]
+    expected = (N, C, 1, 1)[4 - len(x_shape) :]
     if tuple(grad_output.shape) != expected:
         raise ShapeError(f"grad_output has shape {tuple(grad_output.shape)} but the output has shape {expected}")
     dx = xp.empty(tuple(x_shape), dtype=grad_output.dtype)
-    share = widen(xp, grad_output) / (H * W)                                  # (N, C, 1, 1); float16 ends at 65504
-    dx[...] = xp.astype(share, dx.dtype, copy=False)                          # over (N, C, H, W)
+    share = widen(xp, grad_output) / (H * W)  # (N, C, 1, 1); float16 ends at 65504
+    dx[...] = xp.astype(share, dx.dtype, copy=False)  # over (N, C, H, W)
     return dx
 
 
@@ -183,11 +194,9 @@ def _divisors(xp: Any, window: WindowGeometry, padding: Any, count_include_pad: 
     sides = as_pair(padding, "padding") if count_include_pad else (0, 0)
     rows, columns = (
         _counts(xp, windows, window.kernel[axis], window.stride[axis], window.padding[axis][0], size, sides[axis])
-        for axis, (windows, size) in enumerate(
-            ((window.out_height, window.height), (window.out_width, window.width))
-        )
+        for axis, (windows, size) in enumerate(((window.out_height, window.height), (window.out_width, window.width)))
     )
-    return xp.astype(rows[:, None] * columns[None, :], dtype)                 # (oh, ow)
+    return xp.astype(rows[:, None] * columns[None, :], dtype)  # (oh, ow)
 
 
 def _counts(xp: Any, windows: int, kernel: int, stride: int, before: int, size: int, side: int) -> Array:

@@ -15,8 +15,13 @@ Array = Any
 
 
 def batch_norm(
-    x: Array, weight: Array | None = None, bias: Array | None = None, *,
-    mean: Array | None = None, var: Array | None = None, eps: float = 1e-5,
+    x: Array,
+    weight: Array | None = None,
+    bias: Array | None = None,
+    *,
+    mean: Array | None = None,
+    var: Array | None = None,
+    eps: float = 1e-5,
 ) -> tuple[Array, Array, Array]:
     """Normalise each channel to mean 0 and variance 1, then scale and shift it.
 
@@ -69,14 +74,20 @@ def batch_norm(
     kernel = fused(xp, "batch_norm", x)
     if kernel is not None:
         return kernel(x, weight, bias, mean, var, eps)
-    rows = xp.reshape(x, (*x.shape[:2], math.prod(x.shape[2:])))              # (N, C, P)
+    rows = xp.reshape(x, (*x.shape[:2], math.prod(x.shape[2:])))  # (N, C, P)
     y, mean, var = _normalise(xp, eps, rows, weight, bias, mean, var)
-    return xp.reshape(y, x.shape), mean, var                                  # (N, C, ...), (C,), (C,)
+    return xp.reshape(y, x.shape), mean, var  # (N, C, ...), (C,), (C,)
 
 
 def batch_norm_backward(
-    grad_output: Array, x: Array, mean: Array, var: Array, weight: Array | None = None, *,
-    eps: float = 1e-5, batch_statistics: bool = True,
+    grad_output: Array,
+    x: Array,
+    mean: Array,
+    var: Array,
+    weight: Array | None = None,
+    *,
+    eps: float = 1e-5,
+    batch_statistics: bool = True,
 ) -> tuple[Array, Array, Array]:
     """Gradients of :func:`batch_norm` with respect to input, weight and bias.
 
@@ -127,9 +138,9 @@ def batch_norm_backward(
     if kernel is not None:
         return kernel(grad_output, x, mean, var, weight, eps, batch_statistics)
     N, C, P = x.shape[0], x.shape[1], math.prod(x.shape[2:])
-    grad, rows = xp.reshape(grad_output, (N, C, P)), xp.reshape(x, (N, C, P))   # (N, C, P) both
+    grad, rows = xp.reshape(grad_output, (N, C, P)), xp.reshape(x, (N, C, P))  # (N, C, P) both
     dx, dweight, dbias = _gradients(xp, eps, batch_statistics, grad, rows, mean, var, weight)
-    return xp.reshape(dx, x.shape), dweight, dbias                            # (N, C, ...), (C,), (C,)
+    return xp.reshape(dx, x.shape), dweight, dbias  # (N, C, ...), (C,), (C,)
 
 
 def running_statistics(
@@ -194,45 +205,51 @@ def _normalise(
     """Normalise some channels (N, C, P); return the result, mean and variance."""
     rows, column = widen(xp, x), (x.shape[1], 1)
     if mean is None:
-        centred, offset, mean, var = _statistics(xp, rows)                    # (N, C, P), (C,), (C,), (C,)
+        centred, offset, mean, var = _statistics(xp, rows)  # (N, C, P), (C,), (C,), (C,)
     else:
         mean, var = widen(xp, mean), widen(xp, var)
-        centred, offset = rows - xp.reshape(mean, column), None               # (N, C, P)
-    scale = 1 / xp.sqrt(var + eps)                                            # (C,)
+        centred, offset = rows - xp.reshape(mean, column), None  # (N, C, P)
+    scale = 1 / xp.sqrt(var + eps)  # (C,)
     if weight is not None:
         scale = scale * widen(xp, weight)
-    shift = None if offset is None else -offset * scale                       # (C,)
+    shift = None if offset is None else -offset * scale  # (C,)
     if bias is not None:
         shift = widen(xp, bias) if shift is None else shift + widen(xp, bias)
-    centred *= xp.reshape(scale, column)                                      # (N, C, P)
+    centred *= xp.reshape(scale, column)  # (N, C, P)
     if shift is not None:
-        centred += xp.reshape(shift, column)                                  # (N, C, P)
+        centred += xp.reshape(shift, column)  # (N, C, P)
     mean, var = (xp.astype(each, sum_dtype(xp, x.dtype), copy=False) for each in (mean, var))
     return xp.astype(centred, x.dtype, copy=False), mean, var
 
 
 def _gradients(
-    xp: Any, eps: float, batch_statistics: bool, grad_output: Array, x: Array, mean: Array, var: Array,
+    xp: Any,
+    eps: float,
+    batch_statistics: bool,
+    grad_output: Array,
+    x: Array,
+    mean: Array,
+    var: Array,
     weight: Array | None,
 ) -> tuple[Array, Array, Array]:
     """Gradients for some channels (N, C, P) of input, weight and bias."""
     grad, column, count = widen(xp, grad_output), (x.shape[1], 1), max(x.shape[0] * x.shape[2], 1)
-    centred = widen(xp, x) - xp.reshape(widen(xp, mean), column)              # (N, C, P)
-    inverse = 1 / xp.sqrt(widen(xp, var) + eps)                               # (C,)
-    scale = inverse if weight is None else inverse * widen(xp, weight)        # (C,)
-    dbias = _sum(xp, grad)                                                    # (C,)
-    dweight = _dot(xp, grad, centred)                                         # (C,), still without 1/√(var + eps)
+    centred = widen(xp, x) - xp.reshape(widen(xp, mean), column)  # (N, C, P)
+    inverse = 1 / xp.sqrt(widen(xp, var) + eps)  # (C,)
+    scale = inverse if weight is None else inverse * widen(xp, weight)  # (C,)
+    dbias = _sum(xp, grad)  # (C,)
+    dweight = _dot(xp, grad, centred)  # (C,), still without 1/√(var + eps)
     if batch_statistics:
-        offset = _sum(xp, centred) / count                                    # (C,): how far rounding moved the mean
+        offset = _sum(xp, centred) / count  # (C,): how far rounding moved the mean
         dweight = (dweight - offset * dbias) * inverse
         slope = inverse * dweight / count
-        centred *= xp.reshape(slope, column)                                  # (N, C, P)
-        centred += xp.reshape(dbias / count - offset * slope, column)         # dbias/count + x̂·dweight/count
+        centred *= xp.reshape(slope, column)  # (N, C, P)
+        centred += xp.reshape(dbias / count - offset * slope, column)  # dbias/count + x̂·dweight/count
         dx = grad - centred
-        dx *= xp.reshape(scale, column)                                       # (N, C, P)
+        dx *= xp.reshape(scale, column)  # (N, C, P)
     else:
         dweight = dweight * inverse
-        dx = grad * xp.reshape(scale, column)                                 # (N, C, P)
+        dx = grad * xp.reshape(scale, column)  # (N, C, P)
     dtype = x.dtype
     return (
         xp.astype(dx, dtype, copy=False),
@@ -245,22 +262,22 @@ def _statistics(xp: Any, rows: Array) -> tuple[Array, Array, Array, Array]:
     """Return rows (N, C, P) less a first mean, the mean of what is left, and each channel's mean and variance."""
     N, C, P = rows.shape
     count = max(N * P, 1)
-    mean = _sum(xp, rows) / count                                             # (C,)
-    centred = rows - xp.reshape(mean, (C, 1))                                 # (N, C, P)
-    offset = _sum(xp, centred) / count                                        # (C,): how far rounding moved the mean
-    var = _dot(xp, centred, centred) / count - offset * offset                # (C,)
+    mean = _sum(xp, rows) / count  # (C,)
+    centred = rows - xp.reshape(mean, (C, 1))  # (N, C, P)
+    offset = _sum(xp, centred) / count  # (C,): how far rounding moved the mean
+    var = _dot(xp, centred, centred) / count - offset * offset  # (C,)
     return centred, offset, mean + offset, var
 
 
 def _sum(xp: Any, rows: Array) -> Array:
     """Sum (N, C, P) over images and positions."""
-    return _dot(xp, rows, xp.ones(rows.shape[-1:], dtype=rows.dtype))         # (C,); BLAS sums faster than NumPy
+    return _dot(xp, rows, xp.ones(rows.shape[-1:], dtype=rows.dtype))  # (C,); BLAS sums faster than NumPy
 
 
 def _dot(xp: Any, a: Array, b: Array) -> Array:
     """Sum the products of two arrays (N, C, P) over images and positions."""
-    rows = xp.vecdot(a, b) if hasattr(xp, "vecdot") else xp.sum(a * b, axis=2)   # (N, C); CuPy has no vecdot
-    return xp.sum(rows, axis=0)                                               # (C,)
+    rows = xp.vecdot(a, b) if hasattr(xp, "vecdot") else xp.sum(a * b, axis=2)  # (N, C); CuPy has no vecdot
+    return xp.sum(rows, axis=0)  # (C,)
 
 
 def checked(

@@ -19,8 +19,14 @@ Array = Any
 
 
 def batch_norm_relu(
-    x: Array, weight: Array | None = None, bias: Array | None = None, *, shortcut: Array | None = None,
-    mean: Array | None = None, var: Array | None = None, eps: float = 1e-5,
+    x: Array,
+    weight: Array | None = None,
+    bias: Array | None = None,
+    *,
+    shortcut: Array | None = None,
+    mean: Array | None = None,
+    var: Array | None = None,
+    eps: float = 1e-5,
 ) -> tuple[Array, Array, Array]:
     """Normalise each channel, add the shortcut, and rectify: ``relu(batch_norm(x, …) + shortcut)``.
 
@@ -63,8 +69,16 @@ def batch_norm_relu(
 
 
 def batch_norm_relu_backward(
-    grad_output: Array, output: Array, x: Array, mean: Array, var: Array, weight: Array | None = None, *,
-    eps: float = 1e-5, batch_statistics: bool = True, needs_shortcut: bool = True,
+    grad_output: Array,
+    output: Array,
+    x: Array,
+    mean: Array,
+    var: Array,
+    weight: Array | None = None,
+    *,
+    eps: float = 1e-5,
+    batch_statistics: bool = True,
+    needs_shortcut: bool = True,
 ) -> tuple[Array, Array, Array, Array | None]:
     """Gradients of :func:`batch_norm_relu` with respect to input, weight, bias and shortcut.
 

@@ -19,8 +19,14 @@ Gradients = tuple[Array | None, Array | None, Array | None]
 
 
 def conv2d(
-    x: Array, weight: Array, bias: Array | None = None, *,
-    stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
+    x: Array,
+    weight: Array,
+    bias: Array | None = None,
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
 ) -> Array:
     """Convolve a batch of images with grouped filters.
 
@@ -77,8 +83,15 @@ def conv2d(
 
 
 def conv2d_relu(
-    x: Array, weight: Array, bias: Array | None = None, *, shortcut: Array | None = None,
-    stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
+    x: Array,
+    weight: Array,
+    bias: Array | None = None,
+    *,
+    shortcut: Array | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
 ) -> Array:
     """Return ``relu(conv2d(x, …) + shortcut)`` for images (N, C_in, H, W); an engine may do it all in the cache."""
     xp = floating_module(x=x, weight=weight, **given(bias=bias, shortcut=shortcut))
@@ -93,8 +106,14 @@ def conv2d_relu(
 
 
 def conv2d_backward(
-    grad_output: Array, x: Array, weight: Array, *,
-    stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
+    grad_output: Array,
+    x: Array,
+    weight: Array,
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
     needs: tuple[bool, bool, bool] = (True, True, True),
 ) -> Gradients:
     """Gradients of :func:`conv2d` with respect to input, weight and bias.
@@ -151,8 +170,14 @@ def conv2d_backward(
 
 
 def conv2d_input_grad(
-    grad_output: Array, x_shape: Sequence[int], weight: Array, *,
-    stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
+    grad_output: Array,
+    x_shape: Sequence[int],
+    weight: Array,
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
 ) -> Array:
     """Gradient of :func:`conv2d` with respect to its input, without the input: a transposed convolution.
 
@@ -191,8 +216,14 @@ def conv2d_input_grad(
 
 
 def conv2d_weight_grad(
-    grad_output: Array, x: Array, weight_shape: Sequence[int], *,
-    stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
+    grad_output: Array,
+    x: Array,
+    weight_shape: Sequence[int],
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
 ) -> Array:
     """Gradient of :func:`conv2d` with respect to its weight, without the weight.
 

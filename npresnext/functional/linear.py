@@ -46,8 +46,8 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     rows, out_features, in_features = sizes_of_rows(x.shape, weight.shape)
     if bias is not None and tuple(bias.shape) != (out_features,):
         raise ShapeError(f"bias has shape {tuple(bias.shape)}: expected (out_features,) = ({out_features},)")
-    flat = xp.reshape(widen(xp, x), (rows, in_features))                      # (M, in)
-    y = _matmul(xp, flat, xp.matrix_transpose(widen(xp, weight)))             # (M, out)
+    flat = xp.reshape(widen(xp, x), (rows, in_features))  # (M, in)
+    y = _matmul(xp, flat, xp.matrix_transpose(widen(xp, weight)))  # (M, out)
     if bias is not None:
         y += widen(xp, bias)
     return xp.astype(xp.reshape(y, (*x.shape[:-1], out_features)), x.dtype, copy=False)  # (..., out)
@@ -95,16 +95,16 @@ def linear_backward(
         raise ShapeError(
             f"grad_output has shape {tuple(grad_output.shape)} but the output of this layer has shape {expected}"
         )
-    grad = xp.reshape(widen(xp, grad_output), (rows, out_features))           # (M, out)
+    grad = xp.reshape(widen(xp, grad_output), (rows, out_features))  # (M, out)
     dx = dweight = dbias = None
     if needs[0]:
-        dx = _matmul(xp, grad, conjugate(xp, widen(xp, weight)))              # (M, in)
-        dx = xp.astype(xp.reshape(dx, x.shape), x.dtype, copy=False)          # (..., in)
+        dx = _matmul(xp, grad, conjugate(xp, widen(xp, weight)))  # (M, in)
+        dx = xp.astype(xp.reshape(dx, x.shape), x.dtype, copy=False)  # (..., in)
     if needs[1]:
-        flat = xp.reshape(conjugate(xp, widen(xp, x)), (rows, in_features))   # (M, in)
+        flat = xp.reshape(conjugate(xp, widen(xp, x)), (rows, in_features))  # (M, in)
         dweight = xp.astype(_matmul(xp, xp.matrix_transpose(grad), flat), x.dtype, copy=False)  # (out, in)
     if needs[2]:
-        dbias = xp.astype(xp.sum(grad, axis=0), x.dtype, copy=False)          # (out,)
+        dbias = xp.astype(xp.sum(grad, axis=0), x.dtype, copy=False)  # (out,)
     return dx, dweight, dbias
 
 

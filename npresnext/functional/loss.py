@@ -17,8 +17,13 @@ REDUCTIONS = ("mean", "sum", "none")
 
 
 def cross_entropy(
-    logits: Array, target: Array, *,
-    weight: Array | None = None, ignore_index: int = -100, label_smoothing: float = 0.0, reduction: str = "mean",
+    logits: Array,
+    target: Array,
+    *,
+    weight: Array | None = None,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
 ) -> Array:
     """Compare logits with class indices: ``−Σ_c q_c · log softmax(logits)_c``.
 
@@ -68,13 +73,13 @@ def cross_entropy(
     0.2899
     """
     xp, scores, wanted, total, shape = _prepare(logits, target, weight, ignore_index, label_smoothing, reduction)
-    peak = xp.max(scores, axis=1, keepdims=True)                              # (M, 1)
-    scores = scores - peak                                                    # (M, C), at most 0: exp cannot overflow
+    peak = xp.max(scores, axis=1, keepdims=True)  # (M, 1)
+    scores = scores - peak  # (M, C), at most 0: exp cannot overflow
     log_softmax = scores - xp.log(xp.sum(xp.exp(scores), axis=1, keepdims=True))
-    log_softmax = xp.where(wanted == 0, wanted, log_softmax)                  # 0·log 0 counts as 0
-    loss = -xp.sum(wanted * log_softmax, axis=1)                              # (M,)
+    log_softmax = xp.where(wanted == 0, wanted, log_softmax)  # 0·log 0 counts as 0
+    loss = -xp.sum(wanted * log_softmax, axis=1)  # (M,)
     if reduction == "none":
-        loss = xp.reshape(loss, shape)                                        # (N, d1, ...)
+        loss = xp.reshape(loss, shape)  # (N, d1, ...)
     else:
         loss = xp.sum(loss)
         if total is not None:
@@ -83,8 +88,14 @@ def cross_entropy(
 
 
 def cross_entropy_backward(
-    grad_output: Array | None, logits: Array, target: Array, *,
-    weight: Array | None = None, ignore_index: int = -100, label_smoothing: float = 0.0, reduction: str = "mean",
+    grad_output: Array | None,
+    logits: Array,
+    target: Array,
+    *,
+    weight: Array | None = None,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
 ) -> Array:
     """Gradient of :func:`cross_entropy` with respect to the logits: ``softmax(logits)·Σ_c q_c − q``.
 
@@ -115,9 +126,9 @@ def cross_entropy_backward(
     array([[-0.3,  0.2,  0.1]])
     """
     xp, scores, wanted, total, shape = _prepare(logits, target, weight, ignore_index, label_smoothing, reduction)
-    softmax = xp.exp(scores - xp.max(scores, axis=1, keepdims=True))          # (M, C)
+    softmax = xp.exp(scores - xp.max(scores, axis=1, keepdims=True))  # (M, C)
     softmax /= xp.sum(softmax, axis=1, keepdims=True)
-    dlogits = softmax * xp.sum(wanted, axis=1, keepdims=True) - wanted        # (M, C)
+    dlogits = softmax * xp.sum(wanted, axis=1, keepdims=True) - wanted  # (M, C)
     if grad_output is not None:
         dlogits *= _upstream(xp, grad_output, dlogits.dtype, shape if reduction == "none" else ())
     if total is not None:
@@ -125,7 +136,7 @@ def cross_entropy_backward(
     dlogits = xp.where(xp.any(wanted != 0, axis=1, keepdims=True), dlogits, xp.zeros((), dtype=dlogits.dtype))
     if len(shape) > 1:
         C = logits.shape[1]
-        dlogits = xp.moveaxis(xp.reshape(dlogits, (*shape, C)), -1, 1)        # (N, C, d1, ...)
+        dlogits = xp.moveaxis(xp.reshape(dlogits, (*shape, C)), -1, 1)  # (N, C, d1, ...)
     return xp.astype(dlogits, logits.dtype, copy=False)
 
 
@@ -146,7 +157,7 @@ def _prepare(
         raise InvalidValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, but is {reduction!r}")
     scores = widen(xp, logits)
     if len(shape) > 1:
-        scores = xp.reshape(xp.moveaxis(scores, 1, -1), (math.prod(shape), C))   # (M, C)
+        scores = xp.reshape(xp.moveaxis(scores, 1, -1), (math.prod(shape), C))  # (M, C)
     indices = _indices(xp, target, shape, C, as_int(ignore_index, "ignore_index"))
     wanted, total = _wanted(xp, indices, ignore_index, label_smoothing, weight, scores)
     return xp, scores, wanted, total if reduction == "mean" else None, shape
@@ -169,7 +180,7 @@ def _indices(xp: Any, target: Array, shape: tuple[int, ...], classes: int, ignor
             )
     elif library is not xp:
         array_module(logits=xp.zeros(()), target=target)
-    return xp.reshape(xp.asarray(target, dtype=xp.int64), (math.prod(shape),))   # (M,)
+    return xp.reshape(xp.asarray(target, dtype=xp.int64), (math.prod(shape),))  # (M,)
 
 
 def _wanted(
@@ -177,12 +188,12 @@ def _wanted(
 ) -> tuple[Array, Array]:
     """Return the wanted distributions q (M, C) and the sum of the weights of all targets that count."""
     dtype, C = scores.dtype, scores.shape[1]
-    hits = xp.astype(indices[:, None] == xp.arange(C)[None, :], dtype)        # (M, C): 1 at the target
+    hits = xp.astype(indices[:, None] == xp.arange(C)[None, :], dtype)  # (M, C): 1 at the target
     if weight is not None:
         hits *= widen(xp, weight)
-    counted = xp.astype(indices != ignore_index, dtype)[:, None]              # (M, 1)
+    counted = xp.astype(indices != ignore_index, dtype)[:, None]  # (M, 1)
     known = (indices >= 0) & (indices < C) | (indices == ignore_index)
-    nan = xp.full((), float("nan"), dtype=dtype)                              # made on the device, not sent there
+    nan = xp.full((), float("nan"), dtype=dtype)  # made on the device, not sent there
     counted = xp.where(known[:, None], counted, nan)
     hits *= counted
     total = xp.sum(hits)
@@ -198,4 +209,4 @@ def _upstream(xp: Any, grad_output: Array, dtype: Any, shape: tuple[int, ...]) -
     grad = xp.asarray(grad_output, dtype=dtype)
     if tuple(grad.shape) != shape:
         raise ShapeError(f"grad_output has shape {tuple(grad.shape)} but the loss has shape {shape}")
-    return xp.reshape(grad, (math.prod(shape), 1)) if shape else grad         # (M, 1) or ()
+    return xp.reshape(grad, (math.prod(shape), 1)) if shape else grad  # (M, 1) or ()

@@ -60,8 +60,15 @@ def max_pool2d(
 
 
 def max_pool2d_backward(
-    grad_output: Array, x: Array, output: Array, kernel_size: Any, *,
-    stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
+    grad_output: Array,
+    x: Array,
+    output: Array,
+    kernel_size: Any,
+    *,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
 ) -> Array:
     """Gradient of :func:`max_pool2d`: each window sends its gradient to its maximum.
 
@@ -106,7 +113,7 @@ def max_pool2d_backward(
 
 def _maximum(xp: Any, window: WindowGeometry, images: Array) -> Array:
     """Take the maxima of images (N, C, H, W)."""
-    y = xp.full(output_shape(window), -float("inf"), dtype=images.dtype)      # (N, C, oh, ow)
+    y = xp.full(output_shape(window), -float("inf"), dtype=images.dtype)  # (N, C, oh, ow)
     for _, _, windows, pixels in window.taps():
         y[:, :, *windows] = xp.maximum(y[:, :, *windows], images[:, :, *pixels])
     return y
@@ -115,8 +122,8 @@ def _maximum(xp: Any, window: WindowGeometry, images: Array) -> Array:
 def _to_first_maximum(xp: Any, window: WindowGeometry, grad: Array, images: Array, output: Array) -> Array:
     """Send the gradients (N, C, oh, ow) to where the maxima came from."""
     grad = widen(xp, grad)
-    dx = xp.zeros(images.shape, dtype=grad.dtype)                             # (N, C, H, W)
-    searching = xp.ones(output.shape, dtype=xp.bool)                          # windows whose maximum is yet to come
+    dx = xp.zeros(images.shape, dtype=grad.dtype)  # (N, C, H, W)
+    searching = xp.ones(output.shape, dtype=xp.bool)  # windows whose maximum is yet to come
     for _, _, windows, pixels in window.taps():
         here = (slice(None), slice(None), *windows)
         found = searching[here] & ~(images[:, :, *pixels] < output[here])

@@ -31,8 +31,8 @@ def pool_window(
 def _extra(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
     """How many more rows the last window of ``ceil_mode`` needs below the padding."""
     spare = size + 2 * padding - dilation * (kernel - 1) - 1
-    steps = -(-spare // stride)                                               # rounded up
-    if steps * stride >= size + padding:                                      # it would begin in the right padding
+    steps = -(-spare // stride)  # rounded up
+    if steps * stride >= size + padding:  # it would begin in the right padding
         steps -= 1
     return max(steps * stride - spare, 0) if steps >= 0 else 0
 
@@ -44,7 +44,7 @@ def output_shape(window: WindowGeometry) -> tuple[int, int, int, int]:
 
 def checked(array: Array, x_shape: Sequence[int], window: WindowGeometry, name: str) -> Array:
     """Return `array` with a batch axis after checking that it has the shape of the output."""
-    expected = output_shape(window)[4 - len(x_shape):]
+    expected = output_shape(window)[4 - len(x_shape) :]
     if tuple(array.shape) != expected:
         raise ShapeError(f"{name} has shape {tuple(array.shape)} but the output of this pooling has shape {expected}")
     return batched(array)

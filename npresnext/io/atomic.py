@@ -21,7 +21,7 @@ def check_writable(path: str | os.PathLike[str], *, overwrite: bool = False) -> 
     """
     path = Path(path)
     if overwrite and path.is_symlink():
-        path = Path(os.path.realpath(path))               # what it points to is replaced, and the link stays
+        path = Path(os.path.realpath(path))  # what it points to is replaced, and the link stays
     if path.is_dir():
         raise InvalidValueError(f"{path} is a directory: give the name of a file")
     if os.path.lexists(path) and not overwrite:  # a link to nothing, too
@@ -49,14 +49,14 @@ def atomic_path(path: str | os.PathLike[str], *, overwrite: bool = False) -> Ite
     path = check_writable(path, overwrite=overwrite)
     if path.exists() and not path.is_file():
         raise InvalidValueError(f"{path} is a device or a pipe, in whose place no file is put: give the name of a file")
-    beside = path.with_name(f".{path.name[:32]}.{secrets.token_hex(4)}.partial")    # no longer than a name may be
-    _create(beside, 0o600 if path.exists() else 0o666)    # no more than the old file's permissions, until it has them
+    beside = path.with_name(f".{path.name[:32]}.{secrets.token_hex(4)}.partial")  # no longer than a name may be
+    _create(beside, 0o600 if path.exists() else 0o666)  # no more than the old file's permissions, until it has them
     mode = (path if path.exists() else beside).stat().st_mode & 0o777
     try:
         yield beside
-        with open(beside, "rb+") as written:              # Windows flushes no file that is open for reading alone
+        with open(beside, "rb+") as written:  # Windows flushes no file that is open for reading alone
             os.fsync(written.fileno())
-        os.chmod(beside, mode)                            # some writers put a file of their own there
+        os.chmod(beside, mode)  # some writers put a file of their own there
         if overwrite:
             os.replace(beside, path)
         else:
@@ -71,7 +71,7 @@ def _rename_to_new(beside: Path, path: Path) -> None:
         os.link(beside, path)
     except FileExistsError:
         raise
-    except OSError:                                       # a file system without links, such as exFAT
+    except OSError:  # a file system without links, such as exFAT
         _create(path, 0o666)
         os.replace(beside, path)
 

@@ -78,7 +78,7 @@ def load(path: str | os.PathLike[str], *, strip_prefix: str = "", check_hash: bo
     >>> {name: array.shape for name, array in state.items()}, state.metadata
     ({'fc.bias': (10,)}, {'epoch': '3'})
     """
-    with open(os.fspath(path), "rb") as file:             # a number would be a file that is open already
+    with open(os.fspath(path), "rb") as file:  # a number would be a file that is open already
         try:
             if check_hash:
                 _check_hash(file, Path(path).name)
@@ -89,8 +89,11 @@ def load(path: str | os.PathLike[str], *, strip_prefix: str = "", check_hash: bo
 
 
 def save(
-    path: str | os.PathLike[str], state: Mapping[str, Any], *,
-    metadata: Mapping[str, str] | None = None, overwrite: bool = False,
+    path: str | os.PathLike[str],
+    state: Mapping[str, Any],
+    *,
+    metadata: Mapping[str, str] | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Write arrays by name to a state file, whole or not at all.
 

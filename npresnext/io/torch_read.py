@@ -140,7 +140,11 @@ def _view(raw: np.ndarray, tensor: TensorRef, big: bool) -> np.ndarray:
         )
     start = tensor.storage.start * ITEMSIZE[tensor.storage.dtype] + tensor.offset * dtype.itemsize
     array = as_array(
-        raw, tensor.shape, dtype.newbyteorder(">") if big else dtype, "a tensor", offset=start if size else 0,
+        raw,
+        tensor.shape,
+        dtype.newbyteorder(">") if big else dtype,
+        "a tensor",
+        offset=start if size else 0,
         strides=[stride * dtype.itemsize for stride in tensor.strides],
     )
     if big:

@@ -87,9 +87,25 @@ def _run(stream: IO[bytes]) -> tuple[Any, dict[str, StorageRef]]:
             case "PROTO" | "FRAME" | "STOP":
                 pass
             case (
-                "BININT" | "BININT1" | "BININT2" | "INT" | "LONG" | "LONG1" | "LONG4" | "BINFLOAT" | "FLOAT"
-                | "BINUNICODE" | "SHORT_BINUNICODE" | "BINUNICODE8" | "UNICODE" | "STRING" | "BINSTRING"
-                | "SHORT_BINSTRING" | "BINBYTES" | "SHORT_BINBYTES" | "BINBYTES8"
+                "BININT"
+                | "BININT1"
+                | "BININT2"
+                | "INT"
+                | "LONG"
+                | "LONG1"
+                | "LONG4"
+                | "BINFLOAT"
+                | "FLOAT"
+                | "BINUNICODE"
+                | "SHORT_BINUNICODE"
+                | "BINUNICODE8"
+                | "UNICODE"
+                | "STRING"
+                | "BINSTRING"
+                | "SHORT_BINSTRING"
+                | "BINBYTES"
+                | "SHORT_BINBYTES"
+                | "BINBYTES8"
             ):
                 stack.append(arg)
             case "NONE":

@@ -57,8 +57,16 @@ class BasicBlock(Module):
     expansion = 1
 
     def __init__(
-        self, inplanes: int, planes: int, stride: int = 1, downsample: Module | None = None, groups: int = 1,
-        width_per_group: int = 64, *, rng: Any = None, dtype: Any = "float32",
+        self,
+        inplanes: int,
+        planes: int,
+        stride: int = 1,
+        downsample: Module | None = None,
+        groups: int = 1,
+        width_per_group: int = 64,
+        *,
+        rng: Any = None,
+        dtype: Any = "float32",
     ) -> None:
         if width_per_group != 64:
             raise InvalidValueError(
@@ -142,8 +150,16 @@ class Bottleneck(Module):
     expansion = 4
 
     def __init__(
-        self, inplanes: int, planes: int, stride: int = 1, downsample: Module | None = None, groups: int = 1,
-        width_per_group: int = 64, *, rng: Any = None, dtype: Any = "float32",
+        self,
+        inplanes: int,
+        planes: int,
+        stride: int = 1,
+        downsample: Module | None = None,
+        groups: int = 1,
+        width_per_group: int = 64,
+        *,
+        rng: Any = None,
+        dtype: Any = "float32",
     ) -> None:
         width = groups * path_width(planes, groups, width_per_group)
         drawn: dict[str, Any] = {"rng": generator(rng), "dtype": dtype}

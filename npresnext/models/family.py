@@ -126,9 +126,7 @@ def resnext29_8x64d(*, num_classes: int = 10, **options: Any) -> ResNet:
     >>> resnext29_8x64d(rng=0).layer3[0].conv2
     Conv2d(2048, 2048, kernel_size=(3, 3), stride=(2, 2), padding=(1, 1), groups=8, bias=False)
     """
-    return ResNet(
-        Bottleneck, [3, 3, 3], num_classes=num_classes, groups=8, width_per_group=64, stem="cifar", **options
-    )
+    return ResNet(Bottleneck, [3, 3, 3], num_classes=num_classes, groups=8, width_per_group=64, stem="cifar", **options)
 
 
 @register
@@ -144,8 +142,13 @@ def resnext29_16x64d(*, num_classes: int = 10, **options: Any) -> ResNet:
 
 @register
 def resnext_small(
-    num_classes: int = 10, in_channels: int = 1, *, groups: int = 8, width_per_group: int = 16,
-    weights: str | None = None, **options: Any,
+    num_classes: int = 10,
+    in_channels: int = 1,
+    *,
+    groups: int = 8,
+    width_per_group: int = 16,
+    weights: str | None = None,
+    **options: Any,
 ) -> ResNet:
     """A ResNeXt that trains in NumPy within seconds an epoch: for the embedded 8x8 digits and for 28x28 images.
 
@@ -174,8 +177,15 @@ def resnext_small(
     False
     """
     model = ResNet(
-        Bottleneck, [1, 1, 1], num_classes=num_classes, in_channels=in_channels, groups=groups,
-        width_per_group=width_per_group, planes=16, stem="cifar", **options,
+        Bottleneck,
+        [1, 1, 1],
+        num_classes=num_classes,
+        in_channels=in_channels,
+        groups=groups,
+        width_per_group=width_per_group,
+        planes=16,
+        stem="cifar",
+        **options,
     )
     if weights is not None:
         load_shipped(model, "resnext_small", weights)

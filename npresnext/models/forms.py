@@ -130,18 +130,29 @@ class FormA(_Form):
     """
 
     def __init__(
-        self, inplanes: int, planes: int, stride: int = 1, downsample: Module | None = None, groups: int = 1,
-        width_per_group: int = 64, *, norm: bool = True, rng: Any = None, dtype: Any = "float32",
+        self,
+        inplanes: int,
+        planes: int,
+        stride: int = 1,
+        downsample: Module | None = None,
+        groups: int = 1,
+        width_per_group: int = 64,
+        *,
+        norm: bool = True,
+        rng: Any = None,
+        dtype: Any = "float32",
     ) -> None:
         drawn: dict[str, Any] = {"rng": generator(rng), "dtype": dtype}
         width = path_width(planes, groups, width_per_group)
-        self.paths = Sum(*(
-            Sequential(
-                _layers(inplanes, width, stride, 1, norm, drawn)
-                | {"conv3": Conv2d(width, planes * self.expansion, 1, bias=False, **drawn)}
+        self.paths = Sum(
+            *(
+                Sequential(
+                    _layers(inplanes, width, stride, 1, norm, drawn)
+                    | {"conv3": Conv2d(width, planes * self.expansion, 1, bias=False, **drawn)}
+                )
+                for _ in range(groups)
             )
-            for _ in range(groups)
-        ))  # fmt: skip
+        )
         self._finish(planes * self.expansion, downsample, "bn3" if norm else None, dtype)
 
 
@@ -154,8 +165,17 @@ class FormB(_Form):
     """
 
     def __init__(
-        self, inplanes: int, planes: int, stride: int = 1, downsample: Module | None = None, groups: int = 1,
-        width_per_group: int = 64, *, norm: bool = True, rng: Any = None, dtype: Any = "float32",
+        self,
+        inplanes: int,
+        planes: int,
+        stride: int = 1,
+        downsample: Module | None = None,
+        groups: int = 1,
+        width_per_group: int = 64,
+        *,
+        norm: bool = True,
+        rng: Any = None,
+        dtype: Any = "float32",
     ) -> None:
         drawn: dict[str, Any] = {"rng": generator(rng), "dtype": dtype}
         width = path_width(planes, groups, width_per_group)
@@ -172,8 +192,17 @@ class FormC(_Form):
     """
 
     def __init__(
-        self, inplanes: int, planes: int, stride: int = 1, downsample: Module | None = None, groups: int = 1,
-        width_per_group: int = 64, *, norm: bool = True, rng: Any = None, dtype: Any = "float32",
+        self,
+        inplanes: int,
+        planes: int,
+        stride: int = 1,
+        downsample: Module | None = None,
+        groups: int = 1,
+        width_per_group: int = 64,
+        *,
+        norm: bool = True,
+        rng: Any = None,
+        dtype: Any = "float32",
     ) -> None:
         drawn: dict[str, Any] = {"rng": generator(rng), "dtype": dtype}
         width = groups * path_width(planes, groups, width_per_group)

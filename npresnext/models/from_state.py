@@ -106,10 +106,15 @@ def recognise(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     # Bottleneck's rule, width / groups = int(planes·width_per_group/64), solved for the smallest width_per_group
     width_per_group = math.ceil(64 * group_width / planes) if block is Bottleneck else 64
     return {
-        "block": block, "layers": layers, "num_classes": classes, "in_channels": in_channels,
-        "groups": width // group_width, "width_per_group": width_per_group, "planes": planes,
+        "block": block,
+        "layers": layers,
+        "num_classes": classes,
+        "in_channels": in_channels,
+        "groups": width // group_width,
+        "width_per_group": width_per_group,
+        "planes": planes,
         "stem": stems[kh, kw],
-    }  # fmt: skip
+    }
 
 
 def _layers(shapes: Mapping[str, tuple[int, ...]]) -> list[int]:

@@ -64,7 +64,7 @@ def fuse(model: Module) -> Module:
     True
     """
     kept = {id(module._kept): None for module in model.modules() if module._kept is not None}
-    fused: Module = copy.deepcopy(model, kept)    # without what earlier forward passes keep
+    fused: Module = copy.deepcopy(model, kept)  # without what earlier forward passes keep
     for path, module in list(fused.named_modules()):
         for conv_name, norm_name in list(_pairs(module)):
             conv, norm = getattr(module, conv_name, None), getattr(module, norm_name)
@@ -91,15 +91,15 @@ def _fold(conv: Conv2d, norm: BatchNorm2d) -> None:
     """Scale the filters of `conv` and set its bias so that `norm` has nothing left to do."""
     weight, dtype = conv.weight.data, conv.weight.data.dtype
     xp = array_module(weight=weight)
-    scale = 1 / xp.sqrt(widen(xp, norm.running_var) + norm.eps)               # (C_out,)
+    scale = 1 / xp.sqrt(widen(xp, norm.running_var) + norm.eps)  # (C_out,)
     if norm.weight is not None:
         scale = scale * widen(xp, norm.weight.data)
-    shift = -widen(xp, norm.running_mean)                                     # (C_out,)
+    shift = -widen(xp, norm.running_mean)  # (C_out,)
     if conv.bias is not None:
         shift = shift + widen(xp, conv.bias.data)
     shift = shift * scale
     if norm.bias is not None:
         shift = shift + widen(xp, norm.bias.data)
-    weight = widen(xp, weight) * xp.reshape(scale, (-1, 1, 1, 1))             # (C_out, C_in/G, kh, kw)
+    weight = widen(xp, weight) * xp.reshape(scale, (-1, 1, 1, 1))  # (C_out, C_in/G, kh, kw)
     conv.weight = Parameter(xp.astype(weight, dtype, copy=False))
     conv.bias = Parameter(xp.astype(shift, dtype, copy=False))

@@ -62,9 +62,20 @@ class ResNet(Module):
     """
 
     def __init__(
-        self, block: type[BasicBlock] | type[Bottleneck], layers: Sequence[int], *, num_classes: int = 1000,
-        in_channels: int = 3, groups: int = 1, width_per_group: int = 64, planes: int = 64, stem: str = "imagenet",
-        init: str = "fan_out", zero_init_residual: bool = False, rng: Any = None, dtype: Any = "float32",
+        self,
+        block: type[BasicBlock] | type[Bottleneck],
+        layers: Sequence[int],
+        *,
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        groups: int = 1,
+        width_per_group: int = 64,
+        planes: int = 64,
+        stem: str = "imagenet",
+        init: str = "fan_out",
+        zero_init_residual: bool = False,
+        rng: Any = None,
+        dtype: Any = "float32",
     ) -> None:
         if stem not in STEMS:
             raise InvalidValueError(f"stem must be one of {', '.join(STEMS)}, but is {stem!r}")
@@ -101,18 +112,18 @@ class ResNet(Module):
 
     def forward(self, x: Array) -> Array:
         """Map images (N, C, H, W) to logits (N, num_classes)."""
-        x = run_unit(self.conv1, self.bn1, self.relu, x)                      # (N, planes, oh, ow)
+        x = run_unit(self.conv1, self.bn1, self.relu, x)  # (N, planes, oh, ow)
         if self.maxpool is not None:
             x = self.maxpool(x)
         for stage in self.stages:
             x = stage(x)
-        x = self.avgpool(x)                                                   # (N, C, 1, 1)
-        return self.fc(x[:, :, 0, 0])                                         # (N, num_classes)
+        x = self.avgpool(x)  # (N, C, 1, 1)
+        return self.fc(x[:, :, 0, 0])  # (N, num_classes)
 
     def backward(self, grad_output: Array) -> Array:
         """Go back from the gradient of the logits (N, num_classes) to that of the images."""
-        grad = self.fc.backward(grad_output)                                  # (N, C)
-        grad = self.avgpool.backward(grad[:, :, None, None])                  # (N, C, oh, ow)
+        grad = self.fc.backward(grad_output)  # (N, C)
+        grad = self.avgpool.backward(grad[:, :, None, None])  # (N, C, oh, ow)
         for stage in reversed(self.stages):
             grad = stage.backward(grad)
         if self.maxpool is not None:

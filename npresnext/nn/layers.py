@@ -66,8 +66,18 @@ class Conv2d(Module):
     needs_input_grad = True
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0,
-        dilation: Any = 1, groups: int = 1, bias: bool = True, *, rng: Any = None, dtype: Any = "float32",
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        bias: bool = True,
+        *,
+        rng: Any = None,
+        dtype: Any = "float32",
     ) -> None:
         self.in_channels = as_int(in_channels, "in_channels", 0)
         self.out_channels = as_int(out_channels, "out_channels", 0)
@@ -153,8 +163,15 @@ class BatchNorm2d(Module):
     buffer_names = ("running_mean", "running_var", "num_batches_tracked")
 
     def __init__(
-        self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
-        track_running_stats: bool = True, *, bias: bool = True, dtype: Any = "float32",
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        *,
+        bias: bool = True,
+        dtype: Any = "float32",
     ) -> None:
         self.num_features = as_int(num_features, "num_features", 0)
         self.eps, self.momentum = eps, momentum
@@ -208,7 +225,7 @@ class BatchNorm2d(Module):
         momentum = self.momentum
         if momentum is None:
             batches = array_module(batches=self.num_batches_tracked).astype(self.num_batches_tracked, mean.dtype)
-            momentum = 1 / batches                        # (): it stays on the device, where reading it would wait
+            momentum = 1 / batches  # (): it stays on the device, where reading it would wait
         self.running_mean, self.running_var = running_statistics(
             self.running_mean, self.running_var, mean, var, count, momentum
         )
@@ -250,9 +267,7 @@ class Linear(Module):
         rng = init.generator(rng)
         shape = (self.out_features, self.in_features)
         self.weight = Parameter(init.uniform_fan_in(shape, self.in_features, rng=rng, dtype=dtype))
-        self.bias = (
-            Parameter(init.uniform_fan_in(shape[:1], self.in_features, rng=rng, dtype=dtype)) if bias else None
-        )
+        self.bias = Parameter(init.uniform_fan_in(shape[:1], self.in_features, rng=rng, dtype=dtype)) if bias else None
 
     def forward(self, x: Array) -> Array:
         """Map the last axis."""

@@ -41,9 +41,13 @@ class CrossEntropyLoss(Module):
     buffer_names = ("weight",)
 
     def __init__(
-        self, weight: Array | None = None, *, ignore_index: int = -100, reduction: str = "mean",
+        self,
+        weight: Array | None = None,
+        *,
+        ignore_index: int = -100,
+        reduction: str = "mean",
         label_smoothing: float = 0.0,
-    ) -> None:                                            # PyTorch has `size_average` in second place
+    ) -> None:  # PyTorch has `size_average` in second place
         if reduction not in REDUCTIONS:
             raise InvalidValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, but is {reduction!r}")
         self.weight, self.ignore_index = weight, ignore_index

@@ -124,7 +124,7 @@ class Module:
             return self.forward(*inputs) if visitor is None else visitor(self, *inputs)
         except MemoryError:
             for module in self.modules():
-                module._kept = None                       # the layers before have kept for nothing
+                module._kept = None  # the layers before have kept for nothing
             raise
 
     def keep(self, *values: Any) -> None:

@@ -52,7 +52,7 @@ class Symbol:
         return self._elementwise("multiply", other)
 
     __radd__, __rmul__ = __add__, __mul__
-    __array_ufunc__ = None                                # NumPy's arrays leave the operation to the symbol
+    __array_ufunc__ = None  # NumPy's arrays leave the operation to the symbol
 
     def __getitem__(self, key: Any) -> Symbol:
         view = np.broadcast_to(np.empty((), bool), self.shape)[key]  # one byte, whatever the shape

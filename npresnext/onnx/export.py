@@ -27,9 +27,7 @@ OPSET = 17
 _IR_VERSION = 8  # that of opset 17's own release, onnx 1.12
 
 
-def export(
-    model: Module, path: str | os.PathLike[str], input_size: Sequence[int], *, overwrite: bool = False
-) -> None:
+def export(model: Module, path: str | os.PathLike[str], input_size: Sequence[int], *, overwrite: bool = False) -> None:
     """Write a network to an ONNX file, in opset 17, as it computes in evaluation mode.
 
     Parameters
@@ -67,9 +65,12 @@ def export(
     output = graph.value_of(found.output)
     result = onnx.helper.make_node("Identity", [output], ["logits"])  # so that the output has a name to count on
     made = onnx.helper.make_graph(
-        [*graph.nodes, result], type(model).__name__,
-        [_free_batch(onnx, "images", found.input)], [_free_batch(onnx, "logits", found.output)], graph.initializers,
-    )  # fmt: skip
+        [*graph.nodes, result],
+        type(model).__name__,
+        [_free_batch(onnx, "images", found.input)],
+        [_free_batch(onnx, "logits", found.output)],
+        graph.initializers,
+    )
     proto = onnx.helper.make_model(
         made, producer_name="npresnext", opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=_IR_VERSION
     )
@@ -144,9 +145,15 @@ def _(layer: Conv2d, graph: _Graph, x: str, symbol: Symbol) -> str:
         raise InvalidValueError(f"{symbol.path} has the padding {layer.padding}: ONNX has none below 0")
     inputs = [x, *_weights(graph, symbol.path, weight=layer.weight, bias=layer.bias)]
     return graph.node(
-        "Conv", inputs, symbol.path, group=layer.groups, kernel_shape=list(layer.kernel_size),
-        strides=list(layer.stride), dilations=list(layer.dilation), pads=[top, left, bottom, right],
-    )  # fmt: skip
+        "Conv",
+        inputs,
+        symbol.path,
+        group=layer.groups,
+        kernel_shape=list(layer.kernel_size),
+        strides=list(layer.stride),
+        dilations=list(layer.dilation),
+        pads=[top, left, bottom, right],
+    )
 
 
 @emit.register

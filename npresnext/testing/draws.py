@@ -19,12 +19,16 @@ WITHOUT: dict[str, Callable[[ConvCase], dict[str, Any]]] = {
     "padding": lambda case: {"padding": ((0, 0), (0, 0))},
     "asymmetric_padding": lambda case: {"padding": tuple((first, first) for first, _ in case.padding)},
     "negative_padding": lambda case: {"padding": tuple((max(a, 0), max(b, 0)) for a, b in case.padding)},
-    "wide_padding": lambda case: {"padding": tuple((min(a, reach - 1), min(b, reach - 1))  # no window of padding alone
-                                                   for (a, b), reach in zip(case.padding, case.reach))},
+    "wide_padding": lambda case: {
+        "padding": tuple(
+            (min(a, reach - 1), min(b, reach - 1))  # no window of padding alone
+            for (a, b), reach in zip(case.padding, case.reach)
+        )
+    },
     "empty_batch": lambda case: {"batch": max(case.batch, 1)},
     "zero_channels": lambda case: {"in_channels": max(case.in_channels, case.groups)},
     "bias": lambda case: {"has_bias": False},
-}  # fmt: skip
+}
 SUPPORTS: dict[str, Any] = {
     **dict.fromkeys(WITHOUT, True),
     "layouts": tuple(LAYOUTS),  # memory layouts of the operands; False: contiguous only
@@ -51,8 +55,10 @@ def within(case: ConvCase, offers: Mapping[str, Any] = SUPPORTS) -> ConvCase:
     for key, without in WITHOUT.items():
         if not offers[key]:
             case = replace(case, **without(case))
-    height, width = (max(size, reach - sum(sides), 1 - sum(min(side, 0) for side in sides))
-                     for size, reach, sides in zip(case.size, case.reach, case.padding))  # fmt: skip
+    height, width = (
+        max(size, reach - sum(sides), 1 - sum(min(side, 0) for side in sides))
+        for size, reach, sides in zip(case.size, case.reach, case.padding)
+    )
     layouts = tuple(layout if layout in offers["layouts"] else "contiguous" for layout in case.layouts)
     return replace(case, size=(height, width), layouts=layouts)
 
@@ -77,18 +83,25 @@ def build(pick: Callable[[int, int], int], offers: Mapping[str, Any] = SUPPORTS)
     groups = 1 if kind == "dense" else one_of(2, 3, 4, 6, 8)
     ins = {"dense": one_of(1, 2, 3, 4), "grouped": one_of(2, 3), "depthwise": 1, "no input": 0}[kind]
     case = ConvCase(
-        one_of(1, 2, 3, 2, 2, 1, 2, 3, 0), groups * ins, groups * one_of(1, 2, 3), groups,
-        kernel=(one_of(1, 2, 3), one_of(1, 2, 3)), has_bias=one_of(False, True),
+        one_of(1, 2, 3, 2, 2, 1, 2, 3, 0),
+        groups * ins,
+        groups * one_of(1, 2, 3),
+        groups,
+        kernel=(one_of(1, 2, 3), one_of(1, 2, 3)),
+        has_bias=one_of(False, True),
         stride=one_of((1, 1), (2, 2), (1, 2), (2, 1), (1, 1), (3, 1), (2, 3), (3, 3)),
         dilation=one_of((1, 1), (2, 2), (1, 2), (2, 1), (1, 1), (3, 1), (3, 2)),
         layouts=(one_of(*layouts), one_of(*layouts), one_of(*layouts)),
-        span=one_of(1, 2, 4, 8), seed=pick(0, 2**16 - 1),
-    )  # fmt: skip
+        span=one_of(1, 2, 4, 8),
+        seed=pick(0, 2**16 - 1),
+    )
     padding = one_of("none", "symmetric", "asymmetric", "negative", "symmetric", "asymmetric", "wide", "negative")
     (top, bottom), (left, right) = ((side(reach), side(reach)) for reach in case.reach)
     sides = ((top, top), (left, left)) if padding == "symmetric" else ((top, bottom), (left, right))
-    height, width = (pick(0, 3) * step + pick(0, step - 1) + reach - before - after
-                     for step, reach, (before, after) in zip(case.stride, case.reach, sides))  # fmt: skip
+    height, width = (
+        pick(0, 3) * step + pick(0, step - 1) + reach - before - after
+        for step, reach, (before, after) in zip(case.stride, case.reach, sides)
+    )
     return within(replace(case, padding=sides, size=(height, width)), offers)
 
 
@@ -100,12 +113,22 @@ def features(case: ConvCase) -> list[str]:
         "groups": {"dense": case.groups == 1, "depthwise": case.groups >= case.in_channels, "1 < G < C": True},
         "stride": {"1": case.stride == (1, 1), "beyond the kernel": beyond, "over 1": True},
         "dilation": {"1": case.dilation == (1, 1), "over 1": True},
-        "padding": {"negative": min(top, bottom, left, right) < 0, "wide": top >= high or left >= wide,
-                    "asymmetric": top != bottom or left != right, "symmetric": any((top, left)), "none": True},
+        "padding": {
+            "negative": min(top, bottom, left, right) < 0,
+            "wide": top >= high or left >= wide,
+            "asymmetric": top != bottom or left != right,
+            "symmetric": any((top, left)),
+            "none": True,
+        },
         "layout": {layout: layout != "contiguous" for layout in case.layouts} | {"contiguous": True},
-    }  # fmt: skip
-    more = {"not square": case.kernel[0] != case.kernel[1], "1x1 kernel": case.kernel == (1, 1),
-            "bias": case.has_bias, "empty batch": case.batch == 0, "C_in = 0": case.in_channels == 0}  # fmt: skip
+    }
+    more = {
+        "not square": case.kernel[0] != case.kernel[1],
+        "1x1 kernel": case.kernel == (1, 1),
+        "bias": case.has_bias,
+        "empty batch": case.batch == 0,
+        "C_in = 0": case.in_channels == 0,
+    }
     first = [f"{way}: {next(kind for kind in kinds if kinds[kind])}" for way, kinds in ways.items()]
     return first + [name for name in more if more[name]]
 
@@ -117,8 +140,18 @@ def pairs(case: ConvCase) -> list[tuple[str, ...]]:
 
 # kernel, stride, padding and dilation in networks: ResNet's, a padded 1x1, patches (ConvNeXt, ViT), AlexNet,
 # 7x7 and 5x5 (depthwise in ConvNeXt, MobileNet), TensorFlow's "same", DeepLab
-LAYERS = ((3, 1, (1, 1), 1), (1, 2, (0, 0), 1), (1, 1, (1, 1), 1), (4, 4, (0, 0), 1), (16, 16, (0, 0), 1),
-          (11, 4, (2, 2), 1), (7, 1, (3, 3), 1), (5, 2, (2, 2), 1), (3, 2, (0, 1), 1), (3, 1, (6, 6), 6))  # fmt: skip
+LAYERS = (
+    (3, 1, (1, 1), 1),
+    (1, 2, (0, 0), 1),
+    (1, 1, (1, 1), 1),
+    (4, 4, (0, 0), 1),
+    (16, 16, (0, 0), 1),
+    (11, 4, (2, 2), 1),
+    (7, 1, (3, 3), 1),
+    (5, 2, (2, 2), 1),
+    (3, 2, (0, 1), 1),
+    (3, 1, (6, 6), 6),
+)
 
 
 def fixed_cases() -> Iterator[ConvCase]:
@@ -127,8 +160,12 @@ def fixed_cases() -> Iterator[ConvCase]:
     And one number at a time beyond those drawn, so that blocks of 2, 4 … 32, and some up to 256, leave a rest.
     """
     small, ones = ConvCase(1, 2, 2, 1, (3, 4), (2, 2), has_bias=True), ((1, 1), (1, 1))
-    sizes: dict[str, Any] = {"batch": (0, 263), "in_channels": (0, 263), "out_channels": (263,),
-                             "size": ((2, 264), (264, 2), (40, 41))}  # fmt: skip
+    sizes: dict[str, Any] = {
+        "batch": (0, 263),
+        "in_channels": (0, 263),
+        "out_channels": (263,),
+        "size": ((2, 264), (264, 2), (40, 41)),
+    }
     yield from (replace(small, **{name: value}) for name, values in sizes.items() for value in values)
     for (k, s, sides, d), groups in product(LAYERS, (1, 4)):
         yield ConvCase(1, 4, 4, groups, (k + 2 * s, k + s + 2), (k, k), (s, s), (sides, sides), (d, d), has_bias=True)
@@ -185,5 +222,7 @@ def broken_calls(case: ConvCase) -> dict[str, InvalidConvCase]:
     bias_shape = (C_out,) if case.has_bias else None
     valid = {"x_shape": case.x_shape, "weight_shape": case.weight_shape, "bias_shape": bias_shape, **case.kwargs}
     calls = {rule: valid | change for rule, change in changes.items()}
-    return {rule: InvalidConvCase(rule, kwargs={name: call.pop(name) for name in case.kwargs}, **call)
-            for rule, call in calls.items()}  # fmt: skip
+    return {
+        rule: InvalidConvCase(rule, kwargs={name: call.pop(name) for name in case.kwargs}, **call)
+        for rule, call in calls.items()
+    }

@@ -19,9 +19,12 @@ from .verdicts import Arithmetic, Truth, bounded, deviation, rounded
 # what may be narrower than declared, and how narrow, in words; rounded operands first, which leave least room
 NARROWER = {
     **{f"inputs rounded to {name}": ("input", name) for name in ("float32", "TF32", "bfloat16")},
-    **{words.format(name): (part, name) for name in ("float32", "float16", "bfloat16")
-       for part, words in (("output", "results rounded to {}"), ("accumulator", "{} accumulator"))},
-}  # fmt: skip
+    **{
+        words.format(name): (part, name)
+        for name in ("float32", "float16", "bfloat16")
+        for part, words in (("output", "results rounded to {}"), ("accumulator", "{} accumulator"))
+    },
+}
 
 
 @np.errstate(all="ignore")

@@ -12,9 +12,14 @@ METHODS = {"complex": (1e-100, 1e-12), "linear": (1.0, 1e-12), "central": (2.0**
 
 
 def check_grads(
-    f: Callable[..., np.ndarray], inputs: Sequence[np.ndarray], backward: Callable[..., Any], *,
-    method: str = "central", groups: int = 1, rng: Any = 0,
-) -> int:  # fmt: skip
+    f: Callable[..., np.ndarray],
+    inputs: Sequence[np.ndarray],
+    backward: Callable[..., Any],
+    *,
+    method: str = "central",
+    groups: int = 1,
+    rng: Any = 0,
+) -> int:
     """Compare ``backward(grad_output, *inputs)`` with derivatives of ``f(*inputs)``, element by element.
 
     Parameters

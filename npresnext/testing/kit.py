@@ -15,11 +15,18 @@ from .verdicts import as_arithmetic
 
 
 def check_conv(
-    forward: Callable[..., Any] | None, backward: Callable[..., Any] | None = None, *,
-    dtype: Any = "float32", cases: int = 200, seed: int = 0, supports: Mapping[str, Any] | None = None,
-    arithmetic: Mapping[str, str] | None = None, algorithm: str = "direct", layout: str = "NCHW",
+    forward: Callable[..., Any] | None,
+    backward: Callable[..., Any] | None = None,
+    *,
+    dtype: Any = "float32",
+    cases: int = 200,
+    seed: int = 0,
+    supports: Mapping[str, Any] | None = None,
+    arithmetic: Mapping[str, str] | None = None,
+    algorithm: str = "direct",
+    layout: str = "NCHW",
     watch: Callable[..., Any] = lambda where, case, report: None,
-) -> Report:  # fmt: skip
+) -> Report:
     """Judge a convolution, forward and backward, by the definition and by proven error bounds.
 
     Parameters

@@ -83,8 +83,10 @@ def translated(trial: Trial) -> Plan:
     """An image moved down and right by the stride gives the output moved by one position."""
     (height, width), (down, right) = trial.case.size, trial.case.stride
     steps = {"x": (down, right), "dx": (down, right), "grad_output": (1, 1), "y": (1, 1)}
-    moved = {name: np.pad(trial.operands[name], ((0, 0), (0, 0), *((step, 0) for step in steps[name])))
-             for name in ("x", "grad_output")}  # fmt: skip
+    moved = {
+        name: np.pad(trial.operands[name], ((0, 0), (0, 0), *((step, 0) for step in steps[name])))
+        for name in ("x", "grad_output")
+    }
     return [trial.again(moved, size=(height + down, width + right))], lambda results: {
         name: array[:, :, steps[name][0] :, steps[name][1] :] if name in steps else array
         for name, array in results[0].items()
@@ -111,4 +113,4 @@ PROPERTIES: dict[str, tuple[Callable[[Trial], Plan], Callable[[ConvCase], bool]]
     "translation": (translated, lambda case: True),
     "overwritten operands": (overwritten, lambda case: True),
     "memory layout": (lambda trial: ([trial.again()], lambda found: found[0]), lambda case: case.layouts != CONTIGUOUS),
-}  # fmt: skip
+}

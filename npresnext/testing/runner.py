@@ -83,8 +83,9 @@ class Runner:
             return verdicts.normwise(truth, arithmetic, self.subject.algorithm)
         return verdicts.bounded(truth, arithmetic) if trial.real else verdicts.exact(truth)
 
-    def _compare(self, name: str, result: str, trials: tuple[Trial, ...], got: Any, expected: Any, error: Any,
-                 bound: Any) -> Finding:  # fmt: skip
+    def _compare(
+        self, name: str, result: str, trials: tuple[Trial, ...], got: Any, expected: Any, error: Any, bound: Any
+    ) -> Finding:
         """Return the value that is furthest beyond its bound, or nearest to it."""
         verdict = "normwise" if not self.direct else "bounded" if trials[0].real else "exact"
         if not error.any():

@@ -47,9 +47,14 @@ def block_cases() -> SearchStrategy[dict[str, Any]]:
     >>> case["inplanes"], case["width_per_group"], case["batch"], case["size"]
     (4, 64, 1, (1, 1))
     """
-    sizes = {"inplanes": st.sampled_from((4, 8, 12, 16, 32)), "planes": st.sampled_from((4, 8)),
-             "stride": st.integers(1, 2), "groups": st.sampled_from((1, 2, 4)), "batch": st.integers(1, 3),
-             "size": st.tuples(st.integers(1, 6), st.integers(1, 6))}  # fmt: skip
+    sizes = {
+        "inplanes": st.sampled_from((4, 8, 12, 16, 32)),
+        "planes": st.sampled_from((4, 8)),
+        "stride": st.integers(1, 2),
+        "groups": st.sampled_from((1, 2, 4)),
+        "batch": st.integers(1, 3),
+        "size": st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    }
     basic = {"block": st.just("BasicBlock"), "width_per_group": st.just(64)}
     bottleneck = {"block": st.just("Bottleneck"), "width_per_group": st.sampled_from((64, 128))}
     return st.fixed_dictionaries(basic | sizes) | st.fixed_dictionaries(bottleneck | sizes)
