@@ -44,19 +44,20 @@ __all__ = [
 
 # name -> the module that holds it, loaded at the first touch ("" marks a subpackage)
 _LAZY = {
-    "analysis": "",
+    "counting": "",
     "data": "",
-    "group_grad_norms": "analysis.gradnorms",
+    "gradients": "",
+    "group_grad_norms": "gradients.norms",
     "io": "",
     "models": "",
     "nn": "",
     "no_grad": "nn",
     "onnx": "",
+    "paper": "",
     "reference": "",
-    "schedules": "",
-    "set_num_threads": "engines.cpu_threads",
-    "set_workspace_limit": "engines.cpu_workspace",
-    "summary": "analysis.summary",
+    "set_num_threads": "engines.cpu.threads",
+    "set_workspace_limit": "engines.cpu.workspace",
+    "summary": "counting.summary",
     "testing": "",
     "training": "",
 }

@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from ._support.arguments import as_int
+from ._support.typing import Array
 from .errors import (
     BackendMixError,
     BackendNotInstalledError,
@@ -28,9 +30,7 @@ from .errors import (
     InvalidValueError,
     NoDeviceError,
 )
-from .geometry import as_int
 
-Array = Any
 BACKENDS = ("numpy", "cupy")
 
 _of_process: str | None = None

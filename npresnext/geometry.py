@@ -12,38 +12,14 @@ and what lies outside the image counts as zero. Everything below follows from th
 from __future__ import annotations
 
 import functools
-import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ._support.arguments import Pair, as_int, as_pair
 from .errors import InvalidTypeError, InvalidValueError, ShapeError
 
-Pair = tuple[int, int]
 Padding = tuple[Pair, Pair]
-
-
-def as_int(value: Any, name: str, least: int | None = None) -> int:
-    """Return `value` as a Python integer, or raise naming the argument `name` and its `least` value."""
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        result = operator.index(value)
-    except TypeError:
-        raise InvalidTypeError(f"{name} must be an integer, but {value!r} is of type {type(value).__name__}") from None
-    if least is not None and result < least:
-        raise InvalidValueError(f"{name} must be at least {least}, but is {result}")
-    return result
-
-
-def as_pair(value: Any, name: str, least: int | None = None) -> Pair:
-    """Return an integer or a pair of integers as a pair (vertical, horizontal)."""
-    if isinstance(value, (tuple, list)):
-        if len(value) != 2:
-            raise InvalidValueError(f"{name} must be an integer or a pair, but {value!r} has {len(value)} entries")
-        return as_int(value[0], f"{name}[0]", least), as_int(value[1], f"{name}[1]", least)
-    both = as_int(value, name, least)
-    return both, both
 
 
 def as_padding(value: Any, kernel: Pair, stride: Pair, dilation: Pair) -> Padding:

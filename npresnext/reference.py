@@ -39,7 +39,8 @@ from typing import Any
 
 import numpy as np
 
-Array = Any
+Array = np.ndarray
+
 Pair = tuple[int, int]
 Padding = tuple[Pair, Pair]
 Index = tuple[int, int, int, int]

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from benchmark_report import SUBJECTS, is_grouped, layer, plot, report, resnext50_layers
 
-from npresnext.io.atomic import atomic_path
+from npresnext._support.files import atomic_path
 
 HERE = Path(__file__).parent
 

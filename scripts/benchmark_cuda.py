@@ -31,8 +31,8 @@ import benchmark_cuda_subjects as subjects
 import numpy as np
 from benchmark_report import KINDS, SUBJECTS, spread
 
+from npresnext._support.files import atomic_path
 from npresnext.geometry import ConvGeometry
-from npresnext.io.atomic import atomic_path
 
 HERE = Path(__file__).parent
 PARTS = ("layers float32", "layers tf32", "step float32", "step tf32", "gradients")

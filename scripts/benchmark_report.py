@@ -2,7 +2,7 @@
 
 import statistics
 
-from npresnext.io.atomic import atomic_path
+from npresnext._support.files import atomic_path
 
 SUBJECTS = ("npresnext", "torch", "torch-channels-last")
 KINDS = ("forward", "backward", "input gradient", "weight gradient")

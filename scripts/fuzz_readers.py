@@ -28,7 +28,7 @@ import numpy as np
 from npresnext.errors import FileFormatError
 from npresnext.io import load, save
 
-CHECKPOINTS = pathlib.Path(__file__).parent.parent / "tests" / "data"
+CHECKPOINTS = pathlib.Path(__file__).parent.parent / "tests" / "golden"
 SECONDS_A_FILE = 5
 MEMORY = 3 * 2**30
 FORBIDDEN = ("pickle.find_class", "os.", "subprocess.", "import", "exec", "compile", "socket.", "ctypes.")

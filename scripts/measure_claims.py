@@ -25,12 +25,12 @@ from typing import Any
 import numpy as np
 
 import npresnext as nx
-from npresnext import data, models, nn, schedules
-from npresnext.analysis import equal_complexity, network_counts
-from npresnext.io.atomic import atomic_path, check_writable
+from npresnext import data, models, nn
+from npresnext._support.files import atomic_path, check_writable
 from npresnext.nn.init import Undrawn
 from npresnext.nn.module import calls_through
-from npresnext.training import Trainer, Watcher
+from npresnext.paper import equal_complexity, network_counts
+from npresnext.training import Trainer, Watcher, schedules
 
 Row = dict[str, Any]
 EQUAL_COST = [(1, 16), (2, 10), (4, 6), (16, 2), (32, 1)]  # C x d with about 4,400 weights between 64 channels

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import npresnext as nx
-from npresnext.engines import cpu, engines_for
+from npresnext.engines import engines_for
+from npresnext.engines.cpu import convolution as cpu
 
 settings.register_profile(
     "ci", derandomize=True, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]

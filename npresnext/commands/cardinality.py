@@ -19,7 +19,7 @@ EXAMPLES = """examples:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    from ..analysis.cardinality import PAPER_CARDINALITIES
+    from ..paper.cardinality import PAPER_CARDINALITIES
 
     parser.epilog = EXAMPLES
     parser.add_argument(
@@ -52,10 +52,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the table, and draw it if asked to."""
-    from ..analysis.cardinality import equal_complexity
-    from ..analysis.skeleton import Skeleton
-    from ..analysis.tables import text_table
+    from .._support.tables import text_table
     from ..errors import InvalidValueError
+    from ..paper.cardinality import equal_complexity
+    from ..paper.skeleton import Skeleton
 
     if args.layer:
         if args.plot:
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         print(_layer_table(args.layer[0], args.layer[1], args.kernel))
         return 0
     if args.plot:
-        from ..analysis import pictures
+        from ..paper import pictures
 
         pictures.check_picture(args.plot, overwrite=args.force)
     kind = "cifar" if args.cifar else "imagenet"
@@ -106,8 +106,8 @@ def _parse(text: str) -> tuple[int, int]:
 def _layer_table(in_channels: int, out_channels: int, kernel: int) -> str:
     """Return what each valid G costs."""
     from .. import conv2d_parameter_count
-    from ..analysis.cardinality import valid_groups
-    from ..analysis.tables import text_table
+    from .._support.tables import text_table
+    from ..paper.cardinality import valid_groups
 
     dense = conv2d_parameter_count(in_channels, out_channels, kernel)
     rows = []

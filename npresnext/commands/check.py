@@ -127,7 +127,7 @@ def _work(connection: Any, target: dict[str, Any], options: dict[str, Any]) -> N
     One thread is the fastest for small cases, unless OMP_NUM_THREADS says otherwise.
     """
     from ..testing import check_conv
-    from .targets import load
+    from ..testing.targets import load
 
     faulthandler.enable()  # a crash tells where in the target it happened
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches our parent too, which says so and ends us

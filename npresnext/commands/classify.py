@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import recipe
+from . import _recipe as recipe
 
 if TYPE_CHECKING:
     from ..data.pictures import Preprocessing
@@ -180,8 +180,8 @@ def _text(path: str) -> str:
 
 def _progress(results: Iterator[Any], total: int) -> Iterator[Any]:
     """Show a bar on standard error while a person waits for several pictures."""
+    from .._support.extras import load_extra
     from ..errors import MissingExtraError
-    from ..extras import load_extra
 
     if total > 1 and sys.stderr.isatty():
         with contextlib.suppress(MissingExtraError):

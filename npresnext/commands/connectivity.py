@@ -25,11 +25,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the table, and draw the masks if asked to."""
-    from ..analysis.reach import connectivity
-    from ..analysis.tables import text_table
+    from .._support.tables import text_table
     from ..errors import InvalidValueError
     from ..models import get_model
     from ..nn.init import Undrawn
+    from ..paper.connectivity import connectivity
 
     parts = dict(get_model(args.model, rng=Undrawn()).named_modules())
     if args.part not in parts:
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
         raise InvalidValueError(f"{args.model} has no module {args.part!r}: choose one such as {', '.join(stages)}")
     part = parts[args.part]
     if args.plot:
-        from ..analysis import pictures
+        from ..paper import pictures
 
         pictures.check_picture(args.plot, overwrite=args.force)
         figure = pictures.draw_connectivity(part, start=args.start, title=f"{args.model} {args.part}".strip())

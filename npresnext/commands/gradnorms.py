@@ -6,10 +6,10 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from . import recipe
+from . import _recipe as recipe
 
 if TYPE_CHECKING:
-    from ..analysis.gradnorm_run import NormDump
+    from ..gradients.watcher import NormDump
 
 HELP = "dump the gradient norm of every conv group while a network trains"
 
@@ -47,9 +47,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, writing rows on the way; then the sidecar, the picture and a table."""
-    from ..analysis.gradnorm_files import format_of
-    from ..analysis.pictures import check_picture
-    from ..io.atomic import check_writable
+    from .._support.files import check_writable
+    from ..gradients.files import format_of
+    from ..paper.pictures import check_picture
 
     args.format = format_of(args.output, args.format)
     if args.output != "-":
@@ -67,11 +67,11 @@ def sidecar_path(output: str) -> str:
 
 
 def _dump(args: argparse.Namespace) -> int:
-    from ..analysis.gradnorm_files import open_rows
-    from ..analysis.gradnorm_run import NormDump, choose_layers, columns_of
-    from ..analysis.gradnorms import conv_layers
-    from ..progress import Progress
-    from ..training import Watcher
+    from ..gradients.files import open_rows
+    from ..gradients.norms import conv_layers
+    from ..gradients.watcher import NormDump, choose_layers, columns_of
+    from ..training.loop import Watcher
+    from ..training.progress import Progress
 
     train_set, _ = recipe.load_data(args)
     recipe.complete(args)
@@ -127,7 +127,7 @@ def _write_account(args: argparse.Namespace, account: dict[str, Any], *, overwri
     """Write the sidecar, if the rows go to a file."""
     import json
 
-    from ..io.atomic import atomic_path
+    from .._support.files import atomic_path
 
     if args.output == "-":
         return
@@ -137,14 +137,14 @@ def _write_account(args: argparse.Namespace, account: dict[str, Any], *, overwri
 
 def _report(args: argparse.Namespace, dump: NormDump, log: Any) -> None:
     """Print the table, and draw the picture."""
-    from ..analysis.gradnorm_tables import summary_table
+    from ..gradients.tables import summary_table
 
     print(summary_table(dump.rows), file=log)
     if args.output != "-":
         print(f"{len(dump.rows)} rows in {args.output}, their account in {sidecar_path(args.output)}", file=log)
     if args.plot:
-        from ..analysis.gradnorm_plot import draw_grad_norms
-        from ..analysis.pictures import save_figure
+        from ..gradients.pictures import draw_grad_norms
+        from ..paper.pictures import save_figure
 
         title = f"{args.model} on {args.data}: gradient norm of each conv group, step by step"
         save_figure(draw_grad_norms(dump.rows, title=title), args.plot, overwrite=args.force)

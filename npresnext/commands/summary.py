@@ -32,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the summary."""
-    from ..analysis.summary import DEFAULT_COLUMNS, summary
+    from ..counting.summary import DEFAULT_COLUMNS, summary
     from ..models import get_model
     from ..nn.init import Undrawn
 

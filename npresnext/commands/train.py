@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from . import recipe
+from . import _recipe as recipe
 
 if TYPE_CHECKING:
     from ..data import ImageSet
@@ -47,10 +47,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from ..checkpoint import Checkpoints, load_checkpoint
     from ..io import save
-    from ..progress import Progress
-    from ..training import Watcher, evaluate
+    from ..training.checkpoint import Checkpoints, load_checkpoint
+    from ..training.loop import Watcher, evaluate
+    from ..training.progress import Progress
 
     train_set, test_set = recipe.load_data(args)
     arguments = {**recipe.described(args), "data_fingerprint": train_set.fingerprint()}
@@ -84,10 +84,10 @@ def _check_files(args: argparse.Namespace) -> None:
     """Raise now what writing the files would raise after the training."""
     from pathlib import Path
 
-    from ..checkpoint import check_checkpoint_path, previous_path
+    from .._support.files import check_writable
     from ..errors import InvalidValueError
-    from ..io.atomic import check_writable
     from ..io.state import check_ending
+    from ..training.checkpoint import check_checkpoint_path, previous_path
 
     if args.save:
         check_ending(args.save)

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from .._support.arguments import as_int
+from .._support.typing import Array
 from ..backend import asarray
 from ..errors import InvalidTypeError, InvalidValueError
-from ..geometry import as_int
 from .images import ImageSet
-
-Array = Any
 
 
 @dataclasses.dataclass(frozen=True)

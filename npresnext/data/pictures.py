@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from .._support.extras import load_extra
 from ..errors import FileFormatError, InvalidValueError
-from ..extras import load_extra
 
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 # Modes of Pillow that are 8-bit pictures on a screen; what converts them loses nothing but transparency

@@ -24,32 +24,31 @@ from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any
 
+from .._support.memory import memory_for
+from .._support.typing import Array
 from ..errors import InvalidTypeError, InvalidValueError
-from ..memory import memory_for
-
-Array = Any
 
 # engine -> the array libraries whose arrays it takes (None: any), fastest last
 ENGINES: dict[str, tuple[str, ...] | None] = {"im2col": None, "cpu": ("numpy",), "cuda": ("cupy",)}
 
 # (array library, operation other than convolution) -> the module that has it as fused kernels
 FUSED = {
-    ("numpy", "relu"): "cpu_elements",
-    ("numpy", "relu_"): "cpu_elements",
-    ("numpy", "relu_backward"): "cpu_elements",
-    ("numpy", "add"): "cpu_elements",
-    ("numpy", "add_"): "cpu_elements",
-    ("numpy", "matmul"): "cpu_matmul",
-    ("numpy", "batch_norm"): "cpu_batchnorm",
-    ("numpy", "batch_norm_backward"): "cpu_batchnorm",
-    ("numpy", "batch_norm_relu"): "cpu_batchnorm",
-    ("numpy", "batch_norm_relu_backward"): "cpu_batchnorm",
-    ("numpy", "max_pool2d"): "cpu_maxpool",
-    ("numpy", "max_pool2d_backward"): "cpu_maxpool",
-    ("cupy", "batch_norm"): "cuda_batchnorm",
-    ("cupy", "batch_norm_backward"): "cuda_batchnorm",
-    ("cupy", "max_pool2d"): "cuda_maxpool",
-    ("cupy", "max_pool2d_backward"): "cuda_maxpool",
+    ("numpy", "relu"): "cpu.elementwise",
+    ("numpy", "relu_"): "cpu.elementwise",
+    ("numpy", "relu_backward"): "cpu.elementwise",
+    ("numpy", "add"): "cpu.elementwise",
+    ("numpy", "add_"): "cpu.elementwise",
+    ("numpy", "matmul"): "cpu.matmul",
+    ("numpy", "batch_norm"): "cpu.batchnorm",
+    ("numpy", "batch_norm_backward"): "cpu.batchnorm",
+    ("numpy", "batch_norm_relu"): "cpu.batchnorm",
+    ("numpy", "batch_norm_relu_backward"): "cpu.batchnorm",
+    ("numpy", "max_pool2d"): "cpu.maxpool",
+    ("numpy", "max_pool2d_backward"): "cpu.maxpool",
+    ("cupy", "batch_norm"): "cuda.batchnorm",
+    ("cupy", "batch_norm_backward"): "cuda.batchnorm",
+    ("cupy", "max_pool2d"): "cuda.maxpool",
+    ("cupy", "max_pool2d_backward"): "cuda.maxpool",
 }
 
 _chosen: ContextVar[str | None] = ContextVar("npresnext_engine", default=None)
@@ -113,7 +112,7 @@ def engine_for(xp: Any) -> Any:
     name = _chosen.get() or able[-1]
     if name not in able:
         raise InvalidTypeError(f"the engine {name} cannot take arrays of {xp.__name__}: it takes {ENGINES[name]}")
-    return _module(name)
+    return _module({"im2col": ".lesson.conv", "cpu": "cpu.convolution", "cuda": "cuda.convolution"}[name])
 
 
 def fused(xp: Any, operation: str, x: Array, *others: Array, shape: Sequence[int] | None = None) -> Any:

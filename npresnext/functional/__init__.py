@@ -1,7 +1,7 @@
 """Pure functions on arrays, each with its backward below it: ``name`` and ``name_backward``."""
 
+from .._support.memory import with_memory_errors
 from ..geometry import conv2d_parameter_count
-from ..memory import with_memory_errors
 from .activation import relu, relu_backward
 from .avgpool import avg_pool2d, avg_pool2d_backward, global_avg_pool2d, global_avg_pool2d_backward
 from .batchnorm import batch_norm, batch_norm_backward, running_statistics

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from .._support.typing import Array
 from ..backend import floating_module
 from ..engines import fused
 from ..errors import ShapeError
 from .masks import keep
 from .residual import add, checked_sides
-
-Array = Any
 
 
 def relu(x: Array) -> Array:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from .._support.arguments import as_pair
+from .._support.typing import Array
 from ..backend import floating_module, widen
 from ..errors import ShapeError
-from ..geometry import WindowGeometry, as_pair, as_shape
+from ..geometry import WindowGeometry, as_shape
 from .windows import batched, batched_shape, checked, like, output_shape, pool_window
-
-Array = Any
 
 
 def avg_pool2d(

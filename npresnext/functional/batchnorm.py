@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..arguments import check_number
+from .._support.arguments import as_int, check_number
+from .._support.typing import Array
 from ..backend import array_module, floating_module, given, sum_dtype, widen
 from ..engines import fused
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError
-from ..geometry import as_int
-
-Array = Any
 
 
 def batch_norm(

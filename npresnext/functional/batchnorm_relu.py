@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from .._support.typing import Array
 from ..backend import floating_module
 from ..engines import fused
 from ..errors import ShapeError
 from .activation import relu_, relu_backward
 from .batchnorm import batch_norm, batch_norm_backward, checked
 from .residual import checked_sides
-
-Array = Any
 
 
 def batch_norm_relu(

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from .._support.memory import memory_for
+from .._support.typing import Array
 from ..backend import floating_module
-from ..engines import im2col as lesson
 from ..errors import ShapeError
 from ..geometry import WindowGeometry
-from ..memory import memory_for
-
-Array = Any
+from ..lesson import conv as lesson
 
 
 def im2col(x: Array, kernel_size: Any, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1) -> Array:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..arguments import check_needs
+from .._support.arguments import check_needs
+from .._support.memory import memory_for
+from .._support.typing import Array
 from ..backend import floating_module, given, widen
 from ..engines import engine_for
 from ..errors import ShapeError
 from ..geometry import ConvGeometry
-from ..memory import memory_for
 from .activation import relu_
 from .windows import batched, batched_shape, like
 
-Array = Any
 Gradients = tuple[Array | None, Array | None, Array | None]
 
 

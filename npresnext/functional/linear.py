@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..arguments import check_needs
+from .._support.arguments import check_needs
+from .._support.typing import Array
 from ..backend import conjugate, floating_module, given, widen
 from ..engines import fused
 from ..errors import ShapeError
 
-Array = Any
 Gradients = tuple[Array | None, Array | None, Array | None]
 
 

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import check_number
+from .._support.arguments import as_int, check_number
+from .._support.typing import Array
 from ..backend import array_module, floating_module, given, widen
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError
-from ..geometry import as_int
 
-Array = Any
 REDUCTIONS = ("mean", "sum", "none")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-Array = Any
+from .._support.typing import Array
 
 
 def keep(xp: Any, values: Array, mask: Array) -> Array:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from .._support.typing import Array
 from ..backend import floating_module, widen
 from ..engines import fused
 from ..geometry import WindowGeometry
 from .masks import keep
 from .windows import batched, checked, like, output_shape, pool_window
-
-Array = Any
 
 
 def max_pool2d(

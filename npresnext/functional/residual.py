@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from .._support.typing import Array
 from ..backend import floating_module, given
 from ..engines import fused
 from ..errors import ShapeError
-
-Array = Any
 
 
 def add(x: Array, y: Array) -> Array:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from .._support.arguments import as_pair
+from .._support.typing import Array
 from ..errors import InvalidValueError, ShapeError
-from ..geometry import WindowGeometry, as_pair, as_shape
-
-Array = Any
+from ..geometry import WindowGeometry, as_shape
 
 
 def pool_window(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..extras import load_extra
+from .._support.extras import load_extra
 
 # name (torch's and NumPy's or ml_dtypes' alike) -> (bytes an element, safetensors' code, torch's storage class)
 _TABLE = {

@@ -13,8 +13,8 @@ from typing import IO, Any
 
 import numpy as np
 
+from .._support.extras import load_extra
 from ..errors import FileFormatError, InvalidTypeError
-from ..extras import load_extra
 from .archive import as_array, read_exactly
 from .dtypes import ITEMSIZE, OF_SAFETENSORS_CODE, SAFETENSORS_CODE, as_dtype
 from .metadata import check_metadata

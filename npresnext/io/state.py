@@ -11,12 +11,12 @@ from typing import IO, Any
 
 import numpy as np
 
+from .._support.extras import load_extra
+from .._support.files import atomic_path
 from ..backend import to_numpy
 from ..errors import FileFormatError, InvalidTypeError, InvalidValueError
-from ..extras import load_extra
 from . import npz, safetensors_file, torch_read, torch_write
 from .archive import open_archive
-from .atomic import atomic_path
 from .dtypes import ITEMSIZE, is_storable
 from .metadata import check_metadata
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..arguments import check_number
+from .._support.arguments import as_int, check_number
+from .._support.typing import Array
 from ..errors import InvalidValueError
 from ..functional.residual import add_
-from ..geometry import as_int
 from ..nn import BatchNorm2d, Conv2d, Module, ReLU, Sequential
 from ..nn.init import generator
 from .unit import run_unit, run_unit_backward
-
-Array = Any
 
 
 class BasicBlock(Module):

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import Any
 
+from .._support.typing import Array
 from ..backend import array_module, widen
 from ..errors import ModuleError
 from ..nn import BatchNorm2d, Conv2d, Module, Parameter, Sequential
-
-Array = Any
 
 
 class Identity(Module):

@@ -5,15 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from .._support.arguments import as_int
+from .._support.typing import Array
 from ..errors import InvalidTypeError, InvalidValueError
-from ..geometry import as_int
-from ..nn import BatchNorm2d, Conv2d, GlobalAvgPool2d, Linear, MaxPool2d, Module, Parameter, ReLU, Sequential
+from ..nn import (
+    BatchNorm2d,
+    Conv2d,
+    GlobalAvgPool2d,
+    Linear,
+    MaxPool2d,
+    Module,
+    Parameter,
+    ReLU,
+    Sequential,
+)
 from ..nn.init import full, generator, kaiming_normal
 from .blocks import BasicBlock, Bottleneck, projection
 from .fuse import fuse
 from .unit import run_unit, run_unit_backward
 
-Array = Any
 STEMS = {"imagenet": {"kernel_size": 7, "stride": 2, "padding": 3}, "cifar": {"kernel_size": 3, "padding": 1}}
 
 

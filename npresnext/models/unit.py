@@ -11,15 +11,15 @@ own or has a forward or backward of its own, nothing is joined: layer after laye
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeGuard, TypeVar
+from typing import TypeGuard, TypeVar
 
+from .._support.typing import Array
 from ..functional import add, batch_norm_relu, batch_norm_relu_backward
 from ..functional.conv import conv2d_relu
 from ..nn import BatchNorm2d, Conv2d, Module, ReLU
 from ..nn.module import is_watched
 from .fuse import Identity
 
-Array = Any
 Layer = TypeVar("Layer", bound=Module)
 
 

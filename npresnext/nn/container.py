@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from .._support.typing import Array
 from ..errors import InvalidTypeError, InvalidValueError
 from .module import Module
-
-Array = Any
 
 
 class Sequential(Module):

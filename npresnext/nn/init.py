@@ -14,14 +14,15 @@ from typing import Any
 
 import numpy as np
 
+from .._support.extras import load_extra
+from .._support.memory import memory_for
 from ..backend import get_array_module
 from ..errors import InvalidTypeError, InvalidValueError
-from ..extras import load_extra
-from ..memory import memory_for
 
 __all__ = ["kaiming_normal", "uniform_fan_in"]
 
-Array = Any
+from .._support.typing import Array
+
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from .._support.arguments import as_int, as_pair
+from .._support.typing import Array
 from ..backend import array_module
 from ..errors import ShapeError
 from ..functional import (
@@ -17,12 +19,10 @@ from ..functional import (
     linear_backward,
     running_statistics,
 )
-from ..geometry import as_int, as_padding, as_pair, check_groups
+from ..geometry import as_padding, check_groups
 from . import init
 from .module import Module
 from .parameter import Parameter
-
-Array = Any
 
 
 class Conv2d(Module):

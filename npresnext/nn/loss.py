@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from .._support.typing import Array
 from ..errors import InvalidValueError
 from ..functional import cross_entropy, cross_entropy_backward
 from ..functional.loss import REDUCTIONS
 from .module import Module
-
-Array = Any
 
 
 class CrossEntropyLoss(Module):

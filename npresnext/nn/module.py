@@ -15,11 +15,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any, Self
 
+from .._support.typing import Array
 from ..errors import BackwardError, InvalidTypeError, ModuleError
 from . import state
 from .parameter import Parameter
-
-Array = Any
 
 _keeping: ContextVar[bool] = ContextVar("npresnext_keeping", default=True)
 _visitor: ContextVar[Callable[..., Array] | None] = ContextVar("npresnext_visitor", default=None)

@@ -6,15 +6,15 @@ import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..arguments import check_number
+from .._support.arguments import check_number
+from .._support.memory import with_memory_errors
+from .._support.typing import Array
 from ..backend import array_module, to_numpy, widen
-from ..engines.cpu_blocks import by_elements
+from ..engines.cpu.blocks import by_elements
 from ..errors import InvalidTypeError, InvalidValueError, StateDictError
-from ..memory import with_memory_errors
 from .module import Module
 from .parameter import Parameter, check_grad
 
-Array = Any
 _SETTINGS = ("lr", "momentum", "dampening", "weight_decay", "nesterov")
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from .._support.typing import Array
 from ..backend import array_module, floating_module
 from ..errors import ShapeError
-
-Array = Any
 
 
 class Parameter:

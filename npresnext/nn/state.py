@@ -14,7 +14,7 @@ from .parameter import Parameter
 if TYPE_CHECKING:
     from .module import Module
 
-Array = Any
+from .._support.typing import Array
 
 
 class IncompatibleKeys(NamedTuple):

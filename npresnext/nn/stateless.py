@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from .._support.arguments import as_int
+from .._support.typing import Array
 from ..backend import array_module
 from ..errors import ShapeError
 from ..functional import (
@@ -17,10 +19,7 @@ from ..functional import (
     relu,
     relu_backward,
 )
-from ..geometry import as_int
 from .module import Module
-
-Array = Any
 
 
 class ReLU(Module):

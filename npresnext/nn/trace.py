@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from functools import singledispatch
 from typing import Any
 
+from .._support.arguments import as_int
 from ..errors import InvalidTypeError, NpresnextError, ShapeError
 from ..functional.avgpool import sizes_of_map
 from ..functional.linear import sizes_of_rows
 from ..functional.windows import pool_window
-from ..geometry import ConvGeometry, as_int
+from ..geometry import ConvGeometry
 from .layers import BatchNorm2d, Conv2d, Linear
 from .module import Module, calls_through
 from .stateless import AvgPool2d, GlobalAvgPool2d, MaxPool2d, ReLU

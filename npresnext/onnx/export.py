@@ -13,13 +13,24 @@ from typing import Any
 
 import numpy as np
 
+from .._support.arguments import as_pair
+from .._support.extras import load_extra
 from ..backend import to_numpy
 from ..errors import InvalidTypeError, InvalidValueError
-from ..extras import load_extra
-from ..geometry import as_pair
 from ..io import atomic_path
 from ..models.fuse import Identity
-from ..nn import AvgPool2d, BatchNorm2d, Conv2d, Flatten, GlobalAvgPool2d, Linear, MaxPool2d, Module, Parameter, ReLU
+from ..nn import (
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Flatten,
+    GlobalAvgPool2d,
+    Linear,
+    MaxPool2d,
+    Module,
+    Parameter,
+    ReLU,
+)
 from ..nn.symbol import Symbol
 from ..nn.trace import as_input_shape, conv_geometry, trace
 

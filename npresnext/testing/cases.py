@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from .._support.extras import load_extra
 from ..errors import InvalidValueError
-from ..extras import load_extra
 from ..reference import output_shape
 
-Array = np.ndarray
 Operands = dict[str, Any]  # x, weight, bias (or None), grad_output
 Pair = tuple[int, int]
 Shape = tuple[int, int, int, int]

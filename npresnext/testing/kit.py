@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .._support.arguments import as_int
 from ..errors import InvalidTypeError, InvalidValueError
-from ..geometry import as_int
 from .cases import BITS, as_dtype
 from .draws import as_supports
 from .explanation import explain

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from .._support.typing import NumPyArray as Array
 from ..reference import block_diagonal_part, block_diagonal_weight
-from .cases import CONTIGUOUS, Array, ConvCase, Operands
+from .cases import CONTIGUOUS, ConvCase, Operands
 from .subject import Trial
 
 Plan = tuple[list[Trial], Callable[[list[Operands]], Operands]]  # the other trials, and what to make of their results

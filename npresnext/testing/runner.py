@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from .._support.typing import NumPyArray as Array
 from . import verdicts
-from .cases import Array, ConvCase
+from .cases import ConvCase
 from .draws import SUPPORTS, broken_calls, build, features, pairs, sweep
 from .properties import PROPERTIES
 from .report import Finding, Report

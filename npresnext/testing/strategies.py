@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..extras import load_extra
+from .._support.extras import load_extra
 from .cases import ConvCase
 from .draws import InvalidConvCase, as_supports, broken_calls, build
 

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .cases import BITS, CONTIGUOUS, Array, ConvCase, Operands
+from .._support.typing import NumPyArray as Array
+from .cases import BITS, CONTIGUOUS, ConvCase, Operands
 from .draws import SUPPORTS
 from .report import Finding
 from .verdicts import Arithmetic, Truth

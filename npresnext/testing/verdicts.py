@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._support.typing import NumPyArray as Array
 from ..errors import InvalidValueError
-from .cases import BITS, TINY, Array, ConvCase, Operands, as_dtype
+from .cases import BITS, TINY, ConvCase, Operands, as_dtype
 
 LIMB = 18  # bits; three products of two limbs, summed up to 2^15 times, are exact in float64
 

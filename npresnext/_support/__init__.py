@@ -1,0 +1,1 @@
+"""What nobody outside imports: arguments, memory, extras, files, tables."""

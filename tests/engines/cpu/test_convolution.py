@@ -1,0 +1,268 @@
+"""The fast engine computes what the lesson computes, whatever the geometry, the tiles and the threads."""
+
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import npresnext as nx
+from npresnext.engines.cpu import convolution as cpu
+from npresnext.engines.cpu import sweep as cpu_sweep
+from npresnext.engines.cpu.threads import get_num_threads
+from npresnext.engines.cpu.workspace import get_workspace_limit
+from npresnext.geometry import ConvGeometry
+from npresnext.lesson import conv as im2col
+
+
+@pytest.fixture(autouse=True)
+def everything_is_large(monkeypatch):
+    """Tiny examples go through tiles and threads as large ones do; settings are put back."""
+    monkeypatch.setattr(cpu_sweep, "SINGLE", 0)
+    threads, limit = get_num_threads(), get_workspace_limit()
+    yield
+    nx.set_num_threads(threads)
+    nx.set_workspace_limit(limit)
+
+
+@st.composite
+def geometries(draw):
+    """Any geometry that has an output, with groups from one to many and every asymmetry."""
+
+    def pair(low, high):
+        return draw(st.tuples(st.integers(low, high), st.integers(low, high)))
+
+    groups = draw(st.sampled_from([1, 2, 3, 8, 10]))
+    inputs, outputs = draw(st.sampled_from([(1, 1), (2, 3), (4, 1), (3, 4), (17, 16)]))
+    sizes, kernel, stride, dilation = pair(1, 9), pair(1, 4), pair(1, 3), pair(1, 3)
+    padding = (pair(-1, 3), pair(-1, 3))
+    reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation)]
+    sizes = [max(size, r - sum(sides)) for size, r, sides in zip(sizes, reach, padding)]
+    shape = (draw(st.integers(1, 4)), groups * inputs, *sizes)
+    return ConvGeometry.of_conv(
+        shape, (groups * outputs, inputs, *kernel), stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
+
+
+def integers(rng, shape, dtype="float32"):
+    return rng.integers(-9, 10, shape).astype(dtype)
+
+
+def operands(geometry, seed, dtype="float32"):
+    rng = np.random.default_rng(seed)
+    shapes = (geometry.x_shape, geometry.weight_shape, (geometry.out_channels,), geometry.output_shape)
+    return [integers(rng, shape, dtype) for shape in shapes]
+
+
+def everything(engine, x, weight, bias, grad, geometry):
+    """All that an engine computes; both ways to the gradients, and with `grad` as a shortcut before a rectifier."""
+    results = [
+        engine.forward(x, weight, bias, geometry),
+        engine.input_grad(grad, weight, geometry),
+        engine.weight_grad(grad, x, geometry),
+    ]
+    if engine is cpu:
+        joined = (engine.forward_relu(x, weight, b, geometry, shortcut) for b, shortcut in ((bias, grad), (None, None)))
+        return [*results, *engine.gradients(grad, x, weight, geometry), *joined]
+    joined = results[0] + grad, results[0] - bias[:, None, None]
+    return [*results, *results[1:], *(np.maximum(y, 0) for y in joined)]
+
+
+def assert_equals_lesson(geometry, seed=0, dtype="float32"):
+    x, weight, bias, grad = operands(geometry, seed, dtype)
+    found = everything(cpu, x, weight, bias, grad, geometry)
+    for array, expected in zip(found, everything(im2col, x, weight, bias, grad, geometry), strict=True):
+        np.testing.assert_array_equal(array, expected)
+        assert array.dtype == expected.dtype
+
+
+@given(geometry=geometries(), seed=st.integers(0, 99), threads=st.sampled_from([1, 2, 5]))
+@settings(max_examples=150)
+def test_every_geometry_equals_the_lesson(geometry, seed, threads):
+    nx.set_num_threads(threads)
+    assert_equals_lesson(geometry, seed)
+
+
+def assert_equals_lesson_in_tiles(geometry, factor):
+    """Compare with the workspace limit at a multiple of the least that the geometry needs."""
+    limit = 1
+    while True:
+        nx.set_workspace_limit(limit)
+        try:
+            return assert_equals_lesson(geometry)
+        except nx.errors.InvalidValueError as error:
+            needed = str(error).partition("needs ")[2].partition(" bytes")[0]
+            limit = factor * int(needed.replace(",", ""))
+
+
+@given(geometry=geometries(), factor=st.sampled_from([1, 2, 4, 16, 64]), threads=st.sampled_from([1, 2, 5]))
+@settings(max_examples=60)
+def test_tiles_down_to_a_single_pixel_equal_the_lesson(geometry, factor, threads):
+    nx.set_num_threads(threads)
+    assert_equals_lesson_in_tiles(geometry, factor)
+
+
+TILED = {
+    "the image as it lies": ConvGeometry.of_conv((2, 6, 5, 4), (4, 3, 1, 1), groups=2),
+    "taps too far apart to share rows": ConvGeometry.of_conv(
+        (2, 8, 3, 4), (8, 4, 2, 2), stride=2, dilation=7, padding=7, groups=2
+    ),
+    "a row phase that ends before the other": ConvGeometry.of_conv(
+        (2, 16, 9, 30), (16, 1, 3, 3), stride=2, padding=1, groups=16
+    ),
+}
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4, 10, 30])
+@pytest.mark.parametrize("name", TILED)
+def test_what_is_seldom_drawn_equals_the_lesson(name, factor):
+    assert_equals_lesson(TILED[name])
+    assert_equals_lesson_in_tiles(TILED[name], factor)
+
+
+PADDING_ALONE = {
+    "some taps, many groups": ConvGeometry.of_conv((2, 16, 1, 9), (16, 2, 3, 3), stride=(3, 1), padding=1, groups=8),
+    "some taps, few groups": ConvGeometry.of_conv((2, 16, 1, 9), (16, 8, 3, 3), stride=(3, 1), padding=1, groups=2),
+    "all taps": ConvGeometry.of_conv((2, 4, 1, 9), (4, 2, 1, 3), stride=(3, 1), padding=1, groups=2),
+}
+
+
+@pytest.mark.parametrize("name", PADDING_ALONE)
+def test_taps_that_meet_padding_alone_have_zero_gradients_whatever_the_memory_held(name, monkeypatch):
+    geometry = PADDING_ALONE[name]
+    x, weight, _, grad = operands(geometry, 0)
+    expected = im2col.input_grad(grad, weight, geometry), im2col.weight_grad(grad, x, geometry)
+    assert not expected[1][:, :, 0].any() and expected[1].any() == (name != "all taps")
+    monkeypatch.setattr(np, "empty", lambda shape, dtype=float: np.full(shape, 77, dtype))
+    for array, result in zip(cpu.gradients(grad, x, weight, geometry), expected, strict=True):
+        np.testing.assert_array_equal(array, result)
+    np.testing.assert_array_equal(cpu.weight_grad(grad, x, geometry), expected[1])
+
+
+# so few positions, and so many channels, that the images of a tile lie side by side in one matmul
+SHORT_MAPS = {
+    "3x3": ConvGeometry.of_conv((5, 96, 7, 7), (96, 96, 3, 3), padding=1),
+    "strided": ConvGeometry.of_conv((7, 160, 8, 9), (160, 160, 3, 3), stride=2, padding=1),
+    "asymmetric, dilated, grouped": ConvGeometry.of_conv(
+        (3, 192, 6, 7), (256, 96, 3, 2), padding=((0, 2), (3, 1)), dilation=(2, 3), groups=2
+    ),
+    "one image": ConvGeometry.of_conv((1, 160, 7, 7), (160, 160, 3, 3), padding=1),
+    "1x1": ConvGeometry.of_conv((6, 160, 7, 7), (160, 160, 1, 1)),
+}
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("name", SHORT_MAPS)
+def test_images_side_by_side_equal_the_lesson(name, threads):
+    nx.set_num_threads(threads)
+    assert_equals_lesson(SHORT_MAPS[name])
+    for limit in (1_000_000, 3_000_000):
+        nx.set_workspace_limit(limit)
+        assert_equals_lesson(SHORT_MAPS[name])
+
+
+@pytest.mark.parametrize("groups", [1, 8])
+def test_a_weight_larger_than_the_workspace(groups):
+    """wide_resnet50_2 has 1024 to 1024 channels: 38 MB, where the workspace has 14 MiB."""
+    nx.set_workspace_limit(100_000)
+    channels = 64 * groups
+    assert_equals_lesson(ConvGeometry.of_conv((2, channels, 4, 3), (channels, 64, 3, 3), padding=1, groups=groups))
+
+
+LAYOUTS = {
+    "Fortran order": np.asfortranarray,
+    "channels last": lambda a: np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2),
+    "every other column of a larger array": lambda a: np.repeat(a, 2, axis=3)[..., ::2],
+    "reversed": lambda a: a[..., ::-1, ::-1].copy()[..., ::-1, ::-1],
+    "a slice of channels": lambda a: np.concatenate([a, a], axis=1)[:, : a.shape[1]],
+    "misaligned": lambda a: np.frombuffer(b"x" + a.tobytes(), np.uint8)[1:].view(a.dtype).reshape(a.shape),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("kernel", [(3, 3), (1, 1)])
+def test_every_layout_equals_its_contiguous_copy(layout, kernel):
+    geometry = ConvGeometry.of_conv((3, 18, 6, 5), (27, 2, *kernel), padding=kernel[0] // 2, groups=9)
+    dense = ConvGeometry.of_conv((3, 18, 6, 5), (27, 18, *kernel), stride=1, padding=kernel[0] // 2)
+    strided = ConvGeometry.of_conv((3, 18, 6, 5), (27, 2, *kernel), stride=2, padding=kernel[0] // 2, groups=9)
+    for each in (geometry, dense, strided):
+        x, weight, bias, grad = operands(each, 0)
+        expected = everything(im2col, x, weight, bias, grad, each)
+        change = LAYOUTS[layout]
+        found = everything(cpu, change(x), change(weight), bias, change(grad), each)
+        for array, correct in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(array, correct)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_other_byte_order_equals_the_machines_own(stride):
+    """Also where views have been kept for a convolution of the same shapes."""
+    geometry = ConvGeometry.of_conv((3, 18, 6, 5), (27, 2, 3, 3), stride=stride, padding=1, groups=9)
+    arrays = operands(geometry, 0)
+    own = everything(cpu, *arrays, geometry)
+    other = everything(cpu, *(array.astype(array.dtype.newbyteorder()) for array in arrays), geometry)
+    for array, expected in zip(other, own, strict=True):
+        np.testing.assert_array_equal(array, expected)
+
+
+def test_broadcast_operands():
+    geometry = ConvGeometry.of_conv((3, 16, 6, 5), (16, 2, 3, 3), padding=1, groups=8)
+    x, weight, bias, grad = operands(geometry, 0)
+    x, grad = np.broadcast_to(x[:1, :1], x.shape), np.broadcast_to(grad[:1, :, :1, :1], grad.shape)
+    found = everything(cpu, x, weight, bias, grad, geometry)
+    for array, correct in zip(found, everything(im2col, x, weight, bias, grad, geometry), strict=True):
+        np.testing.assert_array_equal(array, correct)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "complex64", "complex128", "longdouble"])
+def test_every_dtype_is_handled_or_handed_to_the_lesson(dtype):
+    assert_equals_lesson(ConvGeometry.of_conv((2, 16, 6, 5), (16, 2, 3, 3), padding=1, groups=8), dtype=dtype)
+
+
+def test_huge_padding_and_huge_images_need_nothing_huge():
+    far = 10**9
+    x, weight = np.ones((1, 2, 3, 3), "f"), np.ones((2, 2, 3, 3), "f")
+    y = nx.conv2d(x, weight, padding=far, stride=far)
+    assert y.shape == (1, 2, 3, 3)
+    assert y[0, 0, 1, 1] == y.sum() / 2 == 9 * 2  # only this window, of each filter, touches the image
+    x = np.broadcast_to(np.float32(1), (1, 2, far, far))
+    assert (nx.conv2d(x, weight, stride=far // 2) == 18).all()
+    dw = nx.conv2d_weight_grad(np.ones((1, 2, 2, 2), "f"), x, weight.shape, stride=far // 2)
+    assert (dw == 4).all()
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        {"padding": ((0, -1), (0, 0))},
+        {"padding": ((1, -1), (0, 0))},
+        {"padding": ((0, 0), (1, -1))},
+        {"padding": ((0, 0), (-1, 1))},
+        {"padding": ((0, 2), (0, 0)), "stride": (2, 1)},
+        {"padding": ((0, 0), (0, 3)), "stride": (1, 2)},
+    ],
+    ids=str,
+)
+def test_a_1x1_convolution_that_is_not_the_image_as_it_lies(window):
+    """Cropped, moved, or strided with as many outputs as there are pixels."""
+    assert_equals_lesson(ConvGeometry.of_conv((2, 3, 3, 4), (2, 3, 1, 1), **window))
+
+
+def test_ctrl_c_is_not_lost_in_a_dtype_that_is_made_for_a_tile():
+    """``np.dtype((np.void, 12))`` runs ``npy_ctypes_check``, which takes every exception for an answer."""
+    nx.set_num_threads(1)
+    x, weight = np.ones((2, 8, 9, 9), "float32"), np.ones((8, 2, 3, 3), "float32")
+    called = set()
+
+    def step():
+        nx.conv2d_backward(nx.conv2d(x, weight, padding=1, groups=4), x, weight, padding=1, groups=4)
+
+    step()  # the first may make what is kept
+    before = sys.getprofile()
+    sys.setprofile(lambda frame, event, argument: called.add(frame.f_code.co_name))
+    try:
+        step()
+    finally:
+        sys.setprofile(before)
+    assert "copy_rows" in called and "npy_ctypes_check" not in called

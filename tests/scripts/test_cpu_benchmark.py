@@ -1,0 +1,55 @@
+"""scripts/benchmark_report.py: the layers it counts, and what it says of the targets."""
+
+import importlib
+
+import pytest
+
+from npresnext import models
+
+from support.paths import SCRIPTS
+
+
+@pytest.fixture
+def report(monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPTS)
+    return importlib.import_module("benchmark_report")
+
+
+def times(report, **milliseconds):
+    return [
+        {kind: milliseconds.get(report.layer_name(each), 1.0) for kind in report.KINDS}
+        for each in report.resnext50_layers()
+    ]
+
+
+def test_layers_are_the_53_convolutions_of_the_network(report):
+    layers = report.resnext50_layers()
+    weights = sum(
+        each["count"] * each["inputs"] * each["outputs"] * each["kernel"] ** 2 // each["groups"] for each in layers
+    )
+    of_model = [p.data for p in models.resnext50_32x4d(rng=0).parameters() if p.data.ndim == 4]
+    assert sum(each["count"] for each in layers) == len(of_model) == 53
+    assert weights == sum(weight.size for weight in of_model)
+
+
+def test_median_of_the_rounds_decides_whether_a_target_is_reached(report):
+    def steps(*ratios):
+        keys = ("training step", "inference", "peak memory of training")
+        rounds = [{"npresnext": dict.fromkeys(keys, ratio), "torch": dict.fromkeys(keys, 1.0)} for ratio in ratios]
+        lines = report.report({"machine": {"threads": 2}, "network:resnet18": rounds})
+        return next(line for line in lines if line.startswith("| training step of resnet18"))
+
+    assert steps(1.0, 1.05, 3.0) == "| training step of resnet18 | ≤ 1.1 | 1.05 (1.00–3.00) | reached |"
+    assert steps(1.0, 1.15, 1.2) == "| training step of resnet18 | ≤ 1.1 | 1.15 (1.00–1.20) | **missed** |"
+
+
+def test_ratios_are_those_of_one_round_and_weighted_by_how_often_a_layer_occurs(report):
+    slow = {"1024→1024 3x3 at 7, G=32": 10.0}  # which occurs twice
+    rounds = [
+        {"npresnext": times(report, **slow), "torch": times(report)},
+        {"npresnext": times(report), "torch": times(report, **slow)},
+    ]
+    found = {name: values for name, _, values in report.layer_targets(rounds)}
+    assert found["the 53 convolutions of ResNeXt-50, forward"] == [71 / 53, 53 / 71]
+    assert found["the grouped 3x3, backward"] == [34 / 16, 16 / 34]
+    assert found["worst of the grouped 3x3, to maps of 7x7 (1024→1024 3x3 at 7, G=32 forward)"] == [10.0, 0.1]

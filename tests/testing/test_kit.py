@@ -1,0 +1,376 @@
+"""check_conv: what it says of right and wrong convolutions, and that nothing a callable does breaks it."""
+
+import json
+
+import numpy as np
+import pytest
+
+import npresnext as nx
+from npresnext import reference
+from npresnext.testing import ConvCase, assert_conv, check_conv
+from npresnext.testing.draws import SUPPORTS, broken_calls
+
+from support.paths import ROOT
+
+FEW = {"cases": 20}
+RULES = broken_calls(ConvCase())
+
+
+def failing(report):
+    return {(finding.property, finding.verdict) for finding in report.failures}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_every_engine_is_right_in_every_dtype(engine, dtype):
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes")
+    with nx.use_engine(engine):
+        assert_conv(nx.conv2d, nx.conv2d_backward, dtype=dtype, **FEW)
+
+
+def test_a_backward_alone_is_judged_too():
+    report = check_conv(None, nx.conv2d_backward, **FEW)
+    assert report.passed and ("dw", "exact") in report.rows and ("y", "exact") not in report.rows
+
+
+def test_channels_last_moves_the_channels_of_every_array_last():
+    seen = []
+
+    def forward(x, weight, bias, **window):
+        seen.append((x.shape[3], weight.shape[3] * window["groups"]))
+        y = nx.conv2d(x.transpose(0, 3, 1, 2), weight.transpose(0, 3, 1, 2), bias, **window)
+        return y.transpose(0, 2, 3, 1)
+
+    assert check_conv(forward, layout="NHWC", supports={"invalid_calls": False}, **FEW).passed
+    assert all(of_x == of_weight for of_x, of_weight in seen)
+
+
+def test_what_is_not_supported_is_left_out_and_said_so():
+    def forward(x, weight, bias, *, stride, padding, dilation, groups):
+        assert groups == 1 and dilation == (1, 1) and bias is None and x.size and x.flags.c_contiguous
+        return nx.conv2d(x, weight, stride=stride, padding=padding)
+
+    names = ("groups", "dilation", "bias", "empty_batch", "zero_channels", "layouts")
+    report = check_conv(forward, supports=dict.fromkeys(names, False), **FEW)
+    assert report.passed
+    assert [line.split()[0] for line in report.left_out] == [key for key in SUPPORTS if key in names]
+
+
+def test_every_key_of_supports_is_documented():
+    page = (ROOT / "docs" / "verify.md").read_text(encoding="utf-8")
+    assert [key for key in SUPPORTS if f"`{key}`" not in page] == []
+
+
+def test_a_dtype_that_is_not_supported_is_not_tried():
+    report = check_conv(nx.conv2d, dtype="float16", supports={"dtypes": ["float32"]})
+    assert report.cases == 0 and "Nothing was tried: dtype float16" in str(report)
+
+
+def raising(x, weight, bias, **window):
+    raise RuntimeError("no such kernel\nat all")
+
+
+def writing(x, weight, bias, **window):
+    y = nx.conv2d(x, weight, bias, **window)
+    weight *= 2
+    return y
+
+
+CONTRACTS = {
+    "returns": raising,
+    "result type": lambda x, weight, bias, **window: nx.conv2d(x, weight, bias, **window).tolist(),
+    "shape": lambda x, weight, bias, **window: nx.conv2d(x, weight, bias, **window)[..., None],
+    "dtype": lambda x, weight, bias, **window: nx.conv2d(x, weight, bias, **window).astype("float64"),
+    "finite": lambda x, weight, bias, **window: nx.conv2d(x, weight, bias, **window) * np.float32("nan"),
+    "inputs untouched": writing,
+}
+
+
+@pytest.mark.parametrize("part", CONTRACTS)
+def test_a_broken_contract_is_a_finding(part):
+    report = check_conv(CONTRACTS[part], supports={"layouts": False, "empty_batch": False}, cases=5)
+    assert (part, "contract") in failing(report) and not report.passed
+    (finding,) = [finding for finding in report.failures if finding.property == part]
+    with pytest.raises((AssertionError, RuntimeError)):
+        exec(finding.reproduction, {"forward": CONTRACTS[part]})
+    assert len(finding.reproduction.splitlines()) <= 10
+
+
+@pytest.mark.parametrize("returned", [None, (), (None, None, None), (1, 2, 3), "dx", np.zeros(3)])
+def test_a_backward_that_returns_nonsense_is_a_finding(returned):
+    report = check_conv(None, lambda *operands, **window: returned, cases=2)
+    assert failing(report) == {("result type", "contract")}
+
+
+def test_an_exception_that_cannot_be_told_is_a_finding():
+    class Mute(Exception):
+        def __str__(self):
+            raise RuntimeError
+
+    def forward(*operands, **window):
+        raise Mute
+
+    (finding,) = check_conv(forward, cases=2).failures
+    assert finding.property == "returns" and "Mute" in finding.message
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, pytest.fail.Exception])
+def test_what_stops_a_call_is_told_with_the_case(stop):
+    """Control-C, and the time limit of pytest-timeout, pass through."""
+
+    def forward(*operands, **window):
+        raise stop
+
+    with pytest.raises(stop) as stopped:
+        check_conv(forward, cases=2)
+    assert stopped.value.__notes__[0].startswith("during forward of ConvCase(batch=")
+
+
+def test_each_case_is_heard_of_before_it_is_tried_with_what_was_found():
+    heard = []
+
+    def watch(where, case, report):
+        heard.append((where, case.groups, len(report.failures)))
+
+    def forward(x, weight, bias, **window):
+        y = nx.conv2d(x, weight, bias, **window)
+        return y + 1 if heard[-1][1] == 5 else y
+
+    assert not check_conv(forward, watch=watch, supports={"invalid_calls": False}, **FEW).passed
+    first = [groups for _, groups, _ in heard].index(5)
+    assert heard[0] == ("case 1", heard[0][1], 0) and heard[first][2] == 0 < heard[first + 1][2]
+    assert heard[-1][0].startswith("the search for the smallest case of ")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_whoever_raises_for_underflow_is_judged_all_the_same(dtype):
+    with np.errstate(all="raise"):
+        assert check_conv(nx.conv2d, nx.conv2d_backward, dtype=dtype, **FEW).passed
+
+
+def test_what_a_mask_hides_is_judged():
+    def forward(x, weight, bias, **window):
+        y = nx.conv2d(x, weight, bias, **window)
+        return np.ma.masked_array(y + 1, np.ones(y.shape, bool))
+
+    assert ("y", "exact") in failing(check_conv(forward, **FEW))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_results_beyond_all_bounds_raise_no_warning(dtype):
+    def forward(*operands, **window):
+        return np.full_like(nx.conv2d(*operands, **window), np.finfo(dtype).max)
+
+    assert not check_conv(forward, dtype=dtype, **FEW).passed
+
+
+def test_results_are_no_wider_than_their_dtype_whatever_is_declared():
+    def forward(x, weight, bias, **window):
+        wide = [None if a is None else a.astype("float64") for a in (x, weight, bias)]
+        return nx.conv2d(*wide, **window).astype(x.dtype)
+
+    assert check_conv(forward, arithmetic=dict.fromkeys(("input", "accumulator", "output"), "float64"), **FEW).passed
+
+
+def test_a_backward_that_leans_on_the_forward_before_it_is_found():
+    saved = []
+
+    def forward(x, weight, bias, **window):
+        saved[:] = x, weight
+        return nx.conv2d(x, weight, bias, **window)
+
+    def backward(grad_output, x, weight, **window):
+        return nx.conv2d_backward(grad_output, *saved, **window)
+
+    assert {("dx", "bounded"), ("dw", "bounded")} <= failing(check_conv(forward, backward, **FEW))
+
+
+def test_a_fault_that_only_a_property_meets_is_diagnosed_where_it_is():
+    """No dense case has 18 channels, but the block-diagonal one of 6 groups of 3 has."""
+
+    def forward(x, weight, bias, **window):
+        y = nx.conv2d(x, weight, bias, **window)
+        return y + 1 if weight.shape[1] == 18 else y
+
+    (finding,) = check_conv(forward).failures
+    assert (finding.property, finding.diagnosis) == ("block-diagonal", "not explained by rounding")
+
+
+def test_leaving_the_process_is_a_finding():
+    assert failing(check_conv(lambda *operands, **window: exit(3), cases=2)) == {("returns", "contract")}
+
+
+def last_column(x, weight, bias, **window):
+    y = nx.conv2d(x, weight, bias, **window)
+    if window["groups"] > 1 and window["stride"][1] > 1:
+        y[..., -1] += 1
+    return y
+
+
+def test_a_failure_shrinks_to_something_to_compute_by_hand_and_reproduces_without_the_kit():
+    report = check_conv(last_column, supports={"empty_batch": False}, **FEW)
+    assert ("y", "exact") in failing(report)
+    for finding in report.failures:
+        assert np.prod(finding.case.x_shape) <= 4 and finding.case.groups == 2
+        lines = finding.reproduction.splitlines()
+        assert len(lines) <= 10 and not any("npresnext.testing" in line for line in lines)
+        with pytest.raises(AssertionError):
+            exec(finding.reproduction, {"forward": last_column})
+        right = finding.reproduction.replace(f"from {__name__} import last_column", "from npresnext import conv2d")
+        exec(right.replace("last_column(", "conv2d("), {})
+
+
+def test_columns_beyond_those_of_small_images_are_tried():
+    def forward(x, weight, bias, **window):
+        y = nx.conv2d(x, weight, bias, **window)
+        y[..., 16 * max(1, y.shape[3] // 16) :] = 0  # a row's rest, after blocks of 16
+        return y
+
+    assert failing(check_conv(forward, **FEW)) >= {("y", "exact"), ("y", "bounded")}
+
+
+def test_images_beyond_those_of_small_batches_are_tried():
+    def eight_at_a_time(*operands, **window):
+        y = nx.conv2d(*operands, **window)
+        y[8:] = 0  # the rest after a batch of 8 is forgotten
+        return y
+
+    assert not check_conv(eight_at_a_time, None).passed
+
+
+def test_a_failure_is_told_by_its_own_result():
+    """The bias gradient is further off than y, but it is not what the failure of y is about."""
+
+    def forward(x, weight, bias, **window):
+        return nx.conv2d(x, weight, bias, **window) * np.float32(1 + 2.0**-20)
+
+    def backward(grad_output, x, weight, **window):
+        dx, dw, db = nx.conv2d_backward(grad_output, x, weight, **window)
+        return dx, dw, db + 1
+
+    report = check_conv(forward, backward, **FEW)
+    told = {finding.property: finding for finding in report.failures if finding.verdict == "bounded"}
+    assert set(told) == {"y", "db"}
+    for name, finding in told.items():
+        assert finding.result == name and finding.message.startswith(f"{name}[") and f"{name}[" in finding.reproduction
+
+
+def test_no_smaller_case_is_tried_that_has_what_is_left_out():
+    def forward(x, weight, bias, **window):
+        for taps, step, sides in zip(weight.shape[2:], window["dilation"], window["padding"]):
+            assert sides[0] == sides[1] <= (taps - 1) * step, "asymmetric, or windows of padding alone"
+        y = nx.conv2d(x, weight, bias, **window)
+        return y + 1 if window["groups"] > 1 and window["padding"][0][0] else y
+
+    names = ("asymmetric_padding", "negative_padding", "wide_padding")
+    calls = []
+    report = check_conv(
+        lambda *operands, **window: calls.append(window) or forward(*operands, **window),
+        supports={**dict.fromkeys(names, False), "invalid_calls": False},
+        **FEW,
+    )
+    assert ("y", "exact") in failing(report) and ("returns", "contract") not in failing(report)
+    assert all(top == bottom for window in calls for top, bottom in window["padding"])
+    assert all(finding.case.padding == ((1, 1), (0, 0)) for finding in report.failures)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_missing_part_of_a_sum_is_not_called_a_narrow_accumulator(seed):
+    def backward(grad_output, x, weight, **window):
+        dx, dw, _ = nx.conv2d_backward(grad_output, x, weight, **window)
+        return dx, dw, grad_output[:1].sum((0, 2, 3))
+
+    report = check_conv(None, backward, seed=seed, **FEW)
+    assert ("permutation", "exact") in failing(report)
+    assert {finding.diagnosis for finding in report.failures} == {"not explained by rounding"}
+
+
+def test_a_fault_that_a_second_call_does_not_show_is_told_as_one():
+    memory = np.zeros(2**16, "float32")
+
+    def forward(x, weight, bias, **window):
+        y = nx.conv2d(x, weight, bias, **window)
+        memory[: y.size] = y.ravel()
+        return memory[: y.size].reshape(y.shape)  # which the next call overwrites
+
+    report = check_conv(forward, **FEW)
+    assert not report.passed
+    for finding in report.failures:
+        assert finding.diagnosis == "right when called again: the result depends on earlier calls, or on chance"
+
+
+def test_a_narrow_accumulator_that_no_bound_can_follow_is_judged_without_a_warning():
+    pytest.importorskip("ml_dtypes")
+    narrow = {"dtype": "bfloat16", "arithmetic": {"accumulator": "bfloat16"}}
+    assert check_conv(nx.conv2d, nx.conv2d_backward, **narrow, **FEW).passed
+
+
+def test_the_report_tells_people_and_programs_the_same():
+    report = check_conv(last_column, **FEW)
+    told = json.loads(json.dumps(report.to_dict()))
+    assert told["passed"] is False and len(told["failures"]) == len(report.failures)
+    text = str(report)
+    for finding in report.failures:
+        assert f"FAIL {finding.property} ({finding.verdict})" in text
+    with pytest.raises(AssertionError, match="checks FAIL"):
+        assert_conv(last_column, **FEW)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dtype": "int32"}, "dtype is 'int32': expected float16, bfloat16, float32 or float64"),
+        ({"algorithm": "wino"}, "algorithm is 'wino': expected one of direct, winograd, fft"),
+        ({"layout": "CHWN"}, "layout is 'CHWN': expected one of NCHW, NHWC"),
+        ({"supports": {"group": False}}, "supports has unknown keys group: expected groups"),
+        ({"supports": {"layouts": ["strided"]}}, "expected names out of contiguous, transposed"),
+        ({"arithmetic": {"inputs": "tf32"}}, r"arithmetic has unknown keys \['inputs'\]"),
+        ({"arithmetic": {"input": "fp8"}}, r'arithmetic\["input"\] is \'fp8\': expected one of float64'),
+        ({"supports": {"dtypes": False}}, r'supports\["dtypes"\] is False: expected names of dtypes'),
+        ({"supports": {"dtypes": "float32"}}, r"is 'float32': expected names of dtypes"),
+        ({"algorithm": "fft", "arithmetic": {"accumulator": "tf32"}}, "fft has no useful bound in tf32"),
+        ({"cases": -1}, "cases must be at least 0"),
+    ],
+)
+def test_arguments_that_make_no_sense_raise(options, message):
+    with pytest.raises(ValueError, match=message):
+        check_conv(nx.conv2d, **options)
+
+
+def test_nothing_to_check_and_what_is_not_callable_raise():
+    with pytest.raises(ValueError, match="both None"):
+        check_conv(None)
+    with pytest.raises(TypeError, match="backward must be callable, but is of type int"):
+        check_conv(nx.conv2d, 3)
+
+
+def test_steps_of_zero_and_every_other_broken_rule_are_tried():
+    seen = []
+
+    def forward(x, weight, bias, **window):
+        seen.append(window)
+        return nx.conv2d(x, weight, bias, **window)
+
+    report = check_conv(forward, cases=1)
+    assert any(0 in window["stride"] for window in seen) and any(0 in window["dilation"] for window in seen)
+    assert report.rows["refuses wrong calls", "advisory"].tried == len(RULES) and not report.advisories
+    seen.clear()
+    check_conv(forward, cases=1, supports={"invalid_calls": False})
+    assert not any(0 in window["stride"] + window["dilation"] for window in seen)
+
+
+def test_what_refuses_nothing_is_advised_and_passes():
+    def forgiving(x, weight, bias, **window):
+        try:
+            return nx.conv2d(x, weight, bias, **window)
+        except ValueError:
+            return x
+
+    report = check_conv(forgiving, cases=1)
+    assert report.passed and len(report.advisories) == len(RULES)
+    assert "no error from a call that breaks the rule: stride is at least 1" in str(report)
+
+
+def test_the_definition_raises_for_a_stride_of_zero():
+    with pytest.raises(ValueError, match="must not be zero"):
+        reference.conv2d(np.ones((1, 1, 3, 3)), np.ones((1, 1, 1, 1)), stride=(0, 1))

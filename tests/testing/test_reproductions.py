@@ -1,0 +1,115 @@
+"""Lines that reproduce a failure without the kit: ten at most, and executed here, with what is right as well."""
+
+import itertools
+from contextlib import nullcontext
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import npresnext as nx
+from npresnext.testing import ConvCase, check_conv, explanation, targets
+from npresnext.testing.cases import LAYOUTS
+from npresnext.testing.report import Finding
+from npresnext.testing.runner import Runner
+from npresnext.testing.subject import AXES, Subject, Trial
+from npresnext.testing.verdicts import as_arithmetic
+
+from support.mutants import MUTANTS
+
+PROVEN = [mutant for mutant in MUTANTS if mutant.caught_by[1] != "statistical"]
+RIGHT = {"forward": nx.conv2d, "backward": nx.conv2d_backward}
+CASE = ConvCase(2, 4, 4, 2, (3, 4), (2, 2), padding=((1, 0), (0, 0)), has_bias=True)
+
+
+def first_failure(mutant):
+    """What the mutant's own check finds first, in the case as it was drawn."""
+    arithmetic = as_arithmetic(mutant.options.get("dtype", "float32"))
+    runner = Runner(Subject(mutant.forward, mutant.backward, arithmetic, mutant.options.get("algorithm", "direct")))
+    for case in runner.cases(200, seed=0):
+        runner.try_case(case)
+        if mutant.caught_by in runner.rows and runner.rows[mutant.caught_by].failed:
+            return runner, runner.rows[mutant.caught_by].first
+
+
+@pytest.mark.parametrize("mutant", PROVEN, ids=lambda mutant: mutant.name)
+def test_ten_lines_fail_for_a_mutant_and_hold_for_a_right_convolution(mutant):
+    with np.errstate(all="ignore"):
+        runner, failure = first_failure(mutant)
+        lines = explanation.explain(runner, failure, budget=15).reproduction
+        assert len(lines.splitlines()) <= 10 and "npresnext" not in lines
+        wrong = {"forward": mutant.forward, "backward": mutant.backward}
+        if not mutant.name.startswith(("gradients of the last call", "packed weights")):  # whose first call is right
+            with pytest.raises(Exception):  # noqa: B017
+                exec(lines, wrong)
+        exec(lines.replace("from mutants import _", "").replace(" _(", " forward("), dict(RIGHT))
+
+
+def written_down(trial, name, expected):
+    """The lines of a finding that one value of a result is not as expected."""
+    at = (0,) * trial.truth(name).high.ndim
+    found = Finding(name, "exact", 2, "", trial.case, name, at, None, expected, 0.0, trials=(trial,))
+    return explanation.written_down(found)
+
+
+@pytest.fixture(scope="module", params=targets.FRAMEWORKS)
+def framework(request):
+    pytest.importorskip(request.param)
+    return request.param, targets.load(request.param)
+
+
+# onnxruntime has no such convolutions on CPUs: what it raises is reproduced in as many lines
+RAISES = [("onnxruntime", "float64"), ("onnxruntime", "bfloat16")]
+
+
+@pytest.mark.oracle
+@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
+def test_the_lines_of_a_framework_are_ten_and_run_in_each_layout(framework, dtype):
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes")
+    name, target = framework
+    subject = Subject(target.forward, target.backward, as_arithmetic(dtype))
+    for layout in target.supports.get("layouts", LAYOUTS):
+        trial = Trial(subject, replace(CASE, layouts=(layout,) * 3), real=False)
+        for result in ("y", "dx", "dw", "db") if target.backward else ("y",):
+            expected = float(trial.truth(result).high.ravel()[0])
+            lines = written_down(trial, result, expected)
+            assert len(lines.splitlines()) <= 10 and "npresnext.testing" not in lines
+            refused = pytest.raises(Exception, match="ONNXRuntimeError")
+            with refused if (name, dtype) in RAISES else nullcontext():
+                exec(lines, {})
+            with pytest.raises(Exception if (name, dtype) in RAISES else AssertionError):
+                exec(written_down(trial, result, expected + 1), {})
+
+
+@pytest.mark.parametrize("layouts", list(itertools.combinations_with_replacement(LAYOUTS, 3)), ids=", ".join)
+def test_the_lines_of_a_function_are_ten_and_run_in_each_layout(layouts):
+    def forward(x, weight, bias, **window):
+        before.append((x.strides, weight.strides))
+        y = nx.conv2d(x.transpose(0, 3, 1, 2), weight.transpose(0, 3, 1, 2), bias, **window)
+        return y.transpose(0, 2, 3, 1)
+
+    before = []
+    for layout, function in (("NCHW", nx.conv2d), ("NHWC", forward)):
+        subject = Subject(function, None, as_arithmetic("float32"), axes=AXES[layout])
+        trial = Trial(subject, replace(CASE, layouts=layouts), real=False)
+        expected = float(trial.truth("y").high[0, 0, 0, 0])
+        lines = written_down(trial, "y", expected)
+        assert len(lines.splitlines()) <= 10
+        trial.results  # noqa: B018
+        exec(lines, {"forward": function})
+        with pytest.raises(AssertionError):
+            exec(written_down(trial, "y", expected + 1), {"forward": function})
+    assert before[0] == before[1] == before[2], "the operands lie in memory as they were tried"
+
+
+@pytest.mark.oracle
+def test_a_failure_of_torch_reproduces_in_lines_of_torch():
+    pytest.importorskip("torch")
+    target = targets.load("torch")
+    (finding,) = check_conv(target.forward, target.backward, cases=2, supports=target.supports).failures
+    assert "torch\n" in finding.reproduction and "npresnext" not in finding.reproduction
+    assert len(finding.reproduction.splitlines()) <= 10
+    with pytest.raises(AssertionError):
+        exec(finding.reproduction, {})

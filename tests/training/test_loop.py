@@ -1,0 +1,256 @@
+"""The training loop, its watchers, and what it says of losses that are no numbers."""
+
+import io
+import re
+import sys
+import types
+
+import array_api_strict
+import numpy as np
+import pytest
+
+from npresnext import models, nn
+from npresnext.data import Augment, ImageSet, load_digits
+from npresnext.errors import MissingExtraError, NonFiniteLossError
+from npresnext.training import Meter, Trainer, Watcher, evaluate, progress, schedules
+from npresnext.training import loop as training
+
+from support.training import state_bytes, tiny_trainer
+
+
+class Losses(Watcher):
+    """Keeps the loss of every step, as a float."""
+
+    def __init__(self):
+        self.seen = []
+
+    def after_backward(self, trainer):
+        self.seen.append(float(trainer.meter._unread[-1][2]))
+
+
+@pytest.mark.slow
+def test_three_epochs_of_the_digits_recipe_reach_95_percent():
+    train, test = load_digits()
+    model = models.resnext_small(rng=0)
+    optimizer = nn.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    trainer = Trainer(
+        model, optimizer, train, test, batch_size=32, schedule=schedules.cosine(0.1, 3), augment=Augment(crop=1)
+    )
+    trainer.run(3 * trainer.steps_per_epoch)
+    assert trainer.history[-1]["test_accuracy"] >= 0.95
+
+
+def test_a_rate_in_place_of_a_schedule_is_refused():
+    model = models.resnext_small(rng=0)
+    with pytest.raises(TypeError, match=r"schedule must be callable, as schedules.constant\(0.1\), but is 0.1"):
+        Trainer(model, nn.SGD(model.parameters()), load_digits()[0], batch_size=16, schedule=0.1)
+
+
+def test_training_lowers_the_loss():
+    trainer = tiny_trainer(lr=0.2)
+    trainer.run(20 * trainer.steps_per_epoch)
+    losses = [record["loss"] for record in trainer.history]
+    assert len(losses) == 20 and losses[-1] < losses[0] / 2
+
+
+def test_a_seed_gives_the_same_bytes_on_every_run_and_another_seed_others():
+    first, again, other = tiny_trainer(seed=3), tiny_trainer(seed=3), tiny_trainer(seed=4)
+    for trainer in (first, again, other):
+        trainer.run(5)
+    assert state_bytes(first) == state_bytes(again) != state_bytes(other)
+    assert first.history == again.history
+
+
+def test_running_in_pieces_is_running_at_once():
+    pieces, whole = tiny_trainer(), tiny_trainer()
+    for steps in (1, 3, 4, 7):
+        pieces.run(steps)
+    whole.run(7)
+    assert state_bytes(pieces) == state_bytes(whole) and pieces.history == whole.history
+
+
+def test_the_rate_of_each_step_is_the_schedules():
+    class Rates(Watcher):
+        seen = []
+
+        def after_step(self, trainer):
+            self.seen.append(trainer.optimizer.lr)
+
+    trainer = tiny_trainer(watchers=[Rates()])
+    trainer.run(7)
+    assert Rates.seen == [schedules.cosine(0.05, 40)(step / 3) for step in range(7)]
+
+
+@pytest.mark.parametrize("steps_between_reads", [1, 3, 1000])
+def test_a_loss_that_is_no_number_stops_training_and_names_its_step(steps_between_reads, monkeypatch):
+    monkeypatch.setattr(training, "STEPS_BETWEEN_READS", steps_between_reads)
+    losses = Losses()
+    trainer = tiny_trainer(lr=1e30, watchers=[losses])
+    with pytest.raises(NonFiniteLossError) as caught:
+        trainer.run(30)
+    first = next(step for step, loss in enumerate(losses.seen) if not np.isfinite(loss))
+    assert f"is {losses.seen[first]} at step {first} " in str(caught.value)
+    assert not trainer.history
+
+
+@pytest.mark.parametrize("steps", [2, 4])
+def test_a_run_that_ends_within_an_epoch_notices_a_loss_that_is_no_number(steps):
+    trainer = tiny_trainer(images=160)
+    trainer.model.fc.bias.data[0] = np.nan
+    with pytest.raises(NonFiniteLossError, match="the loss is nan at step 0"):
+        trainer.run(steps)
+
+
+def test_an_evaluation_that_gives_no_number_speaks_of_its_images_and_of_no_step():
+    trainer = tiny_trainer(images=32)
+    trainer.run(2)
+    trainer.model.fc.bias.data[0] = np.nan
+    with pytest.raises(NonFiniteLossError, match="the loss on digits test is NaN or infinite") as caught:
+        evaluate(trainer.model, load_digits()[1].first(20))
+    assert "step" not in str(caught.value)
+
+
+def test_losses_are_fetched_now_and_then_and_at_the_end(monkeypatch):
+    trainer, fetched = tiny_trainer(images=400), []
+
+    def fetch(array):
+        fetched.append(trainer.step)
+        return np.asarray(array)
+
+    monkeypatch.setattr(training, "to_numpy", fetch)
+    trainer.run(training.STEPS_BETWEEN_READS + 3)
+    assert set(fetched) == {training.STEPS_BETWEEN_READS, training.STEPS_BETWEEN_READS + 3}
+
+
+@pytest.mark.parametrize("xp", [np, array_api_strict], ids=["numpy", "strict"])
+def test_a_meter_weighs_batches_by_their_images(xp):
+    meter = Meter()
+    logits = xp.asarray([[0.0, 2.0], [1.0, 0.0], [0.0, 1.0]])
+    meter.add(0, xp.asarray(1.0), logits, xp.asarray([1, 0, 0]))
+    meter.add(1, xp.asarray(5.0), logits[:1, :], xp.asarray([0]))
+    assert meter.read() == (2.0, 0.5)
+    assert meter.read() == (2.0, 0.5)
+
+
+def test_a_step_and_the_evaluation_run_on_strict_arrays(monkeypatch):
+    from npresnext.data import batches
+
+    from support.strict import to_strict
+
+    expected, got = tiny_trainer(dtype="float64"), tiny_trainer(dtype="float64")
+    expected.run(2)
+    to_strict(got.model)
+    strict = array_api_strict.asarray
+    monkeypatch.setattr(batches, "asarray", lambda values, dtype=None: strict(np.asarray(values, dtype)))
+    got.run(2)
+    assert got.meter.read() == pytest.approx(expected.meter.read(), rel=1e-9)
+    test = load_digits()[1].first(20)
+    loss, accuracy = evaluate(got.model, test, dtype="float64")
+    monkeypatch.undo()
+    assert (loss, accuracy) == pytest.approx(evaluate(expected.model, test, dtype="float64"), rel=1e-9)
+
+
+def test_a_network_given_in_evaluation_mode_is_trained_all_the_same():
+    trained, other = tiny_trainer(), tiny_trainer()
+    other.model.eval()
+    for trainer in (trained, other):
+        trainer.run(2)
+    assert state_bytes(other) == state_bytes(trained)
+
+
+def test_after_an_epoch_the_network_is_evaluated_in_its_dtype():
+    trainer = tiny_trainer(dtype="float64", test=load_digits()[1].first(20))
+    trainer.run(3)
+    record = trainer.history[0]
+    expected = evaluate(trainer.model, trainer.test_set, dtype="float64")
+    assert (record["test_loss"], record["test_accuracy"]) == expected
+
+
+def test_evaluation_counts_what_is_right_and_leaves_the_network_in_its_mode():
+    trainer = tiny_trainer()
+    trainer.run(6)
+    test = load_digits()[1].first(50)
+    for mode in (True, False):
+        trainer.model.train(mode)
+        loss, accuracy = evaluate(trainer.model, test, batch_size=7)
+        assert all(module.training == mode for module in trainer.model.modules())
+    trainer.model.eval()
+    x = ((test.images / 16 - test.mean) / test.std).astype("float32")
+    logits = np.concatenate([trainer.model(x[i : i + 1]) for i in range(50)]).astype("float64")
+    picked = logits[np.arange(50), test.labels]
+    assert accuracy == (logits.argmax(1) == test.labels).mean()
+    assert loss == pytest.approx((np.log(np.exp(logits).sum(1)) - picked).mean(), rel=1e-5)
+
+
+def test_evaluation_leaves_a_frozen_norm_frozen():
+    model = tiny_trainer().model.train()
+    model.bn1.eval()
+    evaluate(model, load_digits()[1].first(20))
+    assert [name for name, module in model.named_modules() if not module.training] == ["bn1"]
+
+
+def test_evaluation_changes_nothing_in_the_network():
+    trainer = tiny_trainer()
+    before = state_bytes(trainer)
+    evaluate(trainer.model, load_digits()[1].first(20))
+    assert state_bytes(trainer) == before
+
+
+def test_plain_lines_show_loss_accuracy_and_rate_of_each_epoch():
+    lines = io.StringIO()
+    trainer = tiny_trainer(test=load_digits()[1].first(20), watchers=[progress.Progress(2, lines)])
+    trainer.run(6)
+    number = r"\d+\.\d+"
+    pattern = (
+        rf"epoch (\d)/2  loss {number}  accuracy {number}%  test loss {number}  test accuracy {number}%  "
+        r"lr 0\.\d+  \d+ images/s"
+    )
+    assert [re.fullmatch(pattern, line)[1] for line in lines.getvalue().splitlines()] == ["1", "2"]
+
+
+def test_the_rate_is_that_of_the_images_since_the_epoch_began(monkeypatch):
+    clock = types.SimpleNamespace(now=7.0, monotonic=lambda: clock.now)
+
+    class Tick(Watcher):
+        def after_backward(self, trainer):
+            clock.now += 1 + trainer.epoch
+
+    monkeypatch.setattr(progress, "time", clock)
+    lines = io.StringIO()
+    tiny_trainer(watchers=[Tick(), progress.Progress(2, lines)]).run(6)  # 3 steps of 16 images an epoch
+    assert [line.rpartition("  ")[2] for line in lines.getvalue().splitlines()] == ["16 images/s", "8 images/s"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_gets_a_bar_and_the_lines(monkeypatch):
+    pytest.importorskip("tqdm", reason="tqdm is not installed")
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_UPDATES", 0)
+    lines = io.StringIO()
+    tiny_trainer(watchers=[progress.Progress(1, lines)]).run(3)
+    bar = sys.stderr.getvalue()
+    assert "epoch 1/1" in bar and "2/3" in bar and "loss " in bar and "accuracy " in bar and "lr " in bar
+    assert bar.split("\r")[-2].isspace()  # and is gone at the end
+    assert lines.getvalue().count("\n") == 1
+
+
+def test_a_terminal_without_tqdm_gets_lines(monkeypatch):
+    def missing(*args):
+        raise MissingExtraError("no tqdm")
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setattr(progress, "load_extra", missing)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0)
+    lines = io.StringIO()
+    tiny_trainer(watchers=[progress.Progress(1, lines)]).run(3)
+    assert sys.stderr.getvalue() == ""
+    assert [line.split()[0] for line in lines.getvalue().splitlines()] == ["step", "step", "epoch"]
+
+
+def test_labels_outside_the_classes_never_reach_the_loss():
+    with pytest.raises(ValueError, match="label 9"):
+        ImageSet("cut", load_digits()[0].images, load_digits()[0].labels, num_classes=9)
