@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from .._support.dtypes import DTYPES
 from ..errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ RECIPES = {
     "fashion-mnist": Recipe(epochs=2, batch_size=64, lr=0.1, crop=0, flip=False),
     "mnist": Recipe(epochs=2, batch_size=64, lr=0.1, crop=2, flip=False),
 }
-DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._support.extras import load_extra
+from .._support.dtypes import numpy_dtype
 
 # name (torch's and NumPy's or ml_dtypes' alike) -> (bytes an element, safetensors' code, torch's storage class)
 _TABLE = {
@@ -36,11 +36,9 @@ TORCH_STORAGE = {name: f"{row[2]}Storage" for name, row in _TABLE.items() if row
 OF_TORCH_STORAGE = {storage: name for name, storage in TORCH_STORAGE.items()}
 
 
-def as_dtype(name: str) -> np.dtype:
-    """Return the little-endian dtype called `name`; the 8-bit floats and bfloat16 are those of ml_dtypes."""
-    if name == "bfloat16" or name.startswith("float8"):
-        return np.dtype(getattr(load_extra("ml_dtypes", "bfloat16", f"reading {name}"), name))
-    return np.dtype(name).newbyteorder("<")
+def stored_dtype(name: str) -> np.dtype:
+    """Return the dtype called `name` in the byte order of state files, which is little-endian."""
+    return numpy_dtype(name, f"reading {name}").newbyteorder("<")
 
 
 def is_storable(dtype: np.dtype) -> bool:

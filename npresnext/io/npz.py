@@ -17,7 +17,7 @@ import numpy as np
 
 from ..errors import FileFormatError, InvalidValueError
 from .archive import Archive, as_array, leads_out, read_exactly
-from .dtypes import ITEMSIZE, as_dtype
+from .dtypes import ITEMSIZE, stored_dtype
 from .metadata import parse_metadata
 
 METADATA = "__metadata__"
@@ -99,5 +99,5 @@ def _parse_header(header: bytes, name: str) -> tuple[np.dtype, bool, tuple[int, 
         dtype_name = f"{_KINDS.get(kind, kind)}{8 * int(size or 0) if int(size or 0) <= 16 else size}"
     if dtype_name not in ITEMSIZE:
         raise FileFormatError(f"{name} has the dtype {order}{kind}{size}: expected one of {', '.join(ITEMSIZE)}")
-    dtype = as_dtype(dtype_name)
+    dtype = stored_dtype(dtype_name)
     return (dtype.newbyteorder(">") if order == ">" else dtype), fortran == "True", shape

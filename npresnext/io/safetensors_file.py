@@ -16,7 +16,7 @@ import numpy as np
 from .._support.extras import load_extra
 from ..errors import FileFormatError, InvalidTypeError
 from .archive import as_array, read_exactly
-from .dtypes import ITEMSIZE, OF_SAFETENSORS_CODE, SAFETENSORS_CODE, as_dtype
+from .dtypes import ITEMSIZE, OF_SAFETENSORS_CODE, SAFETENSORS_CODE, stored_dtype
 from .metadata import check_metadata
 
 
@@ -54,4 +54,4 @@ def _read_array(file: IO[bytes], name: str, code: str, shape: tuple[int, ...]) -
         raise FileFormatError(f"{name} has the dtype {code}: expected one of {', '.join(OF_SAFETENSORS_CODE)}")
     dtype_name = OF_SAFETENSORS_CODE[code]
     raw = read_exactly(file, math.prod(shape) * ITEMSIZE[dtype_name], name)
-    return as_array(raw, shape, as_dtype(dtype_name), name)
+    return as_array(raw, shape, stored_dtype(dtype_name), name)

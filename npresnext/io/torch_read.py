@@ -17,7 +17,7 @@ import numpy as np
 
 from ..errors import FileFormatError
 from .archive import Archive, as_array, read_exactly
-from .dtypes import ITEMSIZE, as_dtype
+from .dtypes import ITEMSIZE, stored_dtype
 from .metadata import MOST_METADATA, parse_metadata
 from .unpickle import StorageRef, TensorRef, unpickle
 
@@ -132,7 +132,7 @@ def _build(described: Any, read: ReadStorage, *, big: bool) -> Arrays:
 
 def _view(raw: np.ndarray, tensor: TensorRef, big: bool) -> np.ndarray:
     """View the bytes of a storage as the tensor describes."""
-    dtype = as_dtype(tensor.dtype)
+    dtype = stored_dtype(tensor.dtype)
     size = math.prod(tensor.shape) * dtype.itemsize
     if size > max(len(raw), _MOST_BROADCAST):
         raise FileFormatError(

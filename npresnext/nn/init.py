@@ -14,36 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from .._support.extras import load_extra
+from .._support.dtypes import as_dtype
 from .._support.memory import memory_for
+from .._support.typing import Array
 from ..backend import get_array_module
-from ..errors import InvalidTypeError, InvalidValueError
+from ..errors import InvalidValueError
 
 __all__ = ["kaiming_normal", "uniform_fan_in"]
-
-from .._support.typing import Array
-
-DTYPES = ("float16", "bfloat16", "float32", "float64")
-
-
-def as_dtype(dtype: Any, xp: Any) -> Any:
-    """Return a floating dtype of the library `xp`, given by name or as any library's dtype.
-
-    >>> as_dtype("float32", np), as_dtype(np.float64, np)
-    (<class 'numpy.float32'>, <class 'numpy.float64'>)
-    """
-    name = dtype if isinstance(dtype, str) else getattr(dtype, "__name__", str(dtype)).rpartition(".")[2]
-    if name not in DTYPES:
-        raise InvalidTypeError(f"dtype must be one of {', '.join(DTYPES)}, but is {dtype!r}")
-    if name == "bfloat16":
-        return np.dtype(load_extra("ml_dtypes", "bfloat16", "dtype bfloat16").bfloat16)
-    return getattr(xp, name)
 
 
 def from_numpy(values: np.ndarray, dtype: Any) -> Array:
     """Return drawn values as an array of the current backend."""
     xp = get_array_module()
-    return xp.asarray(values.astype(as_dtype(dtype, np)))
+    return xp.asarray(values.astype(as_dtype(dtype)))
 
 
 def generator(rng: Any) -> np.random.Generator:

@@ -6,15 +6,14 @@ import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .._support.dtypes import as_dtype
+from .._support.typing import Array
 from ..backend import array_module, get_array_module, to_numpy, use_backend
 from ..errors import InvalidTypeError, StateDictError
-from .init import as_dtype
 from .parameter import Parameter
 
 if TYPE_CHECKING:
     from .module import Module
-
-from .._support.typing import Array
 
 
 class IncompatibleKeys(NamedTuple):

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from npresnext.errors import FileFormatError, InvalidValueError
 from npresnext.io import load, save
-from npresnext.io.dtypes import ITEMSIZE, as_dtype
+from npresnext.io.dtypes import ITEMSIZE, stored_dtype
 
 from support.archives import npy, zipped
 
@@ -53,7 +53,7 @@ def test_floats_of_8_bits_have_no_place_in_the_format(tmp_path, name):
     """NumPy would write some of them as <f1, which nobody reads."""
     pytest.importorskip("ml_dtypes")
     with pytest.raises(InvalidValueError, match=f"w has dtype {name}, which an .npz file cannot hold"):
-        save(tmp_path / "state.npz", {"w": np.zeros(2, as_dtype(name))})
+        save(tmp_path / "state.npz", {"w": np.zeros(2, stored_dtype(name))})
     assert not list(tmp_path.iterdir())
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from npresnext.errors import FileFormatError
 from npresnext.io import load, save
-from npresnext.io.dtypes import SAFETENSORS_CODE, as_dtype
+from npresnext.io.dtypes import SAFETENSORS_CODE, stored_dtype
 
 safetensors_numpy = pytest.importorskip("safetensors.numpy")
 pytest.importorskip("ml_dtypes")
@@ -16,10 +16,10 @@ pytest.importorskip("ml_dtypes")
 def state_of_every_dtype():
     rng = np.random.default_rng(0)
     bits = {
-        name: rng.integers(0, 2 if name == "bool" else 256, (3, 4 * as_dtype(name).itemsize), "u1")
+        name: rng.integers(0, 2 if name == "bool" else 256, (3, 4 * stored_dtype(name).itemsize), "u1")
         for name in SAFETENSORS_CODE
     }
-    return {name: raw.view(as_dtype(name)) for name, raw in bits.items()}
+    return {name: raw.view(stored_dtype(name)) for name, raw in bits.items()}
 
 
 def test_every_dtype_reads_as_the_package_reads_it(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from npresnext.io import load, save, torch_write
-from npresnext.io.dtypes import ITEMSIZE, as_dtype
+from npresnext.io.dtypes import ITEMSIZE, stored_dtype
 
 from support import torch_checkpoints as checkpoints
 
@@ -21,7 +21,7 @@ def test_torch_reads_what_we_wrote_bit_for_bit(tmp_path, mmap):
     state = {}
     for name, size in ITEMSIZE.items():
         raw = rng.integers(0, 2 if name == "bool" else 256, (3, 5 * size), "u1")
-        state[f"layer.{name}"] = raw.view(as_dtype(name))
+        state[f"layer.{name}"] = raw.view(stored_dtype(name))
     state |= {"empty": np.zeros((0, 2)), "scalar": np.array(7), "transposed": np.arange(6.0).reshape(2, 3).T}
     save(tmp_path / "state.pth", state, metadata={"k": "v"})
     theirs = torch.load(tmp_path / "state.pth", weights_only=True, mmap=mmap)
