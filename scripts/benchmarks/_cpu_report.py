@@ -1,11 +1,11 @@
-"""What scripts/benchmark.py prints and draws of its results: the targets, every table, the curves."""
+"""The report of cpu.py: targets, tables and curves."""
 
 import statistics
 
+from _common import KINDS, SUBJECTS, spread
+
 from npresnext._support.files import atomic_path
 
-SUBJECTS = ("npresnext", "torch", "torch-channels-last")
-KINDS = ("forward", "backward", "input gradient", "weight gradient")
 STEPS = {"resnext50_32x4d": 0.95, "resnet50": 1.0, "resnet18": 1.1, "resnext50_32x4d float64": 0.95}  # targets
 
 
@@ -38,11 +38,6 @@ def layer(inputs, outputs, size, kernel, stride=1, groups=1, count=1, first=Fals
         "count": count,
         "first": first,
     }
-
-
-def spread(values):
-    """Median, smallest and largest as text."""
-    return f"{statistics.median(values):.2f} ({min(values):.2f}–{max(values):.2f})"
 
 
 def ratios(rounds, choose, subject="torch"):

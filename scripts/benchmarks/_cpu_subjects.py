@@ -1,6 +1,6 @@
-"""Who is measured by benchmark.py: each function here runs in a process of its own, and prints JSON.
+"""The libraries that cpu.py compares. Part of it: each run measures one thing in one library and prints JSON.
 
-    python scripts/benchmark_subjects.py SUBJECT WHAT ARGUMENTS
+    python scripts/benchmarks/_cpu_subjects.py SUBJECT WHAT ARGUMENTS
 
 SUBJECT is npresnext, textbook (npresnext's im2col engine, which builds all columns), torch, torch-channels-last
 or onnx; WHAT is layers, network or peak; ARGUMENTS is JSON.
@@ -9,10 +9,10 @@ or onnx; WHAT is layers, network or peak; ARGUMENTS is JSON.
 import json
 import resource
 import statistics
-import sys
 import time
 
 import numpy as np
+from _common import part_arguments
 
 
 def seconds(function, repeats):
@@ -129,7 +129,7 @@ def numpy_network(name, batch, size, dtype, repeats):
 def torch_network(name, batch, size, dtype, repeats, channels_last):
     """Times of a training step and of inference of the same network in PyTorch."""
     import torch
-    from benchmark_torch import network
+    from _torch_networks import network
 
     rng = np.random.default_rng(0)
     x = torch.from_numpy(rng.standard_normal((batch, 3, size, size)).astype(dtype))
@@ -165,7 +165,7 @@ def peak_memory():
 
 
 def main():
-    subject, what, arguments = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+    subject, what, arguments = part_arguments(__doc__)
     threads = arguments.pop("threads")
     if subject.startswith("torch"):
         import torch

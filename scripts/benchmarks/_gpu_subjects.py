@@ -1,6 +1,6 @@
-"""Who is measured by benchmark_cuda.py: each call runs in a process of its own, and prints JSON.
+"""The libraries that gpu.py compares. Part of it: each run measures one thing in one library and prints JSON.
 
-    python scripts/benchmark_cuda_subjects.py SUBJECT WHAT ARGUMENTS
+    python scripts/benchmarks/_gpu_subjects.py SUBJECT WHAT ARGUMENTS
 
 SUBJECT is npresnext, torch or torch-channels-last; WHAT is machine, ceilings, layers, step or gradients; ARGUMENTS is
 JSON: device ("cuda", or "cpu" for a rehearsal), batch, image (its size), tf32, seconds, folder.
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _common import part_arguments
 
 import npresnext as nx
 from npresnext import errors, models, nn
@@ -87,7 +88,7 @@ def images(batch: int, image: int) -> tuple[np.ndarray, np.ndarray]:
     return rng.standard_normal((batch, 3, image, image), dtype="float32"), rng.integers(0, 1000, batch)
 
 
-class Ours:
+class NpresnextSubject:
     """npresnext on a device."""
 
     def __init__(self, device: str, tf32: bool, seconds: float) -> None:
@@ -154,7 +155,7 @@ class Ours:
         return {name: nx.to_numpy(parameter.grad) for name, parameter in model.named_parameters()}
 
 
-class Theirs:
+class TorchSubject:
     """PyTorch on the same device, eager."""
 
     def __init__(self, device: str, tf32: bool, seconds: float, channels_last: bool) -> None:
@@ -220,8 +221,8 @@ class Theirs:
         }
 
     def network(self, dtype: str) -> Any:
-        """Return the network of benchmark_torch.py with the weights that ours starts from."""
-        from benchmark_torch import network
+        """Return the network of _torch_networks.py with the weights that ours starts from."""
+        from _torch_networks import network
 
         with nx.use_backend("numpy"):
             state = getattr(models, NETWORK)(rng=0).state_dict()
@@ -261,10 +262,10 @@ def result(subject: str, what: str, arguments: dict[str, Any]) -> Any:
     device, tf32, seconds = (arguments[name] for name in ("device", "tf32", "seconds"))
     batch, image = arguments["batch"], arguments["image"]
     if subject == "npresnext":
-        who: Any = Ours(device, tf32, seconds)
+        who: Any = NpresnextSubject(device, tf32, seconds)
         engine = who.engine
     else:
-        who, engine = Theirs(device, tf32, seconds, subject == "torch-channels-last"), contextlib.nullcontext()
+        who, engine = TorchSubject(device, tf32, seconds, subject == "torch-channels-last"), contextlib.nullcontext()
     with engine:
         if what == "layers":
             return [who.layer(geometry) for geometry in convolutions(batch, image)]
@@ -284,7 +285,7 @@ def saved_gradients(who: Any, subject: str, batch: int, image: int, folder: Path
 
 
 def main() -> None:
-    subject, what, arguments = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+    subject, what, arguments = part_arguments(__doc__)
     try:
         print(json.dumps(result(subject, what, arguments)))
     except (errors.NpresnextError, ImportError) as error:

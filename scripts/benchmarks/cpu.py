@@ -1,30 +1,28 @@
 """npresnext against PyTorch, onnx's reference evaluator and the textbook im2col, on one machine, in turn.
 
-    python scripts/benchmark.py --out results                      # everything
-    python scripts/benchmark.py --out results --only network:resnet18
-    python scripts/benchmark.py --out results --table              # print what is there, measure nothing
+    python scripts/benchmarks/cpu.py --out results                      # everything
+    python scripts/benchmarks/cpu.py --out results --only network:resnet18
+    python scripts/benchmarks/cpu.py --out results --table              # print what is there, measure nothing
 
-Every subject runs in a process of its own, one after the other, `--rounds` times around; a ratio compares the
-two of one round. Reported (benchmark_report.py) are medians over the rounds, with the smallest and the largest, and
-which of the project's targets they reach. Results are added to `results/benchmark.json`; `--plot` draws the scaling to
-`results/benchmark.png`.
+Each library compared ("subject") runs in a process of its own, one after the other, in `--rounds` rounds. A ratio
+compares two times of the same round. The report (_cpu_report.py) gives the median over the rounds, the smallest and the
+largest, and says which of the project's targets are reached. Results are added to `results/benchmark.json`; `--plot`
+draws the scaling curves to `results/benchmark.png`.
 """
 
 import argparse
 import datetime
 import json
-import os
 import platform
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmark_report import SUBJECTS, is_grouped, layer, plot, report, resnext50_layers
+from _common import SUBJECTS, run_part
+from _cpu_report import is_grouped, layer, plot, report, resnext50_layers
 
 from npresnext._support.files import atomic_path
-
-HERE = Path(__file__).parent
 
 
 def scaling_layers():
@@ -39,17 +37,14 @@ def scaling_layers():
 
 
 def measure(subject, what, python, **arguments):
-    """Run one subject in a process of its own, npresnext under an interpreter `python`, and return what it prints."""
-    environment = {**os.environ, "PYTHONPATH": f"{HERE.parent}{os.pathsep}{HERE}"}
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        environment[name] = str(arguments["threads"])
-    script = str(HERE / "benchmark_subjects.py")
+    """Measure one subject in a process of its own, npresnext under the interpreter `python`; end if it fails."""
+    pools = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    environment = dict.fromkeys(pools, str(arguments["threads"]))
     interpreter = python if subject == "npresnext" else sys.executable
-    command = [interpreter, script, subject, what, json.dumps(arguments)]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if result.returncode:
-        sys.exit(f"{subject} failed at {what}:\n{result.stderr}")
-    return json.loads(result.stdout)
+    try:
+        return run_part("_cpu_subjects.py", subject, what, arguments, python=interpreter, environment=environment)
+    except RuntimeError as error:
+        sys.exit(f"cpu.py: {error}")
 
 
 def tasks(args):

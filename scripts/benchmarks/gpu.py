@@ -1,16 +1,18 @@
 """npresnext against PyTorch eager on one GPU: the convolutions of ResNeXt-50, whole training steps, and gradients.
 
-    python scripts/benchmark_cuda.py --out results/cuda.json                     # everything
-    python scripts/benchmark_cuda.py --out results/cuda.json --only gradients    # one part, added to the file
-    python scripts/benchmark_cuda.py --out results/cuda.json --table             # print what is there, measure nothing
+    python scripts/benchmarks/gpu.py --out results/cuda.json                     # everything
+    python scripts/benchmarks/gpu.py --out results/cuda.json --only gradients    # one part, added to the file
+    python scripts/benchmarks/gpu.py --out results/cuda.json --table             # print what is there, measure nothing
 
-Needs CuPy, a PyTorch with CUDA, and a device. Every subject runs in a process of its own, in turn, `--rounds` times
-around; a figure is the median of many runs, timed by events on the device after a warm-up, and a ratio compares the
-two of one round. PyTorch runs with cudnn.benchmark, in NCHW and in channels_last, and the better one counts. TF32 is
-off on both sides ("float32"), then on, on both ("tf32"). Bandwidth and arithmetic are shares of what this device
-reaches in a large copy and a large product, measured in every round.
+It needs CuPy, a PyTorch with CUDA, and a device. Each library compared ("subject") runs in a process of its own, in
+turn, in `--rounds` rounds. A figure is the median of many runs, timed by events on the device after a warm-up. A ratio
+compares two times of the same round. PyTorch runs with cudnn.benchmark, in NCHW and in channels_last, and the faster
+layout counts. TF32 is off on both sides ("float32"), then on, on both ("tf32"). Bandwidth and arithmetic are given as
+shares of what this device reaches in a large copy and a large matrix product, measured in every round.
 
 With `--device cpu --batch 4 --image 64` all of it runs on the CPU: a rehearsal, whose times mean nothing.
+
+The file is not called cuda.py, because a script's folder comes first on the path and would hide NVIDIA's package `cuda`.
 """
 
 from __future__ import annotations
@@ -18,35 +20,30 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import benchmark_cuda_subjects as subjects
+import _gpu_subjects as subjects
 import numpy as np
-from benchmark_report import KINDS, SUBJECTS, spread
+from _common import KINDS, SUBJECTS, run_part, spread
 
 from npresnext._support.files import atomic_path
 from npresnext.geometry import ConvGeometry
 
-HERE = Path(__file__).parent
 PARTS = ("layers float32", "layers tf32", "step float32", "step tf32", "gradients")
 WORST = 12  # rows of the table of gradients
 
 
 def measure(subject: str, what: str, **arguments: Any) -> Any:
     """Run one subject in a process of its own and return what it prints; end with one line if it fails."""
-    command = [sys.executable, str(HERE / "benchmark_cuda_subjects.py"), subject, what, json.dumps(arguments)]
-    environment = {**os.environ, "PYTHONPATH": f"{HERE.parent}{os.pathsep}{HERE}"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"benchmark_cuda.py: {subject}, {what}: {done.stderr.strip()}")
-    return json.loads(done.stdout.splitlines()[-1])
+    try:
+        return run_part("_gpu_subjects.py", subject, what, arguments)
+    except RuntimeError as error:
+        sys.exit(f"gpu.py: {error}")
 
 
 def one_round(part: str, common: dict[str, Any]) -> dict[str, Any]:
@@ -201,15 +198,15 @@ def main(arguments: list[str] | None = None) -> None:
             machine |= measure(subject, "machine", **common, tf32=False)
         settings = ("device_kind", "device", "batch", "image")
         if data and any(data["machine"].get(name) != machine.get(name) for name in settings):
-            sys.exit(f"benchmark_cuda.py: {options.out} was measured otherwise ({data['machine']}): name another file")
+            sys.exit(f"gpu.py: {options.out} was measured otherwise ({data['machine']}): name another file")
         data["machine"] = machine
         options.out.parent.mkdir(parents=True, exist_ok=True)
         for part in options.only or PARTS:
             data[part] = [one_round(part, common) for _ in range(1 if part == "gradients" else options.rounds)]
-            with atomic_path(options.out, overwrite=True) as beside:
-                beside.write_text(json.dumps(data, indent=1), encoding="utf-8")
+            with atomic_path(options.out, overwrite=True) as temporary:
+                temporary.write_text(json.dumps(data, indent=1), encoding="utf-8")
     if not data:
-        sys.exit(f"benchmark_cuda.py: there is nothing in {options.out} to print")
+        sys.exit(f"gpu.py: there is nothing in {options.out} to print")
     print("\n".join(table(data)))
 
 

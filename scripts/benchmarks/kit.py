@@ -1,6 +1,6 @@
-"""How many small cases a second the conformance kit tries, forward and backward, on one core.
+"""How many small cases per second the conformance kit tries, forward and backward, on one core.
 
-    python scripts/benchmark_kit.py [--cases 500] [--repeats 5]
+    python scripts/benchmarks/kit.py [--cases 500] [--repeats 5]
 
 The implementation under test is npresnext's own, which takes part of the time. The one large case of every check is
 left out: these are the small ones. Printed is the best of several repeats, for each dtype.
@@ -31,13 +31,13 @@ def cases_per_second(dtype, draws, seed):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cases", type=int, default=500, help="drawn cases a repeat, beside the fixed ones")
+    parser.add_argument("--cases", type=int, default=500, help="drawn cases per repeat, in addition to the fixed ones")
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
     nx.set_num_threads(1)
     for dtype in ("float32", "float64"):
         best = max(cases_per_second(dtype, args.cases, seed) for seed in range(args.repeats))
-        print(f"{dtype}: {best:.0f} cases a second")
+        print(f"{dtype}: {best:.0f} cases per second")
 
 
 if __name__ == "__main__":

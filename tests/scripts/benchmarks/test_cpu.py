@@ -1,4 +1,4 @@
-"""scripts/benchmark_report.py: the layers it counts, and what it says of the targets."""
+"""scripts/benchmarks/_cpu_report.py: the layers it counts, and its verdicts on the targets."""
 
 import importlib
 
@@ -11,8 +11,8 @@ from support.paths import SCRIPTS
 
 @pytest.fixture
 def report(monkeypatch):
-    monkeypatch.syspath_prepend(SCRIPTS)
-    return importlib.import_module("benchmark_report")
+    monkeypatch.syspath_prepend(SCRIPTS / "benchmarks")
+    return importlib.import_module("_cpu_report")
 
 
 def times(report, **milliseconds):

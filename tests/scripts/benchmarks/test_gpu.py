@@ -1,4 +1,4 @@
-"""scripts/benchmark_cuda.py without a GPU: one clear line, its comparisons, and a rehearsal of all of it on the CPU."""
+"""scripts/benchmarks/gpu.py without a GPU: one clear line, its comparisons, and a rehearsal of all of it on the CPU."""
 
 import importlib
 import json
@@ -22,13 +22,13 @@ SMALL = {
 
 @pytest.fixture
 def subjects(monkeypatch):
-    monkeypatch.syspath_prepend(SCRIPTS)
-    return importlib.import_module("benchmark_cuda_subjects")
+    monkeypatch.syspath_prepend(SCRIPTS / "benchmarks")
+    return importlib.import_module("_gpu_subjects")
 
 
 @pytest.fixture
 def script(subjects):
-    return importlib.import_module("benchmark_cuda")
+    return importlib.import_module("gpu")
 
 
 @pytest.fixture
@@ -61,10 +61,10 @@ def test_without_a_device_it_ends_with_one_line_and_a_code_and_writes_nothing(tm
     except BackendError as error:
         reason = str(error)
     path = tmp_path / "cuda.json"
-    command = [sys.executable, SCRIPTS / "benchmark_cuda.py", "--out", path]
+    command = [sys.executable, SCRIPTS / "benchmarks" / "gpu.py", "--out", path]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1 and done.stdout == "" and not path.exists()
-    assert done.stderr == f"benchmark_cuda.py: npresnext, machine: {reason}\n"
+    assert done.stderr == f"gpu.py: npresnext, machine: {reason}\n"
 
 
 def test_the_layers_are_those_of_resnext50(subjects):
@@ -122,8 +122,8 @@ def test_a_ratio_is_taken_to_the_better_of_pytorchs_two_layouts(script):
 def test_both_start_from_the_same_weights_and_take_the_same_batch(script, subjects, monkeypatch):
     pytest.importorskip("torch")
     monkeypatch.setattr(subjects, "NETWORK", "resnet18")
-    ours = subjects.Ours("cpu", False, 0).gradients(4, 32, "float64")
-    theirs = subjects.Theirs("cpu", False, 0, channels_last=True).gradients(4, 32, "float64")
+    ours = subjects.NpresnextSubject("cpu", False, 0).gradients(4, 32, "float64")
+    theirs = subjects.TorchSubject("cpu", False, 0, channels_last=True).gradients(4, 32, "float64")
     errors = script.compare(ours, ours, theirs)
     assert len(errors) == 62 and max(error for error, _ in errors.values()) < 1e-9
 
