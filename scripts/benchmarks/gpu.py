@@ -12,7 +12,7 @@ shares of what this device reaches in a large copy and a large matrix product, m
 
 With `--device cpu --batch 4 --image 64` all of it runs on the CPU: a rehearsal, whose times mean nothing.
 
-The file is not called cuda.py, because a script's folder comes first on the path and would hide NVIDIA's package `cuda`.
+The file is not called cuda.py: its folder comes first on the path, so it would hide the package `cuda` of NVIDIA.
 """
 
 from __future__ import annotations
