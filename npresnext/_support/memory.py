@@ -1,54 +1,86 @@
-"""Refusals of memory, said in words: what was asked for, its shape and its bytes."""
+"""One error for memory that cannot be had: what was being allocated, its shape, its dtype and its bytes."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
+import math
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from types import TracebackType
 from typing import Any
 
 from ..errors import AllocationError
 
 
-@contextlib.contextmanager
-def memory_for(what: str, shape: Sequence[int], dtype: Any) -> Iterator[None]:
-    """Turn a refusal of memory into an error that says how much was asked for."""
-    size = getattr(dtype, "itemsize", 8)
-    for axis in shape:
-        size *= axis
+class allocating(contextlib.ContextDecorator):
+    """Turn a MemoryError inside a ``with`` block, or inside a decorated function, into an AllocationError.
 
-    def message() -> str:
-        shape_text = f"{what} of shape {tuple(shape)} and dtype {dtype}"
-        return f"{shape_text} takes {size:,} bytes, more than can be allocated here"
+    Its message names what was being allocated. Before it is raised, everything that the failed call had allocated is
+    freed, CuPy's memory pool included, so that the next call can succeed. An AllocationError from a block inside
+    this one passes unchanged, since it says more.
 
-    if size > sys.maxsize:
-        raise AllocationError(message())
-    try:
-        yield
-    except MemoryError as error:
-        raise _refused(f"{message()} (or its workspace is: {error})", error) from error
+    Parameters
+    ----------
+    what : str
+        What is being allocated, as the message calls it: "the output", "a weight".
+    shape : sequence of int, optional
+        Its shape, where that is known beforehand.
+    dtype : dtype, optional
+        Its dtype; given together with `shape`.
+
+    Raises
+    ------
+    AllocationError
+        At once, where `shape` and `dtype` make more bytes than an address can count; otherwise where the block raises
+        a MemoryError.
+
+    >>> import numpy as np
+    >>> with allocating("the output", (2**40, 2**40), np.dtype("float32")):
+    ...     pass
+    Traceback (most recent call last):
+    ...
+    npresnext.errors.AllocationError: the output of shape (1099511627776, 1099511627776) and dtype float32 takes \
+4,835,703,278,458,516,698,824,704 bytes, more than can be allocated here
+
+    >>> @allocating("the table")
+    ... def build():
+    ...     raise MemoryError("Unable to allocate 8.00 TiB")
+    >>> build()
+    Traceback (most recent call last):
+    ...
+    npresnext.errors.AllocationError: the table needs more memory than there is: Unable to allocate 8.00 TiB
+    """
+
+    def __init__(self, what: str, shape: Sequence[int] | None = None, dtype: Any = None) -> None:
+        self.what, self.shape, self.dtype = what, shape, dtype
+
+    def __enter__(self) -> None:
+        if self.shape is not None and self._bytes() > sys.maxsize:
+            raise AllocationError(f"{self._size()}, more than can be allocated here")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None or not isinstance(error, MemoryError) or isinstance(error, AllocationError):
+            return
+        traceback.clear_frames(trace)  # the error keeps alive what the failed call had allocated
+        if sys.modules.get("cupy"):
+            sys.modules["cupy"].get_default_memory_pool().free_all_blocks()
+        if self.shape is None:
+            raise AllocationError(f"{self.what} needs more memory than there is: {error}") from error
+        raise AllocationError(f"{self._size()}, and there is no memory for it or for its workspace: {error}") from error
+
+    def _bytes(self) -> int:
+        return math.prod(self.shape or ()) * getattr(self.dtype, "itemsize", 8)
+
+    def _size(self) -> str:
+        return f"{self.what} of shape {tuple(self.shape or ())} and dtype {self.dtype} takes {self._bytes():,} bytes"
 
 
-def with_memory_errors(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Let `function` turn a refusal of memory into an AllocationError with the library's words: how much was asked."""
-
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(*args, **kwargs)
-        except AllocationError:  # from memory_for, which says more
-            raise
-        except MemoryError as error:
-            raise _refused(f"{function.__name__} needs more memory than there is: {error}", error) from error
-
-    return call
+memory_for = allocating  # the names until every caller has moved
 
 
-def _refused(message: str, error: MemoryError) -> AllocationError:
-    """Return the error for a refusal of memory, after letting go of what the call had got so far."""
-    traceback.clear_frames(error.__traceback__)
-    if sys.modules.get("cupy"):
-        sys.modules["cupy"].get_default_memory_pool().free_all_blocks()
-    return AllocationError(message)
+def with_memory_errors(function: Any) -> Any:
+    """Let an AllocationError of `function` name it."""
+    return allocating(function.__name__)(function)

@@ -1,12 +1,16 @@
 """Memory that cannot be had: one error that says how much was asked, after which the next call works."""
 
 import pickle
+import sys
+import types
+import weakref
 
 import numpy as np
 import pytest
 
 from npresnext import functional as F
 from npresnext import nn
+from npresnext._support.memory import allocating
 from npresnext.errors import AllocationError, BackwardError
 
 N = 2**44  # of an image of 32 bytes: beyond any address space
@@ -80,3 +84,45 @@ def test_a_network_that_runs_out_of_memory_half_way_lets_go_of_what_its_layers_k
         network.backward(x)
     monkeypatch.setattr(Greedy, "full", False)
     assert network.backward(network(x)).shape == x.shape
+
+
+def test_the_innermost_block_names_what_was_allocated():
+    with pytest.raises(
+        AllocationError, match=r"^the columns of shape \(2, 3\) and dtype float32 takes 24 bytes, and .*no more"
+    ):
+        with (
+            allocating("the output", (5,), np.dtype("float32")),
+            allocating("the columns", (2, 3), np.dtype("float32")),
+        ):
+            raise MemoryError("no more")
+
+
+def test_a_size_beyond_every_address_is_refused_before_anything_is_allocated():
+    with pytest.raises(AllocationError, match="takes 18,446,744,073,709,551,616 bytes, more than can be allocated"):
+        with allocating("the output", (2**61,), np.dtype("float64")):
+            pytest.fail("the block ran")
+
+
+def test_other_errors_pass():
+    with pytest.raises(ZeroDivisionError), allocating("the output"):
+        1 / 0  # noqa: B018
+
+
+def test_what_the_failed_call_had_allocated_is_freed_and_so_is_the_pool_of_cupy(monkeypatch):
+    freed, taken = [], []
+    pool = types.SimpleNamespace(free_all_blocks=lambda: freed.append(taken[0]() is None))
+    monkeypatch.setitem(sys.modules, "cupy", types.SimpleNamespace(get_default_memory_pool=lambda: pool))
+
+    @allocating("the result")
+    def greedy():
+        array = np.ones(3)
+        taken.append(weakref.ref(array))
+        raise MemoryError("no more")
+
+    with pytest.raises(AllocationError, match="^the result needs more memory than there is: no more$"):
+        greedy()
+    assert freed == [True]  # first the arrays, then the pool
+
+
+def test_a_decorated_function_keeps_its_name():
+    assert allocating("x")(np.linspace).__name__ == "linspace"
