@@ -120,6 +120,15 @@ class ResNet(Module):
         """The stages, layer1 to layerN."""
         return [child for name, child in self.named_children() if name.startswith("layer")]
 
+    @property
+    def needs_input_grad(self) -> bool:
+        """Whether the gradient of the images is needed: a property of the first convolution."""
+        return self.conv1.needs_input_grad
+
+    @needs_input_grad.setter
+    def needs_input_grad(self, value: bool) -> None:
+        self.conv1.needs_input_grad = value
+
     def forward(self, x: Array) -> Array:
         """Map images (N, C, H, W) to logits (N, num_classes)."""
         x = run_unit(self.conv1, self.bn1, self.relu, x)  # (N, planes, oh, ow)

@@ -50,6 +50,16 @@ class Sequential(Module):
                 )
             setattr(self, name, module)
 
+    @property
+    def needs_input_grad(self) -> bool:
+        """Whether the gradient of the input is needed: a property of the first module."""
+        return all(module.needs_input_grad for module in list(self)[:1])
+
+    @needs_input_grad.setter
+    def needs_input_grad(self, value: bool) -> None:
+        for module in list(self)[:1]:
+            module.needs_input_grad = value
+
     def forward(self, x: Array) -> Array:
         """Run the modules from first to last."""
         for module in self:

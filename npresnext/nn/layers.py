@@ -48,9 +48,6 @@ class Conv2d(Module):
     ----------
     weight : Parameter (C_out, C_in/G, kh, kw)
     bias : Parameter (C_out,) or None
-    needs_input_grad : bool
-        True; if set to False, backward returns None instead of the gradient of the input. Set it on the first
-        layer of a network where nobody asks for the gradient of the images: it is the largest of all.
 
     Raises
     ------
@@ -62,8 +59,6 @@ class Conv2d(Module):
     >>> Conv2d(64, 128, 3, groups=32).weight.shape
     (128, 2, 3, 3)
     """
-
-    needs_input_grad = True
 
     def __init__(
         self,
@@ -106,7 +101,7 @@ class Conv2d(Module):
         return y
 
     def backward(self, grad_output: Array) -> Array:
-        """Add to the gradients of weight and bias; return the gradient of the input."""
+        """Add to the gradients of weight and bias; return the gradient of the input, None if it is not needed."""
         (x,) = self.kept()
         needs = (self.needs_input_grad, True, self.bias is not None)
         dx, dweight, dbias = conv2d_backward(grad_output, x, self.weight.data, **self._window, needs=needs)
@@ -276,9 +271,9 @@ class Linear(Module):
         return y
 
     def backward(self, grad_output: Array) -> Array:
-        """Add to the gradients of weight and bias; return the gradient of the input."""
+        """Add to the gradients of weight and bias; return the gradient of the input, None if it is not needed."""
         (x,) = self.kept()
-        needs = (True, True, self.bias is not None)
+        needs = (self.needs_input_grad, True, self.bias is not None)
         dx, dweight, dbias = linear_backward(grad_output, x, self.weight.data, needs=needs)
         self.weight.add_grad(dweight)
         if self.bias is not None:

@@ -102,9 +102,20 @@ class Module:
     >>> double = Double()
     >>> double(np.ones((5, 3), dtype="float32")).shape, list(double.state_dict())
     ((5, 2), ['linear.weight', 'linear.bias'])
+
+    Attributes
+    ----------
+    training : bool
+        Whether the module is in training or in evaluation mode; see :meth:`train`.
+    needs_input_grad : bool
+        True. Set it to False where nobody asks for the gradient of the input, as in training, where nobody asks for
+        that of the images: ``backward`` may then return None. :class:`Conv2d` and :class:`Linear` skip the
+        computation, :class:`Sequential` passes the value on to its first module and a ResNet to its first
+        convolution; other modules compute the gradient all the same.
     """
 
     training = True
+    needs_input_grad = True
     buffer_names: tuple[str, ...] = ()  # attributes that belong to the state and do not learn
     _kept: tuple[Any, ...] | None = None
 

@@ -411,3 +411,42 @@ def test_repr_of_a_nested_network():
         "  (fc): Linear(in_features=2, out_features=3, bias=True)\n"
         ")"
     )
+
+
+# The gradient of the input
+
+
+NETWORKS = {
+    "convolution": (lambda: nn.Conv2d(3, 4, 3, groups=1, rng=0), (2, 3, 6, 5)),
+    "linear": (lambda: nn.Linear(5, 3, rng=0), (2, 5)),
+    "sequential": (lambda: nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 3, rng=0)), nn.BatchNorm2d(4)), (2, 3, 6, 5)),
+    "resnet": (lambda: nx.models.resnext_small(rng=0), (2, 1, 8, 8)),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_an_input_gradient_that_nobody_needs_is_left_out_and_the_others_stay(name):
+    build, shape = NETWORKS[name]
+    model, rng = build(), np.random.default_rng(0)
+    x = rng.standard_normal(shape).astype("float32")
+    upstream = rng.standard_normal(model(x).shape).astype("float32")
+    assert model.needs_input_grad
+    assert model.backward(upstream).shape == shape
+    expected = {key: parameter.grad for key, parameter in model.named_parameters()}
+    model.needs_input_grad = False
+    assert not model.needs_input_grad
+    model.zero_grad()
+    model(x)
+    assert model.backward(upstream) is None
+    for key, parameter in model.named_parameters():
+        np.testing.assert_array_equal(parameter.grad, expected[key], err_msg=key)
+    model.needs_input_grad = True
+    model(x)
+    assert model.backward(upstream).shape == shape
+
+
+def test_a_sequence_without_modules_needs_every_gradient():
+    empty = nn.Sequential()
+    empty.needs_input_grad = False
+    assert empty.needs_input_grad
+    assert empty.backward(np.ones(3)).shape == (3,)
