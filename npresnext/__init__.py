@@ -1,10 +1,10 @@
 """Grouped convolutions, ResNet and ResNeXt in NumPy: every gradient by hand, every claim tested.
 
-Importing npresnext loads NumPy and nothing heavier; subpackages load at their first touch.
+Importing npresnext loads NumPy and nothing heavier; subpackages load when they are first used.
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING
 
 from . import errors, functional
 from .backend import asarray, get_backend, set_backend, to_numpy, use_backend
@@ -19,6 +19,24 @@ from .functional import (
     conv2d_weight_grad,
     im2col,
 )
+
+if TYPE_CHECKING:  # for type checkers and editors; Python loads these when they are first used: see _LAZY
+    from . import counting as counting
+    from . import data as data
+    from . import gradients as gradients
+    from . import io as io
+    from . import models as models
+    from . import nn as nn
+    from . import onnx as onnx
+    from . import paper as paper
+    from . import reference as reference
+    from . import testing as testing
+    from . import training as training
+    from .counting import summary as summary
+    from .engines.cpu.threads import set_num_threads as set_num_threads
+    from .engines.cpu.workspace import set_workspace_limit as set_workspace_limit
+    from .gradients import group_grad_norms as group_grad_norms
+    from .nn import no_grad as no_grad
 
 __version__ = "0.1.0"
 
@@ -42,7 +60,7 @@ __all__ = [
     "use_engine",
 ]
 
-# name -> the module that holds it, loaded at the first touch ("" marks a subpackage)
+# name -> the module that holds it, loaded when the name is first used ("" marks a subpackage)
 _LAZY = {
     "counting": "",
     "data": "",
@@ -62,13 +80,14 @@ _LAZY = {
     "training": "",
 }
 
+if not TYPE_CHECKING:  # a type checker that saw it would take every name for one of ours
 
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if _LAZY[name]:
-        return getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
-    return importlib.import_module(f".{name}", __name__)
+    def __getattr__(name: str) -> object:
+        if name not in _LAZY:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if _LAZY[name]:
+            return getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
+        return importlib.import_module(f".{name}", __name__)
 
 
 def __dir__() -> list[str]:

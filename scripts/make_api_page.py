@@ -33,6 +33,7 @@ SECTIONS = (
     "npresnext.training.schedules",
     "npresnext.training",
     "npresnext.paper",
+    "npresnext.counting",
     "npresnext.gradients",
     "npresnext.io",
     "npresnext.onnx",

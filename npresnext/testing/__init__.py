@@ -5,17 +5,22 @@
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .cases import ConvCase
 from .gradients import check_grads
 from .kit import assert_conv, check_conv
 from .report import Finding, Report
 
+if TYPE_CHECKING:  # for type checkers and editors; Python loads it, and Hypothesis, when it is first used
+    from . import strategies as strategies
+
 __all__ = ["ConvCase", "Finding", "Report", "assert_conv", "check_conv", "check_grads", "strategies"]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "strategies":
-        return importlib.import_module(".strategies", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker that saw it would take every name for one of ours
+
+    def __getattr__(name: str) -> object:
+        if name == "strategies":
+            return importlib.import_module(".strategies", __name__)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
