@@ -45,7 +45,6 @@ TOOLS = set(RANK) - CORE - INTERFACE
 # A tool that needs another tool says so here: without the second one, the first one goes too.
 TOOLS_NEED = {
     ("gradients", "training"): "NormDump is a watcher of training runs",
-    ("gradients", "paper"): "pictures are saved there; must go",
 }
 
 # The kit judges the package through its public names, as a user would call it.

@@ -1,1 +1,1 @@
-"""What nobody outside imports: arguments, memory, extras, files, tables."""
+"""What nobody outside imports: arguments, dtypes, memory, extras, files, figures, tables, integers, typing."""

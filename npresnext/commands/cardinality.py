@@ -63,9 +63,10 @@ def run(args: argparse.Namespace) -> int:
         print(_layer_table(args.layer[0], args.layer[1], args.kernel))
         return 0
     if args.plot:
-        from ..paper import pictures
+        from .._support.figures import check_picture, save_figure
+        from ..paper.pictures import draw_designs
 
-        pictures.check_picture(args.plot, overwrite=args.force)
+        check_picture(args.plot, overwrite=args.force)
     kind = "cifar" if args.cifar else "imagenet"
     skeleton = Skeleton.of(args.depth[0] if len(args.depth) == 1 else args.depth, kind=kind)
     reference = _parse(args.like)
@@ -89,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     header = ["block", "C", "d", "C·d", "weights", "MACs at 56x56", f"depth {skeleton.depth}: parameters", "MACs"]
     print(text_table(header, rows))
     if args.plot:
-        pictures.save_figure(pictures.draw_designs(designs), args.plot, overwrite=args.force)
+        save_figure(draw_designs(designs), args.plot, overwrite=args.force)
     return 0
 
 

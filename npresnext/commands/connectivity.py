@@ -37,10 +37,11 @@ def run(args: argparse.Namespace) -> int:
         raise InvalidValueError(f"{args.model} has no module {args.part!r}: choose one such as {', '.join(stages)}")
     part = parts[args.part]
     if args.plot:
-        from ..paper import pictures
+        from .._support.figures import check_picture, save_figure
+        from ..paper.pictures import draw_connectivity
 
-        pictures.check_picture(args.plot, overwrite=args.force)
-        figure = pictures.draw_connectivity(part, start=args.start, title=f"{args.model} {args.part}".strip())
+        check_picture(args.plot, overwrite=args.force)
+        figure = draw_connectivity(part, start=args.start, title=f"{args.model} {args.part}".strip())
     with_1x1, without = (connectivity(part, start=args.start, pointwise=pointwise) for pointwise in (True, False))
     rows = [
         [one.order, one.path, one.kind, f"{one.own.mean():.3%}", f"{one.reach.mean():.3%}", f"{other.reach.mean():.3%}"]
@@ -51,5 +52,5 @@ def run(args: argparse.Namespace) -> int:
         behind = "none" if found.full_after is None else found.full_after
         print(f"layers until every channel reaches every other, {name}: {behind}")
     if args.plot:
-        pictures.save_figure(figure, args.plot, overwrite=args.force)
+        save_figure(figure, args.plot, overwrite=args.force)
     return 0

@@ -47,9 +47,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, writing rows on the way; then the sidecar, the picture and a table."""
+    from .._support.figures import check_picture
     from .._support.files import check_writable
     from ..gradients.files import format_of
-    from ..paper.pictures import check_picture
 
     args.format = format_of(args.output, args.format)
     if args.output != "-":
@@ -143,8 +143,8 @@ def _report(args: argparse.Namespace, dump: NormDump, log: Any) -> None:
     if args.output != "-":
         print(f"{len(dump.rows)} rows in {args.output}, their account in {sidecar_path(args.output)}", file=log)
     if args.plot:
+        from .._support.figures import save_figure
         from ..gradients.pictures import draw_grad_norms
-        from ..paper.pictures import save_figure
 
         title = f"{args.model} on {args.data}: gradient norm of each conv group, step by step"
         save_figure(draw_grad_norms(dump.rows, title=title), args.plot, overwrite=args.force)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from .._support.extras import load_extra
+from .._support.figures import new_figure
 from ..errors import InvalidValueError
-from ..paper.pictures import new_figure
 
 Row = dict[str, Any]
 COLOURS = "magma"

@@ -1,49 +1,16 @@
-"""Drawing with matplotlib, without touching its global state or any display."""
+"""What the paper's designs and their connectivity look like, drawn with matplotlib."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from .._support.extras import load_extra
-from .._support.files import atomic_path, check_writable
+from .._support.figures import new_figure
 from ..errors import InvalidValueError
 from .cardinality import Design
 from .connectivity import connectivity
 
-FORMATS = ("png", "pdf", "svg")
 BLUE, ORANGE, GREY = "#3b6ea8", "#d9822b", "#8a8a8a"
-
-
-def check_picture(path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-    """Raise now what saving a picture under `path` would raise later, and return the path.
-
-    Raises
-    ------
-    ValueError
-        The path's ending is no known format, or it cannot be written.
-    MissingExtraError
-        matplotlib is not installed.
-    """
-    path = Path(path)
-    if path.suffix[1:].lower() not in FORMATS:
-        raise InvalidValueError(f"{path} must end in one of {', '.join('.' + name for name in FORMATS)}")
-    load_extra("matplotlib", "plot", "a picture")
-    return check_writable(path, overwrite=overwrite)
-
-
-def new_figure(width: float, height: float) -> Any:
-    """Return an empty figure of that many inches."""
-    return load_extra("matplotlib.figure", "plot", "a picture").Figure(figsize=(width, height), layout="constrained")
-
-
-def save_figure(figure: Any, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-    """Write a figure, whole or not at all, in the format of the path's ending."""
-    path = check_picture(path, overwrite=overwrite)
-    with atomic_path(path, overwrite=overwrite) as beside:
-        figure.savefig(beside, format=path.suffix[1:].lower(), dpi=150)
 
 
 def draw_designs(designs: Sequence[Design]) -> Any:

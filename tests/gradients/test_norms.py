@@ -421,7 +421,7 @@ def test_a_missing_extra_is_found_before_training(tmp_path, capsys, monkeypatch)
     def missing(module, extra, purpose):
         raise MissingExtraError(f"{purpose} needs matplotlib: pip install 'npresnext[{extra}]'")
 
-    monkeypatch.setattr("npresnext.paper.pictures.load_extra", missing)
+    monkeypatch.setattr("npresnext._support.figures.load_extra", missing)
     assert gradnorms("-o", tmp_path / "norms.csv", "--plot", tmp_path / "norms.png") == cli.MISTAKE
     assert "npresnext[plot]" in capsys.readouterr().err and list(tmp_path.iterdir()) == []
 
