@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .._support.tables import text_table
+
 Row = dict[str, Any]
 
 
@@ -20,27 +22,22 @@ def summary_table(rows: Iterable[Row]) -> str:
     >>> row = {"layer": "conv", "groups": 2, "rms": 0.5, "ratio": 0.1}
     >>> rows = [{**row, "conv_group": 0, "l2": 1.0}, {**row, "conv_group": 1, "l2": 2.0}]
     >>> print(summary_table(rows))
-    layer  groups  l2 mean  l2 min  l2 max  spread      rms    ratio
-    conv        2      1.5       1       2     2.0      0.5      0.1
+    layer  groups  l2 mean  l2 min  l2 max  spread  rms  ratio
+    ----------------------------------------------------------
+    conv        2      1.5       1       2     2.0  0.5    0.1
     """
     layers: dict[str, list[Row]] = {}
     for row in rows:
         layers.setdefault(row["layer"], []).append(row)
-    width = max([5, *map(len, layers)])
-    lines = [
-        f"{'layer':<{width}}  groups  {'l2 mean':>7}  {'l2 min':>6}  {'l2 max':>6}  spread  {'rms':>7}  {'ratio':>7}"
-    ]
+    lines = []
     for name, of_layer in layers.items():
         l2 = np.array([row["l2"] for row in of_layer])
         group = np.array([row["conv_group"] for row in of_layer])
         means = [l2[group == number].mean() for number in np.unique(group)]
         spread = f"{max(means) / min(means):.1f}" if len(means) > 1 and min(means) > 0 else "-"
-        rms, ratio = _mean(of_layer, "rms"), _mean(of_layer, "ratio")
-        lines.append(
-            f"{name:<{width}}  {of_layer[0]['groups']:>6}  {_short(l2.mean()):>7}  {_short(l2.min()):>6}  "
-            f"{_short(l2.max()):>6}  {spread:>6}  {rms:>7}  {ratio:>7}"
-        )
-    return "\n".join(lines)
+        norms = [_short(value) for value in (l2.mean(), l2.min(), l2.max())]
+        lines.append([name, of_layer[0]["groups"], *norms, spread, _mean(of_layer, "rms"), _mean(of_layer, "ratio")])
+    return text_table(["layer", "groups", "l2 mean", "l2 min", "l2 max", "spread", "rms", "ratio"], lines)
 
 
 def _mean(rows: list[Row], name: str) -> str:

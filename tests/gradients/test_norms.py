@@ -280,7 +280,7 @@ def test_the_table_at_the_end_has_a_line_for_each_layer(tmp_path, capsys):
 
 def test_a_table_of_one_silent_group_divides_by_nothing():
     rows = nx.group_grad_norms({"a": np.array([[0.0], [2.0]])}, {"a": 2})
-    assert summary_table(rows).splitlines()[1].split() == ["a", "2", "1", "0", "2", "-", "1", "-"]
+    assert summary_table(rows).splitlines()[-1].split() == ["a", "2", "1", "0", "2", "-", "1", "-"]
 
 
 def test_the_script_and_the_command_write_the_same_bytes(tmp_path):
