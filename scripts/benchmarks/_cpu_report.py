@@ -89,7 +89,7 @@ def targets(data):
         if curve.startswith("batch"):
             for index, kind in enumerate(KINDS[:2], start=1):
                 each = [point[index] / point[0] for point in curve_points(data["scaling"], curve)]
-                yield f"time an image, {curve}, {kind}: largest / smallest", "≤ 1.1", [max(each) / min(each)]
+                yield f"time per image, {curve}, {kind}: largest / smallest", "≤ 1.1", [max(each) / min(each)]
 
 
 def layer_targets(rounds):
