@@ -16,8 +16,8 @@ import npresnext as nx
 from npresnext.reference import block_diagonal_weight
 
 matplotlib.use("Agg")
-from matplotlib import pyplot  # noqa: E402
-from matplotlib.colors import LogNorm  # noqa: E402
+from matplotlib import pyplot
+from matplotlib.colors import LogNorm
 
 STEPS, LAYER = 160, "layer2.0.conv2"
 CHANNELS, GROUPS = 32, 8
