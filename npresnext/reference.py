@@ -1,35 +1,43 @@
-"""READ FIRST. What a grouped convolution is, written down so plainly that one look shows it is right.
+"""READ FIRST: what a grouped convolution is, written so plainly that one can see that it is right.
 
-A convolution is a long list of products. Each product takes one weight and one pixel and adds to one
-output value:
+A convolution is a long list of products. Each product multiplies one weight by one pixel, and is added to one output
+value:
 
     y[a] += weight[b] · x[c]        for every (a, b, c) in the list
 
-Write the list down once and you have all of it: turning the roles round gives the gradients,
+The same list gives both gradients. y is linear in x and in weight, so by the chain rule each product contributes
 
-    dx[c] += grad_output[a] · weight[b]
+    dx[c]      += grad_output[a] · weight[b]
     dweight[b] += grad_output[a] · x[c]
 
-because y is linear in x and in weight, and each of them meets the upstream gradient of the output
-value that it helped to make. (For complex numbers the other factor is conjugated, as in PyTorch.)
+where ``grad_output``, the *upstream gradient*, is the gradient of the loss with respect to y. (For complex numbers the
+other factor is conjugated, as in PyTorch.)
 
-A grouped convolution merely has a shorter list: output channel o meets the input channels of its own
-group and no others, so the list, and the weight, are 1/G as long.
+A grouped convolution has a shorter list: the output channel o is connected only with the input channels of its own
+group. So the list, and the weight, are 1/G as long.
 
-This file says the same thing four times, each way as independent of the others as we could make it:
+This file computes the same convolution in four ways that are as independent of each other as possible:
 
 1. ``conv2d_loops``: the list, product by product;
-2. ``conv2d_split``: cut the channels into G pieces, convolve each densely, put the results side by side;
-3. ``block_diagonal_weight``: one dense convolution whose weight is zero outside the G blocks;
-4. ``conv2d``: arrays in place of single numbers, a loop over groups and taps. Equal to the loops, and
-   fast enough to judge others by.
+2. ``conv2d_split``: split the channels into G parts, convolve each part densely, concatenate the results;
+3. ``block_diagonal_weight``: one dense convolution whose weight is zero outside G blocks on the diagonal;
+4. ``conv2d``: arrays instead of single numbers, with a loop over groups and *taps* (a tap is one position (i, j) of the
+   kernel). It equals the loops and is fast enough to test other implementations with.
 
-It is the oracle of this package, and therefore imports nothing of it: it counts its windows itself, takes
-plain pairs (``stride=(sh, sw)``, ``padding=((top, bottom), (left, right))``, ``dilation=(dh, dw)``) and
-checks nothing. Any dtype will do, Python integers and fractions in arrays of objects among them.
+All tests compare with this file (it is the *oracle*), and therefore it imports nothing of this package: it counts its
+windows itself, takes plain pairs (``stride=(sh, sw)``, ``padding=((top, bottom), (left, right))``,
+``dilation=(dh, dw)``) and checks no argument. Any dtype works, also arrays of Python integers and fractions.
 
-Letters: N batch, C channels, G groups, H x W input, kh x kw kernel, oh x ow output; x is (N, C_in, H, W),
-weight (C_out, C_in/G, kh, kw), y and grad_output (N, C_out, oh, ow).
+Letters and shapes
+------------------
+N batch size, C channels, G groups, H x W input size, kh x kw kernel size, oh x ow output size
+
+==================  ==========================
+x, dx               (N, C_in, H, W)
+weight, dweight     (C_out, C_in/G, kh, kw)
+bias                (C_out,)
+y, grad_output      (N, C_out, oh, ow)
+==================  ==========================
 """
 
 from __future__ import annotations
@@ -47,7 +55,7 @@ Index = tuple[int, int, int, int]
 
 
 def count_windows(size: int, kernel: int, stride: int, padding: Pair, dilation: int) -> int:
-    """Count, one by one, the windows that fit between the first and the last padded pixel.
+    """Count the windows that fit between the first and the last padded pixel, along one axis.
 
     >>> count_windows(5, kernel=3, stride=2, padding=(1, 1), dilation=1)
     3
@@ -65,7 +73,7 @@ def output_shape(
     padding: Padding = ((0, 0), (0, 0)),
     dilation: Pair = (1, 1),
 ) -> Index:
-    """Return (N, C_out, oh, ow)."""
+    """Return the shape of y, (N, C_out, oh, ow)."""
     oh, ow = (
         count_windows(x_shape[2 + axis], weight_shape[2 + axis], stride[axis], padding[axis], dilation[axis])
         for axis in (0, 1)
@@ -86,10 +94,12 @@ def products(
     dilation: Pair = (1, 1),
     groups: int = 1,
 ) -> Iterator[tuple[Index, Index, Index]]:
-    """Yield (a, b, c) for every product ``y[a] += weight[b] · x[c]``; pixels outside the image are zero and left out.
+    """Yield (a, b, c), an index into y, weight and x, for every product ``y[a] += weight[b] · x[c]``.
 
-    One output value of a 1x1 kernel with two input channels in each of two groups is made of two products,
-    and the second group's value meets channels 2 and 3:
+    Pixels outside the image are zero, and their products are left out.
+
+    The example has a 1x1 kernel and two groups of two input channels each. Every output value is the sum of two
+    products, and the second group uses the channels 2 and 3:
 
     >>> for a, b, c in products((1, 4, 1, 1), (2, 2, 1, 1), groups=2):
     ...     print("y", a, "+= weight", b, "* x", c)
@@ -111,10 +121,12 @@ def products(
 
 
 def conv2d_loops(x: Array, weight: Array, bias: Array | None = None, **window: Any) -> Array:
-    """Convolve by the definition, ``y[a] += weight[b] · x[c]``; `window` as for :func:`products`.
+    """Convolve by the definition, ``y[a] += weight[b] · x[c]``; the arguments `window` are those of :func:`products`.
+
+    Each group adds the four pixels of its own channel:
 
     >>> x = np.arange(8.0).reshape(1, 2, 2, 2)
-    >>> conv2d_loops(x, np.ones((2, 1, 2, 2)), groups=2)[0, :, 0, 0]                  # each group adds up its channel
+    >>> conv2d_loops(x, np.ones((2, 1, 2, 2)), groups=2)[0, :, 0, 0]
     array([ 6., 22.])
     """
     shape = output_shape(x.shape, weight.shape, **{k: v for k, v in window.items() if k != "groups"})
@@ -141,16 +153,16 @@ def conv2d_weight_grad_loops(grad_output: Array, x: Array, weight_shape: Index, 
 
 
 def conv2d_bias_grad(grad_output: Array) -> Array:
-    """Gradient of the bias: each output channel's bias reaches every one of its values once."""
+    """Gradient of the bias, (C_out,): every value of a channel contains its bias once, so their gradients are added."""
     return grad_output.sum(axis=(0, 2, 3))
 
 
 # ---------------------------------------------------------------------------------------------------------
-# 2. Split, convolve, concatenate
+# 2. Split, convolve each part, concatenate
 
 
 def conv2d_split(x: Array, weight: Array, bias: Array | None = None, *, groups: int = 1, **window: Any) -> Array:
-    """Convolve as G independent dense convolutions, each by the loops, and put their channels side by side.
+    """Convolve as G independent dense convolutions, each by the loops, and concatenate their channels.
 
     >>> conv2d_split(np.arange(8.0).reshape(1, 2, 2, 2), np.ones((2, 1, 2, 2)), groups=2)[0, :, 0, 0]
     array([ 6., 22.])
@@ -170,10 +182,10 @@ def conv2d_split(x: Array, weight: Array, bias: Array | None = None, *, groups: 
 
 
 def block_diagonal_weight(weight: Array, groups: int) -> Array:
-    """Return the dense weight (C_out, C_in, kh, kw) that does what the grouped `weight` does.
+    """Return the dense weight (C_out, C_in, kh, kw) that computes the same as the grouped `weight`.
 
-    Output channels of group g see the input channels of group g; every other entry is zero. The share of
-    entries that may be other than zero is 1/G, and that is the whole saving:
+    The output channels of group g use only the input channels of group g; all other entries are zero. So 1/G of the
+    entries can differ from zero, and only these have to be stored:
 
     >>> block_diagonal_weight(np.arange(1, 5).reshape(4, 1, 1, 1), groups=2)[:, :, 0, 0]
     array([[1, 0],
@@ -192,13 +204,13 @@ def block_diagonal_weight(weight: Array, groups: int) -> Array:
 
 
 def block_diagonal_part(dense: Array, groups: int) -> Array:
-    """Take the G blocks back out of a dense weight (or of its gradient): (C_out, C_in/G, kh, kw)."""
+    """Return the G diagonal blocks of a dense weight, or of its gradient, as (C_out, C_in/G, kh, kw)."""
     rows = np.split(dense, groups, axis=0)
     return np.concatenate([np.split(row, groups, axis=1)[g] for g, row in enumerate(rows)], axis=0)
 
 
 # ---------------------------------------------------------------------------------------------------------
-# 4. The same with arrays: a loop over groups and taps
+# 4. Arrays instead of single numbers: a loop over groups and taps
 
 
 def conv2d(
@@ -211,7 +223,7 @@ def conv2d(
     dilation: Pair = (1, 1),
     groups: int = 1,
 ) -> Array:
-    """Convolve, a group and a tap at a time: each tap multiplies a shifted image by one matrix of weights.
+    """Convolve group by group and tap by tap: each tap multiplies the shifted image by one matrix of weights.
 
     >>> conv2d(np.arange(8.0).reshape(1, 2, 2, 2), np.ones((2, 1, 2, 2)), groups=2)[0, :, 0, 0]
     array([ 6., 22.])
@@ -232,7 +244,7 @@ def conv2d_input_grad(
     dilation: Pair = (1, 1),
     groups: int = 1,
 ) -> Array:
-    """Gradient of the input, a group and a tap at a time."""
+    """Gradient of the input, group by group and tap by tap: the products of :func:`conv2d`, for dx."""
     dx = np.zeros(x_shape, np.result_type(grad_output, weight))
     shapes = x_shape, grad_output.shape, weight.shape
     for at_y, at_weight, at_x in _tap_products(*shapes, stride, padding, dilation, groups):
@@ -250,7 +262,7 @@ def conv2d_weight_grad(
     dilation: Pair = (1, 1),
     groups: int = 1,
 ) -> Array:
-    """Gradient of the weight, a group and a tap at a time."""
+    """Gradient of the weight, group by group and tap by tap: the products of :func:`conv2d`, for dweight."""
     dweight = np.zeros(weight_shape, np.result_type(grad_output, x))
     shapes = x.shape, grad_output.shape, weight_shape
     for at_y, at_weight, at_x in _tap_products(*shapes, stride, padding, dilation, groups):
@@ -267,7 +279,7 @@ def _tap_products(
     dilation: Pair,
     groups: int,
 ) -> Iterator[tuple[Any, Any, Any]]:
-    """Yield, for every group and tap, the places in y, weight and x that meet; all of one tap's at once."""
+    """Yield, for every group and tap, the indices into y, weight and x of all products of this tap."""
     images = np.arange(x_shape[0])
     for g in range(groups):
         outs = _share(weight_shape[0], groups, g)
@@ -281,12 +293,12 @@ def _tap_products(
 
 
 def _share(channels: int, groups: int, g: int) -> Array:
-    """Return the channels that group g owns."""
+    """Return the indices of the channels of group g."""
     return np.arange(channels // groups) + channels // groups * g
 
 
 def _meet(windows: int, size: int, offset: int, stride: int) -> tuple[Array, Array]:
-    """Along one axis: the windows whose tap lies inside the image, and the pixels that it meets there."""
+    """Along one axis, return the windows whose tap is inside the image, and the pixel under the tap in each of them."""
     numbers = np.arange(windows)
     pixels = numbers * stride + offset
     inside = (0 <= pixels) & (pixels < size)

@@ -1,11 +1,11 @@
-"""Feed mutated state files to every reader: each must give arrays or a FileFormatError, and execute nothing.
+"""Give mutated weight files to every reader: each must return arrays or raise FileFormatError, and execute nothing.
 
     python scripts/fuzz_readers.py                     # 10,000 files of every kind, some minutes
     python scripts/fuzz_readers.py --files 200 --seed 7
 
-Half of the mutated zip archives are packed again with right checksums, so that the mutation reaches what is
-inside. A file that ends in anything else (another exception, a hang, a call, an import, a gigabyte of memory)
-is kept under --keep and fails the run.
+Half of the mutated zip archives get correct checksums, so that the mutation reaches the contents. A file with any other
+result (another exception, a hang, a call, an import, more than 3 GiB of memory) is kept in the folder --keep, and the
+exit code is 1.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from npresnext.errors import FileFormatError
 from npresnext.io import load, save
 
 CHECKPOINTS = pathlib.Path(__file__).parent.parent / "tests" / "golden"
-SECONDS_A_FILE = 5
+SECONDS_PER_FILE = 5
 MEMORY = 3 * 2**30
 FORBIDDEN = ("pickle.find_class", "os.", "subprocess.", "import", "exec", "compile", "socket.", "ctypes.")
 INTERESTING = (0, 1, 0x7F, 0xFF, 2**16, 2**31 - 1, 2**32 - 1, 2**62, 2**63 - 1, 2**64 - 1)
@@ -38,7 +38,7 @@ asked: list[str] = []
 
 
 def seeds(folder: pathlib.Path) -> dict[str, list[bytes]]:
-    """Return whole files of every kind."""
+    """Return unchanged files of every kind."""
     rng = np.random.default_rng(0)
     state = {"conv.weight": rng.standard_normal((4, 2, 3, 3)).astype("f4"), "n": np.array(3), "e": np.zeros((0, 2))}
     for ending in (".npz", ".safetensors", ".pth"):
@@ -82,7 +82,7 @@ def mutate(content: bytes, draw: random.Random) -> bytes:
 
 
 def mutate_inside(content: bytes, draw: random.Random) -> bytes:
-    """Return a zip archive with one entry mutated and all checksums right; a pickle more often than others."""
+    """Return a zip archive with one mutated entry, most often a pickle, and correct checksums."""
     packed = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(packed, "w") as new:
         pickles = [name for name in old.namelist() if name.endswith(".pkl")]
@@ -94,16 +94,16 @@ def mutate_inside(content: bytes, draw: random.Random) -> bytes:
 
 
 def watch(event: str, args: tuple) -> None:
-    """Note what the interpreter is asked to do while a file is read (an audit hook)."""
+    """Record forbidden events of the interpreter while a file is read (an audit hook)."""
     if watching and event.startswith(FORBIDDEN):
         asked.append(f"{event} {args!r:.100}")
 
 
 def outcome(path: pathlib.Path) -> str:
-    """Read one file and say how it ended; "" stands for arrays."""
+    """Read one file and return how it ended: "" for arrays, else the name of an exception or what was asked for."""
     global watching
     asked.clear()
-    signal.alarm(SECONDS_A_FILE)
+    signal.alarm(SECONDS_PER_FILE)
     watching = True
     try:
         load(path)
@@ -120,9 +120,14 @@ def outcome(path: pathlib.Path) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--files", type=int, default=10_000, help="mutated files of every kind (default: %(default)s)")
+    parser.add_argument("--files", type=int, default=10_000, help="mutated files per kind (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep", type=pathlib.Path, default=pathlib.Path("fuzz-findings"), help="where findings go")
+    parser.add_argument(
+        "--keep",
+        type=pathlib.Path,
+        default=pathlib.Path("fuzz-findings"),
+        help="folder for files with another result (default: %(default)s)",
+    )
     args = parser.parse_args()
     draw, findings = random.Random(args.seed), 0
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
@@ -130,9 +135,9 @@ def main() -> int:
         folder = pathlib.Path(name)
         files = seeds(folder)
         path = folder / "mutated"
-        for codec in ("cp437", "raw_unicode_escape"):  # of names in archives and of text opcodes: modules of Python
+        for codec in ("cp437", "raw_unicode_escape"):  # used for names in archives and text opcodes
             codecs.lookup(codec)
-        for contents in files.values():  # imports what the readers import
+        for contents in files.values():  # so that the readers have imported everything they need
             for content in contents:
                 path.write_bytes(content)
                 load(path)

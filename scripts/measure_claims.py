@@ -1,11 +1,11 @@
-"""Measure what is claimed of grouped convolutions; docs/claims.md says what came out.
+"""Measure the claims about grouped convolutions; docs/claims.md explains the results.
 
     python scripts/measure_claims.py -o claims.json                      # ten minutes on two cores
     python scripts/measure_claims.py -o speed.json --only speed          # on a machine that does nothing else
 
-Every figure is a row: claim, setting, quantity, value, and its spread over seeds or repetitions where there is one.
-Trainings use 300 of the digits, so that there is something to overfit; networks of one comparison differ in
-cardinality alone and have about as many parameters.
+Every figure is one row: claim, setting, quantity, value, and its spread over seeds if there are several. The trainings
+use only 300 digits, so that overfitting is possible. The networks of one comparison differ only in cardinality and have
+about the same number of parameters.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def main() -> int:
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
         "parts": args.only,
     }
-    with atomic_path(args.output, overwrite=args.force) as beside:
-        beside.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+    with atomic_path(args.output, overwrite=args.force) as temporary:
+        temporary.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
     return 0
 
 
@@ -82,7 +82,7 @@ def row(claim: str, setting: str, quantity: str, values: float | list[float]) ->
 
 
 def measure_counts() -> Iterator[Row]:
-    """Yield what groups save in a layer and in a network."""
+    """Yield the saving by groups in a layer and in a network."""
     dense = nx.conv2d_parameter_count(64, 128, 3)
     grouped = nx.conv2d_parameter_count(64, 128, 3, groups=32)
     yield row("saving", "3x3, 64 -> 128, G=32", "saved in the layer, %", 100 * (1 - grouped / dense))
@@ -123,7 +123,7 @@ def measure_counts() -> Iterator[Row]:
 
 
 def measure_locality() -> Iterator[Row]:
-    """Yield how much the gradients of the other groups move when one group changes."""
+    """Yield how much the gradients of the other groups change when the weights of one group change."""
     rng = np.random.default_rng(0)
     G, x, grad = 8, rng.normal(size=(8, 32, 8, 8)), rng.normal(size=(8, 32, 8, 8))
     before = nx.conv2d_weight_grad(grad, x, (32, 4, 3, 3), padding=1, groups=G)
@@ -172,7 +172,7 @@ def _gradients(model: nn.Module, images: np.ndarray, labels: np.ndarray) -> dict
 
 
 def measure_speed() -> Iterator[Row]:
-    """Yield time against multiply-adds: one layer over G, and blocks of equal MACs over C."""
+    """Yield time and MACs: of one layer for each G, and of blocks with equal MACs for each C."""
     rng = np.random.default_rng(0)
     runs = {}
     for G in (1, 2, 4, 8, 16, 32, 64, 128):
@@ -199,7 +199,7 @@ def _pass(module: nn.Module, x: np.ndarray) -> Callable[[], None]:
 
 
 def _ratios(runs: dict[str, Callable[[], None]], macs: list[float], repetitions: int = 7) -> Iterator[Row]:
-    """Time the runs in turn, and yield medians relative to the first, beside the multiply-adds."""
+    """Time the runs in turn; yield their MACs and their median times, relative to the first run."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repetitions):
         for name, run in runs.items():
@@ -218,19 +218,19 @@ def _ratios(runs: dict[str, Callable[[], None]], macs: list[float], repetitions:
 
 
 class Norms(Watcher):
-    """Notes the norm of the whole gradient at each step."""
+    """Records the norm of the whole gradient at each step."""
 
     def __init__(self) -> None:
         self.values: list[float] = []
 
     def after_backward(self, trainer: Trainer) -> None:
-        """Note it."""
+        """Record it."""
         squares = [float((parameter.grad**2).sum()) for parameter in trainer.model.parameters()]
         self.values.append(sum(squares) ** 0.5)
 
 
 def measure_training() -> Iterator[Row]:
-    """Yield what small trainings come to, over cardinality at equal parameters, and over C at equal d."""
+    """Yield the results of small trainings: for each cardinality with equal parameters, and for each C with equal d."""
     for claim, designs in (("equal parameters", EQUAL_COST), ("equal width of a path", EQUAL_WIDTH)):
         for cardinality, width in designs:
             found: dict[str, list[float]] = {}
@@ -243,7 +243,7 @@ def measure_training() -> Iterator[Row]:
 
 @functools.cache
 def _train(cardinality: int, width: int, seed: int) -> dict[str, float]:
-    """Train one network on a few digits, and return what can be said of it."""
+    """Train one network on a few digits, and return its figures."""
     train, test = data.load_digits()
     train = train.first(IMAGES)
     model = models.ResNet(
@@ -269,7 +269,7 @@ def _train(cardinality: int, width: int, seed: int) -> dict[str, float]:
         seed=seed,
         watchers=[norms],
     )
-    with nx.use_engine("im2col"):  # images of 8x8 are too small for tiles and threads to pay
+    with nx.use_engine("im2col"):  # for images of 8x8, tiles and threads cost more than they gain
         trainer.run(2 * trainer.steps_per_epoch)
         cosines = _class_cosines(model, train)
         trainer.run(EPOCHS * trainer.steps_per_epoch)
@@ -305,7 +305,10 @@ def _class_cosines(model: nn.Module, train: data.ImageSet) -> np.ndarray:
 
 
 def _effective_dimension(model: nn.Module, test: data.ImageSet) -> tuple[float, int]:
-    """Return (Σλ)²/Σλ² of the covariance of the last grouped convolution's normed output, and its channels."""
+    """Return the effective dimension of the last grouped convolution's output, and its number of channels.
+
+    It is (Σλ)²/Σλ², with the eigenvalues λ of the covariance over channels, after batch norm.
+    """
     seen = []
 
     def note(module: nn.Module, *inputs: np.ndarray) -> np.ndarray:
