@@ -44,6 +44,7 @@ TOOLS = set(RANK) - CORE - INTERFACE
 
 # A tool that needs another tool says so here: without the second one, the first one goes too.
 TOOLS_NEED = {
+    ("paper", "counting"): "networks of a cardinality are counted by summary",
     ("gradients", "training"): "NormDump is a watcher of training runs",
 }
 

@@ -26,7 +26,7 @@ __all__ = ["kaiming_normal", "uniform_fan_in"]
 def from_numpy(values: np.ndarray, dtype: Any) -> Array:
     """Return drawn values as an array of the current backend."""
     xp = get_array_module()
-    return xp.asarray(values.astype(as_dtype(dtype)))
+    return xp.asarray(values.astype(as_dtype(dtype), copy=False))
 
 
 def generator(rng: Any) -> np.random.Generator:
@@ -40,10 +40,13 @@ def generator(rng: Any) -> np.random.Generator:
 
 
 class Undrawn(np.random.Generator):
-    """A generator whose every number is 0, at once: for networks that are only counted, or loaded into.
+    """A generator whose every number is 0: for networks that are only counted, or loaded into.
 
-    >>> float(abs(uniform_fan_in((2048, 1000), 2048, rng=Undrawn())).max())
-    0.0
+    Its arrays are views of a single zero. They are made at once, take no memory, and cannot be written to.
+
+    >>> weight = uniform_fan_in((2048, 1000), 2048, rng=Undrawn())
+    >>> weight.shape, float(abs(weight).max())
+    ((2048, 1000), 0.0)
     """
 
     def __init__(self) -> None:
@@ -51,11 +54,11 @@ class Undrawn(np.random.Generator):
 
     def uniform(self, low: Any = 0.0, high: Any = 1.0, size: Any = None) -> Any:
         """Return zeros of shape `size`."""
-        return np.zeros(size, "float32")
+        return np.broadcast_to(np.float32(0), size)
 
-    def standard_normal(self, size: Any = None, dtype: Any = "float32", out: Any = None) -> Any:
+    def normal(self, loc: Any = 0.0, scale: Any = 1.0, size: Any = None) -> Any:
         """Return zeros of shape `size`."""
-        return np.zeros(size, "float32")
+        return np.broadcast_to(np.float32(0), size)
 
 
 def counter() -> Array:
@@ -141,6 +144,4 @@ def kaiming_normal(
         raise InvalidValueError(f"init must be one of {', '.join(fans)}, but is {init!r}")
     fan = shape[0] // fans[init] * math.prod(shape[2:])
     with memory_for("a weight", shape, np.dtype("float64")):
-        values = generator(rng).standard_normal(tuple(shape))
-        values *= math.sqrt(2 / fan) if fan else 0.0
-        return from_numpy(values, dtype)
+        return from_numpy(generator(rng).normal(0.0, math.sqrt(2 / fan) if fan else 0.0, tuple(shape)), dtype)

@@ -1,4 +1,4 @@
-"""The cardinality designer: how wide may each of C paths be, if the whole is to cost the same?
+"""The cardinality designer: how wide can each of C paths be, if the block or the network is to keep its cost?
 
 A block of C paths of width d maps 256 channels to C·d, each group of d to d by a 3x3, and back to 256:
 C·(256·d + 9·d·d + d·256) weights (Xie et al., arXiv:1611.05431, equation 4). Going from 1x64d to 32x4d keeps
@@ -15,8 +15,7 @@ from typing import Any
 
 from .._support.arguments import as_int
 from ..errors import InvalidValueError
-from ..geometry import ConvGeometry
-from .skeleton import Counts, Skeleton, bottleneck, weights
+from .skeleton import Counts, Skeleton
 
 PAPER_CARDINALITIES = (1, 2, 4, 8, 32)  # Table 2
 
@@ -50,7 +49,7 @@ class Design:
     @property
     def parameters(self) -> int:
         """Weights of the block, C·(channels·d + 9·d·d + d·channels)."""
-        return sum(weights(conv) for conv in self._convolutions())
+        return self.grouped_parameters + 2 * self.channels * self.group_width
 
     @property
     def grouped_parameters(self) -> int:
@@ -59,15 +58,12 @@ class Design:
 
     @property
     def macs(self) -> int:
-        """Multiply-adds of the block for one image."""
-        return sum(conv.macs for conv in self._convolutions())
+        """Multiply-adds of the block for one image: each weight is used once per position."""
+        return self.parameters * self.size**2
 
     def network(self, depth: int | Sequence[int] = 50, **skeleton: Any) -> Counts:
         """Count the whole network of a `depth`; other arguments as for :meth:`Skeleton.of`."""
         return Skeleton.of(depth, **skeleton).counts(self.cardinality, self.width)
-
-    def _convolutions(self) -> Iterable[ConvGeometry]:
-        return bottleneck(self.channels, self.group_width, self.channels, self.cardinality, self.size)
 
 
 def equal_complexity(
@@ -166,7 +162,7 @@ def valid_groups(in_channels: int, out_channels: int) -> list[int]:
 
 
 def network_counts(depth: int | Sequence[int] = 50, cardinality: int = 1, width: int = 64, **skeleton: Any) -> Counts:
-    """Count the parameters and MACs of a C x d bottleneck network, without building it.
+    """Count the parameters and MACs of a C x d bottleneck network.
 
     Parameters
     ----------

@@ -1,23 +1,24 @@
-"""A bottleneck network as nothing but integers: its convolutions, counted without building it."""
+"""A bottleneck network without its cardinality and width: how many blocks each stage has, and what it is for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from .._support.arguments import as_int
+from ..counting import summary
 from ..errors import InvalidValueError
-from ..geometry import ConvGeometry
+from ..models import Bottleneck, ResNet
+from ..nn.init import Undrawn
 
-EXPANSION = 4
-
-# depth = 3 convolutions a block, the stem and the classifier (He et al., arXiv:1512.03385, Table 1)
+# depth = 3 convolutions per block, the stem and the classifier (He et al., arXiv:1512.03385, Table 1)
 IMAGENET_BLOCKS = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What a network holds and does for one image; MACs of convolutions and of the classifier only."""
+    """The parameters of a network, and its multiply-adds for one image: those of convolutions and the classifier."""
 
     parameters: int
     macs: int
@@ -25,10 +26,10 @@ class Counts:
 
 @dataclass(frozen=True)
 class Skeleton:
-    """The blocks of each stage, and what stands before them.
+    """The blocks of each stage, the size of the images and the number of classes.
 
-    The ``imagenet`` kind has a 7x7 stem of stride 2 and a pool of stride 2, the ``cifar`` kind a 3x3 stem
-    (arXiv:1611.05431, table 1 and section 5.3). Every stage after the first halves the image and doubles the planes.
+    The kind says what stands before the stages: in an ``imagenet`` network, a 7x7 convolution and a pool, each with
+    stride 2; in a ``cifar`` network, a 3x3 convolution (arXiv:1611.05431, table 1 and section 5.3).
     """
 
     kind: str
@@ -69,71 +70,52 @@ class Skeleton:
 
     @property
     def depth(self) -> int:
-        """Layers with weights, shortcuts left out: three a block, the stem and the classifier."""
+        """The number of layers with weights, shortcuts left out: three per block, the stem and the classifier."""
         return 3 * sum(self.blocks) + 2
 
-    def convolutions(self, cardinality: int, width: int) -> Iterator[ConvGeometry]:
-        """Yield the convolutions of the C x d network for one image, in the order of their names.
+    def network(self, cardinality: int = 1, width: int = 64) -> ResNet:
+        """Return the C x d network with all weights 0, which take no memory.
 
-        ``width`` is d, the channels of a group in the first stage; it doubles with every stage.
+        `width` is d, the channels of a group in the first stage; it doubles with every stage.
+
+        >>> Skeleton.of(50).network(32, 4).layer2[0].conv2
+        Conv2d(256, 256, kernel_size=(3, 3), stride=(2, 2), padding=(1, 1), groups=32, bias=False)
         """
-        kernel, stride = (7, 2) if self.kind == "imagenet" else (3, 1)
-        stem = _conv(3, 64, kernel, self.image_size, stride=stride)
-        yield stem
-        size, channels, planes = stem.out_height, 64, 64
-        if self.kind == "imagenet":
-            size = (size - 1) // 2 + 1  # the 3x3 pool of stride 2
-        for stage, blocks in enumerate(self.blocks):
-            for block in range(blocks):
-                stride = 2 if stage and not block else 1
-                inner = planes * width // 64 * cardinality
-                yield from bottleneck(channels, inner, planes * EXPANSION, cardinality, size, stride, project=not block)
-                size, channels = (size - 1) // stride + 1, planes * EXPANSION
-            planes *= 2
+        return ResNet(
+            Bottleneck,
+            self.blocks,
+            num_classes=self.num_classes,
+            groups=cardinality,
+            width_per_group=width,
+            stem=self.kind,
+            rng=Undrawn(),
+        )
 
     def counts(self, cardinality: int = 1, width: int = 64) -> Counts:
-        """Count the C x d network: convolutions, two parameters a channel of batch norm, the classifier.
+        """Count what the C x d network holds and computes.
 
         >>> Skeleton.of(50).counts(32, 4)
         Counts(parameters=25028904, macs=4230479872)
         """
-        convolutions = list(self.convolutions(cardinality, width))
-        features = 64 * 2 ** (len(self.blocks) - 1) * EXPANSION
-        parameters = sum(weights(conv) + 2 * conv.out_channels for conv in convolutions)
-        return Counts(
-            parameters + (features + 1) * self.num_classes,
-            sum(conv.macs for conv in convolutions) + features * self.num_classes,
-        )
+        return _counts(self, cardinality, width)
 
 
-def bottleneck(
-    channels: int, inner: int, out_channels: int, cardinality: int, size: int, stride: int = 1, *, project: bool = False
-) -> Iterator[ConvGeometry]:
-    """Yield a block's 1x1, grouped 3x3 and 1x1, and its shortcut's 1x1 if it projects; the 3x3 holds the stride."""
-    yield _conv(channels, inner, 1, size)
-    grouped = _conv(inner, inner, 3, size, stride=stride, groups=cardinality)
-    yield grouped
-    yield _conv(inner, out_channels, 1, grouped.out_height)
-    if project:
-        yield _conv(channels, out_channels, 1, size, stride=stride)
+@lru_cache(maxsize=256)
+def _counts(skeleton: Skeleton, cardinality: int, width: int) -> Counts:
+    """Return the totals of a network's summary. The blocks of a stage from its second on are equal: one is counted.
 
-
-def weights(conv: ConvGeometry) -> int:
-    """Return the number of weights, C_in·C_out·kh·kw/G."""
-    return conv.out_channels * conv.inner
-
-
-def _conv(
-    channels: int, out_channels: int, kernel: int, size: int, *, stride: int = 1, groups: int = 1
-) -> ConvGeometry:
-    """Return the geometry of a square convolution of one image that keeps its size before striding."""
-    return ConvGeometry.of_conv(
-        (1, channels, size, size),
-        (out_channels, channels // groups, kernel, kernel),
-        stride=stride,
-        padding=kernel // 2,
-        groups=groups,
-    )
+    So the time, some 20 ms, does not grow with the depth; a search for the width counts dozens of networks.
+    """
+    short = replace(skeleton, blocks=tuple(min(blocks, 2) for blocks in skeleton.blocks))
+    found = summary(short.network(cardinality, width), (1, 3, skeleton.image_size, skeleton.image_size))
+    parameters, macs = found.total_params, found.total_macs
+    rows = {row.path: row for row in found.rows}
+    for stage, blocks in enumerate(skeleton.blocks, 1):
+        if blocks > 2:
+            second = rows[f"layer{stage}.1"]
+            parameters += (blocks - 2) * second.num_params
+            macs += (blocks - 2) * second.macs
+    return Counts(parameters, macs)
 
 
 def _blocks(depth: int | Sequence[int], kind: str) -> tuple[int, ...]:

@@ -107,3 +107,9 @@ def test_what_is_undrawn_is_zero():
     weights = [layer.weight.data for layer in layers] + [init.kaiming_normal((6, 4, 3, 3), rng=init.Undrawn())]
     assert not any(weight.any() for weight in weights)
     assert [weight.shape for weight in weights] == [(6, 4, 3, 3), (6, 4), (6, 4, 3, 3)]
+
+
+def test_what_is_undrawn_takes_no_memory():
+    weight = init.kaiming_normal((2**40, 2**10, 3, 3), rng=init.Undrawn())
+    assert weight.shape == (2**40, 2**10, 3, 3) and weight[-1, -1, -1, -1] == 0
+    assert not weight.flags.writeable

@@ -6,6 +6,9 @@ from hypothesis import strategies as st
 
 import npresnext as nx
 from npresnext.cli import main
+from npresnext.models import Bottleneck
+from npresnext.nn import BatchNorm2d, Conv2d
+from npresnext.nn.init import Undrawn
 from npresnext.paper import Design, equal_complexity, network_counts, valid_groups
 from npresnext.paper.skeleton import Counts, Skeleton
 
@@ -48,6 +51,20 @@ def test_a_blocks_parameters_are_the_papers_formula(cardinality, width, channels
     )
 
 
+@settings(max_examples=20)
+@given(st.integers(1, 32), st.integers(1, 32), st.sampled_from([8, 64, 256]), st.integers(1, 14))
+def test_a_block_is_counted_as_the_network_counts_it(cardinality, width, channels, size):
+    block = Bottleneck(channels, channels // 4, groups=cardinality, rng=Undrawn())
+    block.conv1 = Conv2d(channels, cardinality * width, 1, bias=False, rng=Undrawn())
+    block.conv2 = Conv2d(*[cardinality * width] * 2, 3, padding=1, groups=cardinality, bias=False, rng=Undrawn())
+    block.conv3 = Conv2d(cardinality * width, channels, 1, bias=False, rng=Undrawn())
+    block.bn1, block.bn2 = BatchNorm2d(cardinality * width), BatchNorm2d(cardinality * width)
+    convolutions = [row for row in nx.summary(block, (1, channels, size, size)).layers if row.type == "Conv2d"]
+    design = Design(cardinality, width, channels, size)
+    assert design.parameters == sum(row.num_params for row in convolutions)
+    assert design.macs == sum(row.macs for row in convolutions)
+
+
 @settings(max_examples=30)
 @given(st.integers(1, 40), st.tuples(st.integers(1, 32), st.integers(1, 16)), st.sampled_from([16, 256]))
 def test_no_other_width_comes_closer(cardinality, reference, channels):
@@ -67,6 +84,23 @@ def test_networks_are_counted_to_the_unit(design, counts):
 )
 def test_the_cifar_networks_are_counted_to_the_unit(cardinality, counts):
     assert network_counts(29, cardinality, 64, kind="cifar") == Counts(*counts)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.lists(st.integers(1, 4), min_size=1, max_size=4).map(tuple),
+    st.sampled_from([1, 2, 32]),
+    st.integers(1, 8),
+    st.sampled_from(["imagenet", "cifar"]),
+)
+def test_a_network_is_counted_as_its_summary_counts_it(blocks, cardinality, width, kind):
+    skeleton = Skeleton.of(blocks, kind=kind, image_size=64)
+    found = nx.summary(skeleton.network(cardinality, width), (1, 3, 64, 64))
+    assert skeleton.counts(cardinality, width) == Counts(found.total_params, found.total_macs)
+    assert (
+        sum(parameter.data.size for parameter in skeleton.network(cardinality, width).parameters())
+        == found.total_params
+    )
 
 
 def test_resnext50_saves_two_percent_of_parameters_and_costs_three_percent_more_macs():
