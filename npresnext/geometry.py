@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ._support.arguments import Pair, as_int, as_pair
+from ._support.integers import ceil_div
 from .errors import InvalidTypeError, InvalidValueError, ShapeError
 
 Padding = tuple[Pair, Pair]
@@ -101,6 +102,40 @@ class WindowGeometry:
         sizes = N, C, H, W = as_shape(x_shape, "(N, C, H, W)", "x")
         return cls(N, C, H, W, *_window(sizes, as_pair(kernel_size, "kernel_size", 1), stride, padding, dilation))
 
+    @classmethod
+    def of_pool(
+        cls,
+        x_shape: Sequence[int],
+        kernel_size: Any,
+        *,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+    ) -> WindowGeometry:
+        """Check the arguments of a pooling as a user gives them, and return the geometry.
+
+        The stride is `kernel_size` if None. `ceil_mode` becomes more padding at the bottom and right, as far as the
+        last window reaches.
+
+        >>> WindowGeometry.of_pool((8, 64, 112, 112), 3, stride=2, padding=1).pooled_shape
+        (8, 64, 56, 56)
+        """
+        sizes = as_shape(x_shape, "(N, C, H, W)", "x")
+        kernel = as_pair(kernel_size, "kernel_size", 1)
+        strides = kernel if stride is None else as_pair(stride, "stride", 1)
+        sides, dilations = as_pair(padding, "padding", 0), as_pair(dilation, "dilation", 1)
+        if any(side > size // 2 for side, size in zip(sides, kernel)):
+            raise InvalidValueError(
+                f"padding must be at most half of the kernel: padding {sides}, kernel_size {kernel}"
+            )
+        after: tuple[int, ...] = sides
+        if ceil_mode:
+            axes = zip(sizes[2:], kernel, strides, sides, dilations)
+            after = tuple(side + _rows_beyond(*axis) for side, axis in zip(sides, axes))
+        paddings = tuple(zip(sides, after))
+        return cls.of(sizes, kernel, stride=strides, padding=paddings, dilation=dilations)
+
     @functools.cached_property
     def out_height(self) -> int:
         """`oh`, the number of windows from top to bottom."""
@@ -120,6 +155,11 @@ class WindowGeometry:
     def x_shape(self) -> tuple[int, int, int, int]:
         """(N, C_in, H, W)."""
         return self.batch, self.in_channels, self.height, self.width
+
+    @functools.cached_property
+    def pooled_shape(self) -> tuple[int, int, int, int]:
+        """(N, C_in, oh, ow), the shape of a pooling's result."""
+        return self.batch, self.in_channels, self.out_height, self.out_width
 
     @property
     def columns_shape(self) -> tuple[int, int, int]:
@@ -205,6 +245,15 @@ class ConvGeometry(WindowGeometry):
     def macs(self) -> int:
         """Multiply-adds of one forward pass, padding counted as if it were pixels."""
         return self.batch * self.out_channels * self.positions * self.inner
+
+
+def _rows_beyond(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
+    """Return how many rows the last window of ``ceil_mode`` reaches beyond the padding."""
+    free = size + 2 * padding - dilation * (kernel - 1) - 1  # rows over which the window can move
+    steps = ceil_div(free, stride)
+    if steps * stride >= size + padding:  # the window would begin in the padding at the end
+        steps -= 1
+    return max(steps * stride - free, 0) if steps >= 0 else 0
 
 
 def _conv(x_shape: Any, weight_shape: Any, stride: Any, padding: Any, dilation: Any, groups: Any) -> ConvGeometry:

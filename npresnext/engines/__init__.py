@@ -1,77 +1,51 @@
-"""How a convolution that is known to be valid is carried out, and which engine does it.
+"""Engines: which one carries out an operation, and how to choose another.
 
-Every engine is a module with the same three functions,
+Every engine computes the same operations; property tests hold their results equal. The array library decides:
 
-    forward(x, weight, bias, geometry)         input_grad(grad_output, weight, geometry)
-    weight_grad(grad_output, x, geometry)
-
-on arrays that ``functional.conv`` has already checked against the ConvGeometry. An engine that gains from doing
-more in one go may have two others,
-
-    gradients(grad_output, x, weight, geometry)             which returns (dx, dweight)
-    forward_relu(x, weight, bias, geometry, shortcut)       relu(y + shortcut), or relu(y) where that is None
-
-All engines compute the same thing; the property tests hold them to it. What is not chosen with
-``use_engine`` goes to the fast engine of the array's library, or else to the lesson.
+    library          engine                            name
+    NumPy            :class:`~.cpu.CpuEngine`          "cpu"
+    CuPy             :class:`~.cuda.CudaEngine`        "cuda"
+    any other        :class:`Engine`, the lesson       "im2col"
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
-import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
 
-from .._support.memory import memory_for
-from .._support.typing import Array
 from ..errors import InvalidTypeError, InvalidValueError
+from ._engine import Engine
+from .cpu.engine import CpuEngine
+from .cuda.engine import CudaEngine
 
-# engine -> the array libraries whose arrays it takes (None: any), fastest last
-ENGINES: dict[str, tuple[str, ...] | None] = {"im2col": None, "cpu": ("numpy",), "cuda": ("cupy",)}
+__all__ = ["ENGINES", "CpuEngine", "CudaEngine", "Engine", "engine_for", "engines_for", "use_engine"]
 
-# (array library, operation other than convolution) -> the module that has it as fused kernels
-FUSED = {
-    ("numpy", "relu"): "cpu.elementwise",
-    ("numpy", "relu_"): "cpu.elementwise",
-    ("numpy", "relu_backward"): "cpu.elementwise",
-    ("numpy", "add"): "cpu.elementwise",
-    ("numpy", "add_"): "cpu.elementwise",
-    ("numpy", "matmul"): "cpu.matmul",
-    ("numpy", "batch_norm"): "cpu.batchnorm",
-    ("numpy", "batch_norm_backward"): "cpu.batchnorm",
-    ("numpy", "batch_norm_relu"): "cpu.batchnorm",
-    ("numpy", "batch_norm_relu_backward"): "cpu.batchnorm",
-    ("numpy", "max_pool2d"): "cpu.maxpool",
-    ("numpy", "max_pool2d_backward"): "cpu.maxpool",
-    ("cupy", "batch_norm"): "cuda.batchnorm",
-    ("cupy", "batch_norm_backward"): "cuda.batchnorm",
-    ("cupy", "max_pool2d"): "cuda.maxpool",
-    ("cupy", "max_pool2d_backward"): "cuda.maxpool",
-}
+# The one table of engines. For a library that several engines take, the last of them is the fastest.
+ENGINES: dict[str, Engine] = {engine.name: engine for engine in (Engine(), CpuEngine(), CudaEngine())}
 
-_chosen: ContextVar[str | None] = ContextVar("npresnext_engine", default=None)
-_tf32: ContextVar[bool] = ContextVar("npresnext_tf32", default=False)
+_chosen: ContextVar[Engine | None] = ContextVar("npresnext_engine", default=None)
+_fastest: dict[str, Engine] = {}  # name of an array library -> its engine, found at the first use
 
 
 @contextlib.contextmanager
-def use_engine(name: str, *, allow_tf32: bool = False) -> Iterator[None]:
-    """Carry out every convolution inside the ``with`` block with the engine `name`.
+def use_engine(engine: str | Engine, *, allow_tf32: bool = False) -> Iterator[None]:
+    """Carry out every operation inside the ``with`` block by one engine.
 
     Parameters
     ----------
-    name : str
-        "cpu" (for NumPy's arrays), "cuda" (CuPy's), or "im2col" (any library's), under which batch norm, pooling and
-        all else, too, are plain array operations.
+    engine : str or Engine
+        "cpu" (for NumPy's arrays), "cuda" (CuPy's), or "im2col", the lesson (any library's); or an instance of a
+        class of your own that inherits from :class:`Engine`.
     allow_tf32 : bool
-        Let cuBLAS round the factors of float32 products to TF32 (10 bits of mantissa instead of 23) for the speed
-        of tensor cores. For the engine "cuda" only; off unless asked for, here.
+        Let cuBLAS round the factors of float32 products to TF32 (10 bits of mantissa instead of 23), which tensor
+        cores multiply faster. For the engine "cuda" only.
 
     Raises
     ------
     ValueError
-        There is no such engine, or it knows no TF32.
+        There is no such engine, or `allow_tf32` is given for an engine other than "cuda".
     TypeError
         From a call inside the block: the engine does not take its arrays.
 
@@ -80,58 +54,40 @@ def use_engine(name: str, *, allow_tf32: bool = False) -> Iterator[None]:
     ...     nx.conv2d(np.ones((1, 1, 2, 2)), np.ones((1, 1, 2, 2)))
     array([[[[4.]]]])
     """
-    if name not in ENGINES:
-        raise InvalidValueError(f"engine must be one of {', '.join(ENGINES)}, but is {name!r}")
-    if allow_tf32 and name != "cuda":
-        raise InvalidValueError(f"allow_tf32=True is for the engine cuda, but the engine is {name!r}")
-    engine, tf32 = _chosen.set(name), _tf32.set(allow_tf32)
+    chosen = engine if isinstance(engine, Engine) else ENGINES.get(engine)
+    if chosen is None:
+        raise InvalidValueError(f"engine must be one of {', '.join(ENGINES)}, but is {engine!r}")
+    if allow_tf32:
+        if engine != "cuda":
+            raise InvalidValueError(f"allow_tf32=True is for the engine cuda, but the engine is {chosen.name!r}")
+        chosen = CudaEngine(allow_tf32=True)
+    token = _chosen.set(chosen)
     try:
         yield
     finally:
-        _chosen.reset(engine)
-        _tf32.reset(tf32)
-
-
-def tf32_allowed() -> bool:
-    """Return whether the user has allowed TF32 here."""
-    return _tf32.get()
+        _chosen.reset(token)
 
 
 def engines_for(library: str) -> list[str]:
-    """Return the engines that take arrays of `library`, fastest last.
+    """Return the names of the engines that take arrays of `library`, fastest last.
 
     >>> engines_for("array_api_strict")
     ['im2col']
     """
-    return [name for name, libraries in ENGINES.items() if libraries is None or library in libraries]
+    return [name for name, engine in ENGINES.items() if engine.libraries is None or library in engine.libraries]
 
 
-def engine_for(xp: Any) -> Any:
-    """Return the engine module that computes on arrays of the library `xp`."""
-    able = engines_for(xp.__name__)
-    name = _chosen.get() or able[-1]
-    if name not in able:
-        raise InvalidTypeError(f"the engine {name} cannot take arrays of {xp.__name__}: it takes {ENGINES[name]}")
-    return _module({"im2col": ".lesson.conv", "cpu": "cpu.convolution", "cuda": "cuda.convolution"}[name])
-
-
-def fused(xp: Any, operation: str, x: Array, *others: Array, shape: Sequence[int] | None = None) -> Any:
-    """Return the engine's own function for an operation on arrays like these, or None: then array operations do it.
-
-    None too where ``use_engine`` has chosen the lesson. Errors for want of memory name `shape`, that of the result, if
-    it is not that of x.
-    """
-    module = FUSED.get((xp.__name__, operation))
-    if module is None or _chosen.get() == "im2col":
-        return None
-    kernels = _module(module)
-    if not all(kernels.takes(array) for array in (x, *others)):
-        return None
-    memory = memory_for(f"the result of {operation}", x.shape if shape is None else shape, x.dtype)
-    return memory(getattr(kernels, operation))
-
-
-@functools.cache
-def _module(name: str) -> Any:
-    """Import a module of this package; asking Python again at every call takes as long as a tiny convolution."""
-    return importlib.import_module(f".{name}", __name__)
+def engine_for(xp: Any) -> Engine:
+    """Return the engine that computes on arrays of the library `xp`: the chosen one, else the fastest."""
+    library = xp.__name__
+    chosen = _chosen.get()
+    if chosen is None:
+        found = _fastest.get(library)
+        if found is None:
+            found = _fastest[library] = ENGINES[engines_for(library)[-1]]
+        return found
+    if chosen.libraries is not None and library not in chosen.libraries:
+        raise InvalidTypeError(
+            f"the engine {chosen.name} cannot take arrays of {library}: it takes those of {', '.join(chosen.libraries)}"
+        )
+    return chosen

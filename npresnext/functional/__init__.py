@@ -1,6 +1,5 @@
 """Pure functions on arrays, each with its backward below it: ``name`` and ``name_backward``."""
 
-from .._support.memory import with_memory_errors
 from ..geometry import conv2d_parameter_count
 from .activation import relu, relu_backward
 from .avgpool import avg_pool2d, avg_pool2d_backward, global_avg_pool2d, global_avg_pool2d_backward
@@ -8,7 +7,7 @@ from .batchnorm import batch_norm, batch_norm_backward, running_statistics
 from .batchnorm_relu import batch_norm_relu, batch_norm_relu_backward
 from .columns import col2im, im2col
 from .conv import conv2d, conv2d_backward, conv2d_input_grad, conv2d_weight_grad
-from .linear import linear, linear_backward
+from .fully_connected import linear, linear_backward
 from .loss import cross_entropy, cross_entropy_backward
 from .maxpool import max_pool2d, max_pool2d_backward
 from .residual import add, add_backward
@@ -41,7 +40,3 @@ __all__ = [
     "relu_backward",
     "running_statistics",
 ]
-
-for _name in __all__:  # here pass all calls, from layers and from users
-    globals()[_name] = with_memory_errors(globals()[_name])
-    globals()[_name].__module__ = __name__  # where pickle finds it

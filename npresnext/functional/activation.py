@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from .._support.typing import Array
 from ..backend import floating_module
-from ..engines import fused
+from ..engines import engine_for
 from ..errors import ShapeError
-from .masks import keep
-from .residual import add, checked_sides
+from .residual import checked_sides
 
 
 def relu(x: Array) -> Array:
@@ -35,22 +34,15 @@ def relu(x: Array) -> Array:
     >>> relu(np.array([-2.0, 0.0, 3.0]))
     array([0., 0., 3.])
     """
-    xp = floating_module(x=x)
-    kernel = fused(xp, "relu", x)
-    if kernel is not None:
-        return kernel(x)
-    return xp.asarray(xp.maximum(x, xp.zeros((), dtype=x.dtype)), dtype=x.dtype)  # NumPy's is in its own byte order
+    return engine_for(floating_module(x=x)).relu(x)
 
 
 def relu_(x: Array, shortcut: Array | None = None) -> Array:
-    """Return ``max(x + shortcut, 0)``, where the memory of x may be used for it: for an x that nobody else will read.
+    """Return ``max(x + shortcut, 0)``. The result may overwrite x, so x must not be used afterwards.
 
-    (The underscore is PyTorch's for what works in place.) The gradient is that of :func:`relu`.
+    The underscore is PyTorch's mark of operations that work in place. The gradient is that of :func:`relu`.
     """
-    kernel = fused(checked_sides(x, shortcut, "shortcut"), "relu_", x, *([] if shortcut is None else [shortcut]))
-    if kernel is not None:
-        return kernel(x, shortcut)
-    return relu(x if shortcut is None else add(x, shortcut))
+    return engine_for(checked_sides(x, shortcut, "shortcut")).relu_(x, shortcut)
 
 
 def relu_backward(grad_output: Array, output: Array) -> Array:
@@ -86,7 +78,4 @@ def relu_backward(grad_output: Array, output: Array) -> Array:
     xp = floating_module(grad_output=grad_output, output=output)
     if grad_output.shape != output.shape:
         raise ShapeError(f"grad_output has shape {tuple(grad_output.shape)} but output has {tuple(output.shape)}")
-    kernel = fused(xp, "relu_backward", grad_output, output)
-    if kernel is not None:
-        return kernel(grad_output, output)
-    return keep(xp, grad_output, ~(output <= 0))  # NaN leaves the gate open
+    return engine_for(xp).relu_backward(grad_output, output)

@@ -7,10 +7,12 @@ from typing import Any
 
 from .._support.arguments import as_pair
 from .._support.typing import Array
-from ..backend import floating_module, widen
+from ..backend import floating_module
+from ..engines import engine_for
 from ..errors import ShapeError
 from ..geometry import WindowGeometry, as_shape
-from .windows import batched, batched_shape, checked, like, output_shape, pool_window
+from ._batch_axis import shape_with_batch_axis, with_batch_axis, without_batch_axis
+from .maxpool import checked_pooled
 
 
 def avg_pool2d(
@@ -60,13 +62,10 @@ def avg_pool2d(
             [10.5, 12.5]]])
     """
     xp = floating_module(allow_complex=True, x=x)
-    window = pool_window(x.shape, kernel_size, stride, padding, 1, ceil_mode)
-    images = widen(xp, batched(x))
-    y = xp.zeros(output_shape(window), dtype=images.dtype)  # (N, C, oh, ow)
-    for _, _, windows, pixels in window.taps():
-        y[:, :, *windows] += images[:, :, *pixels]
-    y /= _divisors(xp, window, padding, count_include_pad, y.dtype)
-    return like(x.shape, xp.astype(y, x.dtype, copy=False))
+    images = with_batch_axis(x)
+    window = WindowGeometry.of_pool(images.shape, kernel_size, stride=stride, padding=padding, ceil_mode=ceil_mode)
+    counted_padding = as_pair(padding, "padding") if count_include_pad else (0, 0)
+    return without_batch_axis(engine_for(xp).avg_pool2d(images, window, counted_padding), x.shape)
 
 
 def avg_pool2d_backward(
@@ -107,13 +106,12 @@ def avg_pool2d_backward(
             [2., 2.]]])
     """
     xp = floating_module(allow_complex=True, grad_output=grad_output)
-    window = pool_window(x_shape, kernel_size, stride, padding, 1, ceil_mode)
-    grad = widen(xp, checked(grad_output, x_shape, window, "grad_output"))
-    grad = grad / _divisors(xp, window, padding, count_include_pad, grad.dtype)  # (N, C, oh, ow)
-    dx = xp.zeros(window.x_shape, dtype=grad.dtype)  # (N, C, H, W)
-    for _, _, windows, pixels in window.taps():
-        dx[:, :, *pixels] += grad[:, :, *windows]
-    return like(x_shape, xp.astype(dx, grad_output.dtype, copy=False))
+    window = WindowGeometry.of_pool(
+        shape_with_batch_axis(x_shape), kernel_size, stride=stride, padding=padding, ceil_mode=ceil_mode
+    )
+    grad = checked_pooled(grad_output, x_shape, window, "grad_output")
+    counted_padding = as_pair(padding, "padding") if count_include_pad else (0, 0)
+    return without_batch_axis(engine_for(xp).avg_pool2d_backward(grad, window, counted_padding), x_shape)
 
 
 def global_avg_pool2d(x: Array) -> Array:
@@ -146,10 +144,8 @@ def global_avg_pool2d(x: Array) -> Array:
            [[5.5]]])
     """
     xp = floating_module(allow_complex=True, x=x)
-    N, C, H, W = sizes_of_map(x.shape)
-    rows = xp.reshape(widen(xp, x), (N, C, H * W))  # (N, C, H·W)
-    y = xp.reshape(xp.sum(rows, axis=2) / (H * W), (N, C, 1, 1))  # (N, C, 1, 1)
-    return like(x.shape, xp.astype(y, x.dtype, copy=False))
+    checked_map_shape(x.shape)
+    return without_batch_axis(engine_for(xp).global_avg_pool2d(with_batch_axis(x)), x.shape)
 
 
 def global_avg_pool2d_backward(grad_output: Array, x_shape: Sequence[int]) -> Array:
@@ -179,35 +175,17 @@ def global_avg_pool2d_backward(grad_output: Array, x_shape: Sequence[int]) -> Ar
             [2., 2.]]])
     """
     xp = floating_module(allow_complex=True, grad_output=grad_output)
-    N, C, H, W = sizes_of_map(x_shape)
-    expected = (N, C, 1, 1)[4 - len(x_shape) :]
+    shape = checked_map_shape(x_shape)
+    expected = (*shape[:2], 1, 1)[4 - len(x_shape) :]
     if tuple(grad_output.shape) != expected:
         raise ShapeError(f"grad_output has shape {tuple(grad_output.shape)} but the output has shape {expected}")
-    dx = xp.empty(tuple(x_shape), dtype=grad_output.dtype)
-    share = widen(xp, grad_output) / (H * W)  # (N, C, 1, 1); float16 ends at 65504
-    dx[...] = xp.astype(share, dx.dtype, copy=False)  # over (N, C, H, W)
-    return dx
+    dx = engine_for(xp).global_avg_pool2d_backward(with_batch_axis(grad_output), shape)
+    return without_batch_axis(dx, x_shape)
 
 
-def _divisors(xp: Any, window: WindowGeometry, padding: Any, count_include_pad: bool, dtype: Any) -> Array:
-    """Return by how much each window's sum is divided, (oh, ow); made where x is, not sent there."""
-    sides = as_pair(padding, "padding") if count_include_pad else (0, 0)
-    rows, columns = (
-        _counts(xp, windows, window.kernel[axis], window.stride[axis], window.padding[axis][0], size, sides[axis])
-        for axis, (windows, size) in enumerate(((window.out_height, window.height), (window.out_width, window.width)))
-    )
-    return xp.astype(rows[:, None] * columns[None, :], dtype)  # (oh, ow)
-
-
-def _counts(xp: Any, windows: int, kernel: int, stride: int, before: int, size: int, side: int) -> Array:
-    """Along one axis: how many pixels of each window lie within `side` of the image (at least 1, to divide by)."""
-    first = xp.arange(windows) * stride - before
-    return xp.clip(xp.clip(first + kernel, None, size + side) - xp.clip(first, -side, None), 1, None)
-
-
-def sizes_of_map(x_shape: Sequence[int]) -> tuple[int, int, int, int]:
-    """Return N, C, H and W after checking that a map has pixels to average."""
-    N, C, H, W = as_shape(batched_shape(x_shape), "(N, C, H, W)", "x")
+def checked_map_shape(x_shape: Sequence[int]) -> tuple[int, int, int, int]:
+    """Return (N, C, H, W) after checking that a map has pixels to average."""
+    N, C, H, W = as_shape(shape_with_batch_axis(x_shape), "(N, C, H, W)", "x")
     if H * W == 0:
         raise ShapeError(f"x has shape {tuple(x_shape)}: the average of no pixels does not exist")
     return N, C, H, W

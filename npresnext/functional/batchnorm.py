@@ -7,8 +7,8 @@ from typing import Any
 
 from .._support.arguments import as_int, check_number
 from .._support.typing import Array
-from ..backend import array_module, floating_module, given, sum_dtype, widen
-from ..engines import fused
+from ..backend import array_module, floating_module, given, sum_dtype
+from ..engines import engine_for
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError
 
 
@@ -69,12 +69,7 @@ def batch_norm(
            [ 1.,  1.]])
     """
     xp = checked(x, weight, bias, mean, var, eps)
-    kernel = fused(xp, "batch_norm", x)
-    if kernel is not None:
-        return kernel(x, weight, bias, mean, var, eps)
-    rows = xp.reshape(x, (*x.shape[:2], math.prod(x.shape[2:])))  # (N, C, P)
-    y, mean, var = _normalise(xp, eps, rows, weight, bias, mean, var)
-    return xp.reshape(y, x.shape), mean, var  # (N, C, ...), (C,), (C,)
+    return engine_for(xp).batch_norm(x, weight, bias, mean, var, eps)
 
 
 def batch_norm_backward(
@@ -132,13 +127,7 @@ def batch_norm_backward(
     floating_module(grad_output=grad_output, x=x)
     if grad_output.shape != x.shape:
         raise ShapeError(f"grad_output has shape {tuple(grad_output.shape)} but x has shape {tuple(x.shape)}")
-    kernel = fused(xp, "batch_norm_backward", x)
-    if kernel is not None:
-        return kernel(grad_output, x, mean, var, weight, eps, batch_statistics)
-    N, C, P = x.shape[0], x.shape[1], math.prod(x.shape[2:])
-    grad, rows = xp.reshape(grad_output, (N, C, P)), xp.reshape(x, (N, C, P))  # (N, C, P) both
-    dx, dweight, dbias = _gradients(xp, eps, batch_statistics, grad, rows, mean, var, weight)
-    return xp.reshape(dx, x.shape), dweight, dbias  # (N, C, ...), (C,), (C,)
+    return engine_for(xp).batch_norm_backward(grad_output, x, mean, var, weight, eps, batch_statistics)
 
 
 def running_statistics(
@@ -191,91 +180,7 @@ def running_statistics(
         raise InvalidValueError("count is 1: a single value per channel has no unbiased variance")
     if count == 0:
         return running_mean, running_var
-    unbiased = widen(xp, var) * (count / (count - 1))
-    pairs = ((running_mean, widen(xp, mean)), (running_var, unbiased))
-    new = [widen(xp, running) * (1 - momentum) + batch * momentum for running, batch in pairs]
-    return xp.astype(new[0], running_mean.dtype, copy=False), xp.astype(new[1], running_var.dtype, copy=False)
-
-
-def _normalise(
-    xp: Any, eps: float, x: Array, weight: Array | None, bias: Array | None, mean: Array | None, var: Array | None
-) -> tuple[Array, Array, Array]:
-    """Normalise some channels (N, C, P); return the result, mean and variance."""
-    rows, column = widen(xp, x), (x.shape[1], 1)
-    if mean is None:
-        centred, offset, mean, var = _statistics(xp, rows)  # (N, C, P), (C,), (C,), (C,)
-    else:
-        mean, var = widen(xp, mean), widen(xp, var)
-        centred, offset = rows - xp.reshape(mean, column), None  # (N, C, P)
-    scale = 1 / xp.sqrt(var + eps)  # (C,)
-    if weight is not None:
-        scale = scale * widen(xp, weight)
-    shift = None if offset is None else -offset * scale  # (C,)
-    if bias is not None:
-        shift = widen(xp, bias) if shift is None else shift + widen(xp, bias)
-    centred *= xp.reshape(scale, column)  # (N, C, P)
-    if shift is not None:
-        centred += xp.reshape(shift, column)  # (N, C, P)
-    mean, var = (xp.astype(each, sum_dtype(xp, x.dtype), copy=False) for each in (mean, var))
-    return xp.astype(centred, x.dtype, copy=False), mean, var
-
-
-def _gradients(
-    xp: Any,
-    eps: float,
-    batch_statistics: bool,
-    grad_output: Array,
-    x: Array,
-    mean: Array,
-    var: Array,
-    weight: Array | None,
-) -> tuple[Array, Array, Array]:
-    """Gradients for some channels (N, C, P) of input, weight and bias."""
-    grad, column, count = widen(xp, grad_output), (x.shape[1], 1), max(x.shape[0] * x.shape[2], 1)
-    centred = widen(xp, x) - xp.reshape(widen(xp, mean), column)  # (N, C, P)
-    inverse = 1 / xp.sqrt(widen(xp, var) + eps)  # (C,)
-    scale = inverse if weight is None else inverse * widen(xp, weight)  # (C,)
-    dbias = _sum(xp, grad)  # (C,)
-    dweight = _dot(xp, grad, centred)  # (C,), still without 1/√(var + eps)
-    if batch_statistics:
-        offset = _sum(xp, centred) / count  # (C,): how far rounding moved the mean
-        dweight = (dweight - offset * dbias) * inverse
-        slope = inverse * dweight / count
-        centred *= xp.reshape(slope, column)  # (N, C, P)
-        centred += xp.reshape(dbias / count - offset * slope, column)  # dbias/count + x̂·dweight/count
-        dx = grad - centred
-        dx *= xp.reshape(scale, column)  # (N, C, P)
-    else:
-        dweight = dweight * inverse
-        dx = grad * xp.reshape(scale, column)  # (N, C, P)
-    dtype = x.dtype
-    return (
-        xp.astype(dx, dtype, copy=False),
-        xp.astype(dweight, dtype, copy=False),
-        xp.astype(dbias, dtype, copy=False),
-    )
-
-
-def _statistics(xp: Any, rows: Array) -> tuple[Array, Array, Array, Array]:
-    """Return rows (N, C, P) less a first mean, the mean of what is left, and each channel's mean and variance."""
-    N, C, P = rows.shape
-    count = max(N * P, 1)
-    mean = _sum(xp, rows) / count  # (C,)
-    centred = rows - xp.reshape(mean, (C, 1))  # (N, C, P)
-    offset = _sum(xp, centred) / count  # (C,): how far rounding moved the mean
-    var = _dot(xp, centred, centred) / count - offset * offset  # (C,)
-    return centred, offset, mean + offset, var
-
-
-def _sum(xp: Any, rows: Array) -> Array:
-    """Sum (N, C, P) over images and positions."""
-    return _dot(xp, rows, xp.ones(rows.shape[-1:], dtype=rows.dtype))  # (C,); BLAS sums faster than NumPy
-
-
-def _dot(xp: Any, a: Array, b: Array) -> Array:
-    """Sum the products of two arrays (N, C, P) over images and positions."""
-    rows = xp.vecdot(a, b) if hasattr(xp, "vecdot") else xp.sum(a * b, axis=2)  # (N, C); CuPy has no vecdot
-    return xp.sum(rows, axis=0)  # (C,)
+    return engine_for(xp).running_statistics(running_mean, running_var, mean, var, count, momentum)
 
 
 def checked(

@@ -1,19 +1,16 @@
 """Batch norm, the addition of a shortcut, and the rectifier: what follows every convolution of a residual network.
 
-Nothing new is computed here. Together they are a pair of their own because of memory: an engine that takes a value
-through all three reads and writes it once, where three operations do so three times.
+These functions compute what the three operations compute one after the other. They exist for speed: an engine may
+carry a value through all three while it is in the cache, instead of reading and writing memory three times.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 from .._support.typing import Array
 from ..backend import floating_module
-from ..engines import fused
+from ..engines import engine_for
 from ..errors import ShapeError
-from .activation import relu_, relu_backward
-from .batchnorm import batch_norm, batch_norm_backward, checked
+from .batchnorm import checked
 from .residual import checked_sides
 
 
@@ -60,11 +57,7 @@ def batch_norm_relu(
     """
     checked_sides(x, shortcut, "shortcut")
     xp = checked(x, weight, bias, mean, var, eps)
-    kernel = fused(xp, "batch_norm_relu", x)
-    if kernel is not None:
-        return kernel(x, weight, bias, shortcut, mean, var, eps)
-    y, mean, var = batch_norm(x, weight, bias, mean=mean, var=var, eps=eps)
-    return relu_(y, shortcut), mean, var
+    return engine_for(xp).batch_norm_relu(x, weight, bias, shortcut, mean, var, eps)
 
 
 def batch_norm_relu_backward(
@@ -119,9 +112,6 @@ def batch_norm_relu_backward(
     for name, array in (("grad_output", grad_output), ("output", output)):
         if array.shape != x.shape:
             raise ShapeError(f"{name} has shape {tuple(array.shape)} but x has shape {tuple(x.shape)}")
-    kernel = fused(xp, "batch_norm_relu_backward", x)
-    if kernel is not None:
-        return kernel(grad_output, output, x, mean, var, weight, eps, batch_statistics, needs_shortcut)
-    dsum = relu_backward(grad_output, output)
-    options: dict[str, Any] = {"eps": eps, "batch_statistics": batch_statistics}
-    return *batch_norm_backward(dsum, x, mean, var, weight, **options), dsum if needs_shortcut else None
+    return engine_for(xp).batch_norm_relu_backward(
+        grad_output, output, x, mean, var, weight, eps, batch_statistics, needs_shortcut
+    )

@@ -1,4 +1,4 @@
-"""im2col and its transpose col2im, checked; the lesson itself is in ``engines/im2col.py``."""
+"""im2col and its transpose col2im: check the arguments, and call the engine."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 from .._support.memory import memory_for
 from .._support.typing import Array
 from ..backend import floating_module
+from ..engines import engine_for
 from ..errors import ShapeError
 from ..geometry import WindowGeometry
-from ..lesson import conv as lesson
 
 
 def im2col(x: Array, kernel_size: Any, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1) -> Array:
@@ -46,10 +46,10 @@ def im2col(x: Array, kernel_size: Any, *, stride: Any = 1, padding: Any = 0, dil
            [3., 4., 6., 7.],
            [4., 5., 7., 8.]])
     """
-    floating_module(allow_complex=True, x=x)
+    xp = floating_module(allow_complex=True, x=x)
     window = WindowGeometry.of(x.shape, kernel_size, stride=stride, padding=padding, dilation=dilation)
     with memory_for("the column matrix", window.columns_shape, x.dtype):
-        return lesson.im2col(x, window)
+        return engine_for(xp).im2col(x, window)
 
 
 def col2im(
@@ -84,7 +84,7 @@ def col2im(
            [2., 4., 2.],
            [1., 2., 1.]])
     """
-    floating_module(allow_complex=True, columns=columns)
+    xp = floating_module(allow_complex=True, columns=columns)
     window = WindowGeometry.of(x_shape, kernel_size, stride=stride, padding=padding, dilation=dilation)
     if tuple(columns.shape) != window.columns_shape:
         raise ShapeError(
@@ -92,4 +92,4 @@ def col2im(
             f"(N, C·kh·kw, oh·ow) = {window.columns_shape}"
         )
     with memory_for("the image", window.x_shape, columns.dtype):
-        return lesson.col2im(columns, window)
+        return engine_for(xp).col2im(columns, window)

@@ -8,12 +8,11 @@ from typing import Any
 from .._support.arguments import check_needs
 from .._support.memory import memory_for
 from .._support.typing import Array
-from ..backend import floating_module, given, widen
+from ..backend import floating_module, given
 from ..engines import engine_for
 from ..errors import ShapeError
 from ..geometry import ConvGeometry
-from .activation import relu_
-from .windows import batched, batched_shape, like
+from ._batch_axis import shape_with_batch_axis, with_batch_axis, without_batch_axis
 
 Gradients = tuple[Array | None, Array | None, Array | None]
 
@@ -79,7 +78,7 @@ def conv2d(
     xp = floating_module(allow_complex=True, x=x, weight=weight, **given(bias=bias))
     images, geometry = _checked(x, weight, bias, stride, padding, dilation, groups)
     with memory_for("the output", geometry.output_shape, x.dtype):
-        return like(x.shape, engine_for(xp).forward(images, weight, bias, geometry))
+        return without_batch_axis(engine_for(xp).conv2d(images, weight, bias, geometry), x.shape)
 
 
 def conv2d_relu(
@@ -96,13 +95,10 @@ def conv2d_relu(
     """Return ``relu(conv2d(x, …) + shortcut)`` for images (N, C_in, H, W); an engine may do it all in the cache."""
     xp = floating_module(x=x, weight=weight, **given(bias=bias, shortcut=shortcut))
     images, geometry = _checked(x, weight, bias, stride, padding, dilation, groups)
-    engine = engine_for(xp)
+    if shortcut is not None and tuple(shortcut.shape) != geometry.output_shape:
+        raise ShapeError(f"shortcut has shape {tuple(shortcut.shape)} but the output {geometry.output_shape}")
     with memory_for("the output", geometry.output_shape, x.dtype):
-        if not hasattr(engine, "forward_relu"):
-            return relu_(engine.forward(images, weight, bias, geometry), shortcut)
-        if shortcut is not None and tuple(shortcut.shape) != geometry.output_shape:
-            raise ShapeError(f"shortcut has shape {tuple(shortcut.shape)} but the output {geometry.output_shape}")
-        return engine.forward_relu(images, weight, bias, geometry, shortcut)
+        return engine_for(xp).conv2d_relu(images, weight, bias, geometry, shortcut)
 
 
 def conv2d_backward(
@@ -152,21 +148,22 @@ def conv2d_backward(
     """
     check_needs(needs)
     xp = floating_module(allow_complex=True, grad_output=grad_output, x=x, weight=weight)
-    images = batched(x)
+    images = with_batch_axis(x)
     geometry = ConvGeometry.of_conv(
         images.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
     grad = _checked_grad(grad_output, len(x.shape), geometry)
     engine, dx, dweight, dbias = engine_for(xp), None, None, None
     with memory_for("the gradient", geometry.x_shape, x.dtype):
-        if needs[0] and needs[1] and hasattr(engine, "gradients"):
-            dx, dweight = engine.gradients(grad, images, weight, geometry)
-        else:
-            dx = engine.input_grad(grad, weight, geometry) if needs[0] else None
-            dweight = engine.weight_grad(grad, images, geometry) if needs[1] else None
-    if needs[2]:
-        dbias = xp.astype(xp.sum(widen(xp, grad), axis=(0, 2, 3)), x.dtype, copy=False)
-    return (None if dx is None else like(x.shape, dx)), dweight, dbias
+        if needs[0] and needs[1]:
+            dx, dweight = engine.conv2d_input_and_weight_grad(grad, images, weight, geometry)
+        elif needs[0]:
+            dx = engine.conv2d_input_grad(grad, weight, geometry)
+        elif needs[1]:
+            dweight = engine.conv2d_weight_grad(grad, images, geometry)
+        if needs[2]:
+            dbias = engine.conv2d_bias_grad(grad)
+    return (None if dx is None else without_batch_axis(dx, x.shape)), dweight, dbias
 
 
 def conv2d_input_grad(
@@ -207,12 +204,12 @@ def conv2d_input_grad(
     """
     xp = floating_module(allow_complex=True, grad_output=grad_output, weight=weight)
     geometry = ConvGeometry.of_conv(
-        batched_shape(x_shape), weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
+        shape_with_batch_axis(x_shape), weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
     grad = _checked_grad(grad_output, len(x_shape), geometry)
     with memory_for("the gradient", geometry.x_shape, weight.dtype):
-        dx = engine_for(xp).input_grad(grad, weight, geometry)
-    return like(x_shape, dx)
+        dx = engine_for(xp).conv2d_input_grad(grad, weight, geometry)
+    return without_batch_axis(dx, x_shape)
 
 
 def conv2d_weight_grad(
@@ -253,20 +250,20 @@ def conv2d_weight_grad(
              [6., 8.]]]])
     """
     xp = floating_module(allow_complex=True, grad_output=grad_output, x=x)
-    images = batched(x)
+    images = with_batch_axis(x)
     geometry = ConvGeometry.of_conv(
         images.shape, weight_shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
     grad = _checked_grad(grad_output, len(x.shape), geometry)
     with memory_for("the gradient", geometry.weight_shape, x.dtype):
-        return engine_for(xp).weight_grad(grad, images, geometry)
+        return engine_for(xp).conv2d_weight_grad(grad, images, geometry)
 
 
 def _checked(
     x: Array, weight: Array, bias: Array | None, stride: Any, padding: Any, dilation: Any, groups: int
 ) -> tuple[Array, ConvGeometry]:
     """Return x with a batch axis, and the geometry, after checking all shapes."""
-    images = batched(x)
+    images = with_batch_axis(x)
     geometry = ConvGeometry.of_conv(
         images.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
@@ -282,4 +279,4 @@ def _checked_grad(grad_output: Array, axes: int, geometry: ConvGeometry) -> Arra
         raise ShapeError(
             f"grad_output has shape {tuple(grad_output.shape)} but the output of this convolution has shape {expected}"
         )
-    return batched(grad_output)
+    return with_batch_axis(grad_output)

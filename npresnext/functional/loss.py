@@ -9,7 +9,8 @@ import numpy as np
 
 from .._support.arguments import as_int, check_number
 from .._support.typing import Array
-from ..backend import array_module, floating_module, given, widen
+from ..backend import array_module, floating_module, given, sum_dtype
+from ..engines import engine_for
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -71,19 +72,9 @@ def cross_entropy(
     >>> print(cross_entropy(logits, np.array([0, 2])).round(4))
     0.2899
     """
-    xp, scores, wanted, total, shape = _prepare(logits, target, weight, ignore_index, label_smoothing, reduction)
-    peak = xp.max(scores, axis=1, keepdims=True)  # (M, 1)
-    scores = scores - peak  # (M, C), at most 0: exp cannot overflow
-    log_softmax = scores - xp.log(xp.sum(xp.exp(scores), axis=1, keepdims=True))
-    log_softmax = xp.where(wanted == 0, wanted, log_softmax)  # 0·log 0 counts as 0
-    loss = -xp.sum(wanted * log_softmax, axis=1)  # (M,)
-    if reduction == "none":
-        loss = xp.reshape(loss, shape)  # (N, d1, ...)
-    else:
-        loss = xp.sum(loss)
-        if total is not None:
-            loss = loss / total
-    return xp.asarray(loss, dtype=logits.dtype)
+    xp, rows, indices, shape = _checked(logits, target, weight, ignore_index, label_smoothing, reduction)
+    loss = engine_for(xp).cross_entropy(rows, indices, weight, ignore_index, label_smoothing, reduction)
+    return xp.reshape(loss, shape) if reduction == "none" else loss  # (N, d1, ...) or ()
 
 
 def cross_entropy_backward(
@@ -124,25 +115,21 @@ def cross_entropy_backward(
     >>> cross_entropy_backward(None, logits, np.array([0])).round(4)
     array([[-0.3,  0.2,  0.1]])
     """
-    xp, scores, wanted, total, shape = _prepare(logits, target, weight, ignore_index, label_smoothing, reduction)
-    softmax = xp.exp(scores - xp.max(scores, axis=1, keepdims=True))  # (M, C)
-    softmax /= xp.sum(softmax, axis=1, keepdims=True)
-    dlogits = softmax * xp.sum(wanted, axis=1, keepdims=True) - wanted  # (M, C)
+    xp, rows, indices, shape = _checked(logits, target, weight, ignore_index, label_smoothing, reduction)
     if grad_output is not None:
-        dlogits *= _upstream(xp, grad_output, dlogits.dtype, shape if reduction == "none" else ())
-    if total is not None:
-        dlogits /= total
-    dlogits = xp.where(xp.any(wanted != 0, axis=1, keepdims=True), dlogits, xp.zeros((), dtype=dlogits.dtype))
+        grad_output = _upstream(xp, grad_output, sum_dtype(xp, logits.dtype), shape if reduction == "none" else ())
+    dlogits = engine_for(xp).cross_entropy_backward(
+        grad_output, rows, indices, weight, ignore_index, label_smoothing, reduction
+    )  # (M, C)
     if len(shape) > 1:
-        C = logits.shape[1]
-        dlogits = xp.moveaxis(xp.reshape(dlogits, (*shape, C)), -1, 1)  # (N, C, d1, ...)
-    return xp.astype(dlogits, logits.dtype, copy=False)
+        dlogits = xp.moveaxis(xp.reshape(dlogits, (*shape, logits.shape[1])), -1, 1)  # (N, C, d1, ...)
+    return dlogits
 
 
-def _prepare(
+def _checked(
     logits: Array, target: Array, weight: Array | None, ignore_index: int, label_smoothing: float, reduction: str
-) -> tuple[Any, Array, Array, Array | None, tuple[int, ...]]:
-    """Check all; return the library, the logits (M, C) of M samples, q (M, C), the mean's divisor, target's shape."""
+) -> tuple[Any, Array, Array, tuple[int, ...]]:
+    """Check all arguments; return the library, logits (M, C) of M samples, class indices (M,), target's shape."""
     xp = floating_module(logits=logits, **given(weight=weight))
     if len(logits.shape) < 2 or logits.shape[1] == 0:
         raise ShapeError(f"logits has shape {tuple(logits.shape)}: expected (N, C) or (N, C, d1, ...), C ≥ 1")
@@ -154,12 +141,10 @@ def _prepare(
         raise InvalidValueError(f"label_smoothing must lie between 0 and 1, but is {label_smoothing}")
     if reduction not in REDUCTIONS:
         raise InvalidValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, but is {reduction!r}")
-    scores = widen(xp, logits)
     if len(shape) > 1:
-        scores = xp.reshape(xp.moveaxis(scores, 1, -1), (math.prod(shape), C))  # (M, C)
+        logits = xp.reshape(xp.moveaxis(logits, 1, -1), (math.prod(shape), C))  # (M, C)
     indices = _indices(xp, target, shape, C, as_int(ignore_index, "ignore_index"))
-    wanted, total = _wanted(xp, indices, ignore_index, label_smoothing, weight, scores)
-    return xp, scores, wanted, total if reduction == "mean" else None, shape
+    return xp, logits, indices, shape
 
 
 def _indices(xp: Any, target: Array, shape: tuple[int, ...], classes: int, ignore_index: int) -> Array:
@@ -182,30 +167,9 @@ def _indices(xp: Any, target: Array, shape: tuple[int, ...], classes: int, ignor
     return xp.reshape(xp.asarray(target, dtype=xp.int64), (math.prod(shape),))  # (M,)
 
 
-def _wanted(
-    xp: Any, indices: Array, ignore_index: int, label_smoothing: float, weight: Array | None, scores: Array
-) -> tuple[Array, Array]:
-    """Return the wanted distributions q (M, C) and the sum of the weights of all targets that count."""
-    dtype, C = scores.dtype, scores.shape[1]
-    hits = xp.astype(indices[:, None] == xp.arange(C)[None, :], dtype)  # (M, C): 1 at the target
-    if weight is not None:
-        hits *= widen(xp, weight)
-    counted = xp.astype(indices != ignore_index, dtype)[:, None]  # (M, 1)
-    known = (indices >= 0) & (indices < C) | (indices == ignore_index)
-    nan = xp.full((), float("nan"), dtype=dtype)  # made on the device, not sent there
-    counted = xp.where(known[:, None], counted, nan)
-    hits *= counted
-    total = xp.sum(hits)
-    total = xp.where(total == 0, nan, total)
-    if label_smoothing:
-        even = xp.full((C,), 1 / C, dtype=dtype) if weight is None else widen(xp, weight) / C
-        hits = (1 - label_smoothing) * hits + label_smoothing * counted * even
-    return hits, total
-
-
 def _upstream(xp: Any, grad_output: Array, dtype: Any, shape: tuple[int, ...]) -> Array:
-    """Return the upstream gradient as a column (M, 1), or as a number () where the loss is reduced."""
+    """Return the upstream gradient as (M,), or as () where the loss is reduced."""
     grad = xp.asarray(grad_output, dtype=dtype)
     if tuple(grad.shape) != shape:
         raise ShapeError(f"grad_output has shape {tuple(grad.shape)} but the loss has shape {shape}")
-    return xp.reshape(grad, (math.prod(shape), 1)) if shape else grad  # (M, 1) or ()
+    return xp.reshape(grad, (math.prod(shape),)) if shape else grad  # (M,) or ()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from .._support.typing import Array
-from ..backend import floating_module, widen
-from ..engines import fused
+from ..backend import floating_module
+from ..engines import engine_for
+from ..errors import ShapeError
 from ..geometry import WindowGeometry
-from .masks import keep
-from .windows import batched, checked, like, output_shape, pool_window
+from ._batch_axis import with_batch_axis, without_batch_axis
 
 
 def max_pool2d(
@@ -50,12 +51,11 @@ def max_pool2d(
             [13., 15.]]])
     """
     xp = floating_module(x=x)
-    window = pool_window(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
-    images, shape = batched(x), output_shape(window)
-    kernel = fused(xp, "max_pool2d", images, shape=shape)
-    if kernel is not None:
-        return like(x.shape, kernel(images, window, shape))
-    return like(x.shape, _maximum(xp, window, images))
+    images = with_batch_axis(x)
+    window = WindowGeometry.of_pool(
+        images.shape, kernel_size, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
+    )
+    return without_batch_axis(engine_for(xp).max_pool2d(images, window), x.shape)
 
 
 def max_pool2d_backward(
@@ -101,31 +101,18 @@ def max_pool2d_backward(
             [0., 0.]]])
     """
     xp = floating_module(grad_output=grad_output, x=x, output=output)
-    window = pool_window(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
-    grad = checked(grad_output, x.shape, window, "grad_output")
-    output, images = checked(output, x.shape, window, "output"), batched(x)
-    kernel = fused(xp, "max_pool2d_backward", images)
-    if kernel is not None:
-        return like(x.shape, kernel(grad, images, output, window))
-    return like(x.shape, _to_first_maximum(xp, window, grad, images, output))
+    images = with_batch_axis(x)
+    window = WindowGeometry.of_pool(
+        images.shape, kernel_size, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
+    )
+    grad = checked_pooled(grad_output, x.shape, window, "grad_output")
+    maxima = checked_pooled(output, x.shape, window, "output")
+    return without_batch_axis(engine_for(xp).max_pool2d_backward(grad, images, maxima, window), x.shape)
 
 
-def _maximum(xp: Any, window: WindowGeometry, images: Array) -> Array:
-    """Take the maxima of images (N, C, H, W)."""
-    y = xp.full(output_shape(window), -float("inf"), dtype=images.dtype)  # (N, C, oh, ow)
-    for _, _, windows, pixels in window.taps():
-        y[:, :, *windows] = xp.maximum(y[:, :, *windows], images[:, :, *pixels])
-    return y
-
-
-def _to_first_maximum(xp: Any, window: WindowGeometry, grad: Array, images: Array, output: Array) -> Array:
-    """Send the gradients (N, C, oh, ow) to where the maxima came from."""
-    grad = widen(xp, grad)
-    dx = xp.zeros(images.shape, dtype=grad.dtype)  # (N, C, H, W)
-    searching = xp.ones(output.shape, dtype=xp.bool)  # windows whose maximum is yet to come
-    for _, _, windows, pixels in window.taps():
-        here = (slice(None), slice(None), *windows)
-        found = searching[here] & ~(images[:, :, *pixels] < output[here])
-        searching[here] = searching[here] & ~found
-        dx[:, :, *pixels] += keep(xp, grad[here], found)
-    return xp.astype(dx, images.dtype, copy=False)
+def checked_pooled(array: Array, x_shape: Sequence[int], window: WindowGeometry, name: str) -> Array:
+    """Return `array` with a batch axis after checking that it has the shape of the pooling's output."""
+    expected = window.pooled_shape[4 - len(x_shape) :]
+    if tuple(array.shape) != expected:
+        raise ShapeError(f"{name} has shape {tuple(array.shape)} but the output of this pooling has shape {expected}")
+    return with_batch_axis(array)

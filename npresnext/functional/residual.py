@@ -6,7 +6,7 @@ from typing import Any
 
 from .._support.typing import Array
 from ..backend import floating_module, given
-from ..engines import fused
+from ..engines import engine_for
 from ..errors import ShapeError
 
 
@@ -38,18 +38,12 @@ def add(x: Array, y: Array) -> Array:
     >>> add(np.array([1.0, 2.0]), np.array([10.0, 20.0]))
     array([11., 22.])
     """
-    xp = checked_sides(x, y)
-    kernel = fused(xp, "add", x, y)
-    return xp.asarray(x + y, dtype=x.dtype) if kernel is None else kernel(x, y)
+    return engine_for(checked_sides(x, y)).add(x, y)
 
 
 def add_(x: Array, y: Array) -> Array:
-    """Return ``x + y`` as :func:`add`, in the memory of x: for an x that nobody else will read."""
-    kernel = fused(checked_sides(x, y), "add_", x, y)
-    if kernel is not None:
-        return kernel(x, y)
-    x += y
-    return x
+    """Return ``x + y`` as :func:`add`. The result may overwrite x, so x must not be used afterwards."""
+    return engine_for(checked_sides(x, y)).add_(x, y)
 
 
 def add_backward(grad_output: Array) -> tuple[Array, Array]:
@@ -78,12 +72,11 @@ def add_backward(grad_output: Array) -> tuple[Array, Array]:
     >>> add_backward(np.array([5.0, 6.0]))
     (array([5., 6.]), array([5., 6.]))
     """
-    floating_module(grad_output=grad_output)
-    return grad_output, grad_output
+    return engine_for(floating_module(grad_output=grad_output)).add_backward(grad_output)
 
 
 def checked_sides(x: Array, y: Array | None, name: str = "y") -> Any:
-    """Return the library of both sides after checking their shapes; y, which its user calls `name`, may be None."""
+    """Return the array library of both sides after checking their shapes. `name` is the user's name for y."""
     xp = floating_module(x=x, **given(**{name: y}))
     if y is not None and x.shape != y.shape:
         raise ShapeError(

@@ -9,10 +9,10 @@ from typing import Any
 
 from .._support.arguments import as_int
 from ..errors import InvalidTypeError, NpresnextError, ShapeError
-from ..functional.avgpool import sizes_of_map
-from ..functional.linear import sizes_of_rows
-from ..functional.windows import pool_window
-from ..geometry import ConvGeometry
+from ..functional._batch_axis import shape_with_batch_axis
+from ..functional.avgpool import checked_map_shape
+from ..functional.fully_connected import linear_sizes
+from ..geometry import ConvGeometry, WindowGeometry
 from .layers import BatchNorm2d, Conv2d, Linear
 from .module import Module, calls_through
 from .stateless import AvgPool2d, GlobalAvgPool2d, MaxPool2d, ReLU
@@ -172,24 +172,37 @@ def _(layer: BatchNorm2d, shape: Shape) -> Shape:
 
 @output_shape.register
 def _(layer: MaxPool2d, shape: Shape) -> Shape:
-    window = pool_window(shape, layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.ceil_mode)
+    window = WindowGeometry.of_pool(
+        shape_with_batch_axis(shape),
+        layer.kernel_size,
+        stride=layer.stride,
+        padding=layer.padding,
+        dilation=layer.dilation,
+        ceil_mode=layer.ceil_mode,
+    )
     return (*shape[:-2], window.out_height, window.out_width)
 
 
 @output_shape.register
 def _(layer: AvgPool2d, shape: Shape) -> Shape:
-    window = pool_window(shape, layer.kernel_size, layer.stride, layer.padding, 1, layer.ceil_mode)
+    window = WindowGeometry.of_pool(
+        shape_with_batch_axis(shape),
+        layer.kernel_size,
+        stride=layer.stride,
+        padding=layer.padding,
+        ceil_mode=layer.ceil_mode,
+    )
     return (*shape[:-2], window.out_height, window.out_width)
 
 
 @output_shape.register
 def _(layer: GlobalAvgPool2d, shape: Shape) -> Shape:
-    return (*sizes_of_map(shape)[4 - len(shape) : 2], 1, 1)
+    return (*checked_map_shape(shape)[4 - len(shape) : 2], 1, 1)
 
 
 @output_shape.register
 def _(layer: Linear, shape: Shape) -> Shape:
-    _, out_features, _ = sizes_of_rows(shape, layer.weight.shape)
+    _, out_features, _ = linear_sizes(shape, layer.weight.shape)
     return (*shape[:-1], out_features)
 
 

@@ -11,8 +11,6 @@ What is short is computed for all channels beforehand where it can be: in a bloc
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ..._support.typing import NumPyArray as Array
@@ -20,11 +18,6 @@ from .blocks import in_blocks, room
 from .elementwise import gate
 
 FAR = 16.0  # times the variance: a squared mean beyond that costs more than two digits unless values are centred
-
-
-def takes(x: Any) -> bool:
-    """Whether BLAS knows the dtype, and there is anything to do."""
-    return type(x) is np.ndarray and x.dtype.char in "fd" and x.size > 0
 
 
 def batch_norm(

@@ -29,11 +29,6 @@ Tiles (tiles.py) keep copies in the cache and memory bounded, threads (threads.p
 the workspace (workspace.py) is kept from call to call, with the views into it. plan.py says which pixels a
 tap reads, copies.py lays copies out, products.py multiplies, epilogue.py adds what follows, sweep.py
 goes over all tiles.
-
-    what falls to the lesson                       because
-    fewer than SMALL multiply-adds                 there the plain way is faster
-    empty arrays                                   there is nothing to do
-    float16, bfloat16, complex                     BLAS has no 16-bit matmul; the lesson widens and conjugates
 """
 
 from __future__ import annotations
@@ -44,30 +39,21 @@ import numpy as np
 
 from ..._support.typing import NumPyArray as Array
 from ...geometry import ConvGeometry
-from ...lesson import conv as lesson
 from .epilogue import Ending
 from .plan import forward_plan, input_plan
 from .sweep import channels_at_once, convolve, weigh, weighing
 from .tiles import PIECES
 
-SMALL = 200_000  # multiply-adds below which the lesson is faster
 JOINT = PIECES  # groups from which on both gradients come out of one sweep: enough to share out over threads
 
 
 def forward(x: Array, weight: Array, bias: Array | None, geometry: ConvGeometry) -> Array:
     """Convolve: y from shifted copies of x."""
-    if _for_lesson(x, geometry):
-        return lesson.forward(x, weight, bias, geometry)
     return _forward(x, weight, bias, geometry, None, False)
 
 
 def forward_relu(x: Array, weight: Array, bias: Array | None, geometry: ConvGeometry, shortcut: Array | None) -> Array:
     """Convolve, add the shortcut (an array like y) if there is one, and rectify, tile by tile in the cache."""
-    if _for_lesson(x, geometry):
-        y = lesson.forward(x, weight, bias, geometry)
-        if shortcut is not None:
-            y += shortcut
-        return np.maximum(y, 0, out=y)
     return _forward(x, weight, bias, geometry, shortcut, True)
 
 
@@ -88,8 +74,6 @@ def _forward(
 
 def input_grad(grad_output: Array, weight: Array, geometry: ConvGeometry) -> Array:
     """Gradient of the input: dx from shifted copies of grad_output."""
-    if _for_lesson(grad_output, geometry):
-        return lesson.input_grad(grad_output, weight, geometry)
     dx = _blank(geometry, grad_output.dtype)
     G = geometry.groups
     weight = _split_weight(weight, G).swapaxes(1, 2)  # (G, C_in/G, C_out/G, kh, kw)
@@ -99,8 +83,6 @@ def input_grad(grad_output: Array, weight: Array, geometry: ConvGeometry) -> Arr
 
 def weight_grad(grad_output: Array, x: Array, geometry: ConvGeometry) -> Array:
     """Gradient of the weight: grad_output times shifted copies of x."""
-    if _for_lesson(x, geometry):
-        return lesson.weight_grad(grad_output, x, geometry)
     dweight = np.empty(geometry.weight_shape, x.dtype)
     G = geometry.groups
     weigh(_split(x, G), _split(grad_output, G), _split_weight(dweight, G), forward_plan(geometry), geometry.macs)
@@ -109,8 +91,6 @@ def weight_grad(grad_output: Array, x: Array, geometry: ConvGeometry) -> Array:
 
 def gradients(grad_output: Array, x: Array, weight: Array, geometry: ConvGeometry) -> tuple[Array, Array]:
     """Both gradients: with many groups from the same shifted copies of grad_output, else side by side."""
-    if _for_lesson(x, geometry):
-        return lesson.input_grad(grad_output, weight, geometry), lesson.weight_grad(grad_output, x, geometry)
     dx, dweight = _blank(geometry, x.dtype), np.empty(geometry.weight_shape, x.dtype)
     G, macs, plan = geometry.groups, geometry.macs, input_plan(geometry)
     images, upstream, target = _split(x, G), _split(grad_output, G), _split(dx, G)
@@ -122,13 +102,6 @@ def gradients(grad_output: Array, x: Array, weight: Array, geometry: ConvGeometr
     else:
         weigh(upstream, images, dkernels.swapaxes(1, 2), plan, macs, weight=turned, target=target)
     return dx, dweight
-
-
-def _for_lesson(array: Array, geometry: ConvGeometry) -> bool:
-    """Whether the lesson does this convolution: see the table above."""
-    if geometry.macs < SMALL or array.dtype.char not in "fd":
-        return True
-    return 0 in geometry.x_shape or 0 in geometry.weight_shape
 
 
 def _blank(geometry: ConvGeometry, dtype: Any) -> Array:

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ..._support.typing import NumPyArray as Array
 from .blocks import in_blocks, room
-
-
-def takes(x: Any) -> bool:
-    """Whether `x` can be cut into runs of memory, and integers of its size exist."""
-    return type(x) is np.ndarray and x.dtype.char in "fd" and x.flags.c_contiguous
 
 
 def relu(x: Array) -> Array:

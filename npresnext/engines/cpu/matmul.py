@@ -6,8 +6,6 @@ from the convolutions that follow a fully connected layer.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ..._support.integers import chunks
@@ -18,11 +16,6 @@ from .tiles import PIECES
 
 UNTHREADED = 2**18  # multiply-adds up to which OpenBLAS itself keeps to one thread (its interface/gemm.c),
 UNTHREADED_VECTOR = 2**13  # and with a vector (interface/gemv.c)
-
-
-def takes(x: Any) -> bool:
-    """Whether BLAS multiplies it, and there is anything to do."""
-    return type(x) is np.ndarray and x.dtype.char in "fd" and x.size > 0
 
 
 def matmul(a: Array, b: Array) -> Array:

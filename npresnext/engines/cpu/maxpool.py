@@ -11,8 +11,6 @@ laid out as an array of its own, what each tap reads of its phase is a plain rec
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ..._support.typing import NumPyArray as Array
@@ -20,14 +18,9 @@ from ...geometry import WindowGeometry
 from .blocks import in_blocks
 
 
-def takes(x: Any) -> bool:
-    """Whether integers of the values' size exist, and there is anything to do."""
-    return type(x) is np.ndarray and x.dtype.char in "fd" and x.size > 0
-
-
-def max_pool2d(x: Array, window: WindowGeometry, shape: tuple[int, ...]) -> Array:
-    """Return y of this shape as ``functional.max_pool2d``, whose checks have passed."""
-    y = np.full(shape, -np.inf, x.dtype)
+def max_pool2d(x: Array, window: WindowGeometry) -> Array:
+    """Return y as ``functional.max_pool2d``, whose checks have passed."""
+    y = np.full(window.pooled_shape, -np.inf, x.dtype)
 
     def piece(block: slice) -> None:
         pixels, maxima = _copies(x[:, block], window), y[:, block]  # (N, c, oh, ow)

@@ -23,8 +23,8 @@ SLICES = np.dtype(
 )
 
 
-def takes(x: Array) -> bool:
-    """Do the kernels know this dtype, is there anything to do, and can they count it?"""
+def is_countable(x: Array) -> bool:
+    """Return whether the kernels know the dtype of x, x is not empty, and its maps are small enough to be counted."""
     return str(x.dtype) in C_TYPES and 0 not in x.shape and math.prod(x.shape[2:]) <= LARGEST
 
 

@@ -21,7 +21,7 @@ from . import matmul
 WORKSPACE = 256 * 2**20  # bytes of columns at a time; one image may need more
 
 
-def forward(x: Array, weight: Array, geometry: ConvGeometry, dtype: Any) -> Array:
+def forward(x: Array, weight: Array, geometry: ConvGeometry, dtype: Any, allow_tf32: bool) -> Array:
     """Return weight · im2col(x), in `dtype`."""
     xp = array_module(x=x)
     y = xp.empty(geometry.output_shape, dtype=dtype)
@@ -29,12 +29,12 @@ def forward(x: Array, weight: Array, geometry: ConvGeometry, dtype: Any) -> Arra
     for images, part in _parts(geometry, x.dtype):
         columns = _groups_first(xp, im2col(x[images, ...], part), part)  # (G, L, n·P)
         result = xp.empty((*weights.shape[:2], columns.shape[2]), dtype=dtype)
-        matmul.product(weights, columns, result)  # (G, C_out/G, n·P)
+        matmul.product(weights, columns, result, allow_tf32=allow_tf32)  # (G, C_out/G, n·P)
         y[images, ...] = _images_first(xp, result, part.output_shape)
     return y
 
 
-def input_grad(grad_output: Array, weight: Array, geometry: ConvGeometry, sums: Any) -> Array:
+def input_grad(grad_output: Array, weight: Array, geometry: ConvGeometry, sums: Any, allow_tf32: bool) -> Array:
     """Return col2im(weightᵀ · grad_output), added up in the dtype `sums`."""
     xp = array_module(grad_output=grad_output)
     dx = xp.empty(geometry.x_shape, dtype=grad_output.dtype)
@@ -42,12 +42,12 @@ def input_grad(grad_output: Array, weight: Array, geometry: ConvGeometry, sums: 
     for images, part in _parts(geometry, sums):
         grad = _groups_first(xp, grad_output[images, ...], part)  # (G, C_out/G, n·P)
         columns = xp.empty((part.groups, part.inner, grad.shape[2]), dtype=sums)
-        matmul.product(weights, grad, columns, transpose_a=True)  # (G, L, n·P)
+        matmul.product(weights, grad, columns, transpose_a=True, allow_tf32=allow_tf32)  # (G, L, n·P)
         dx[images, ...] = col2im(_images_first(xp, columns, part.columns_shape), part)
     return dx
 
 
-def weight_grad(grad_output: Array, x: Array, geometry: ConvGeometry, sums: Any) -> Array:
+def weight_grad(grad_output: Array, x: Array, geometry: ConvGeometry, sums: Any, allow_tf32: bool) -> Array:
     """Return grad_output · im2col(x)ᵀ, added up in the dtype `sums`."""
     xp = array_module(grad_output=grad_output)
     G, O, L = geometry.groups, geometry.out_channels // geometry.groups, geometry.inner
@@ -56,7 +56,7 @@ def weight_grad(grad_output: Array, x: Array, geometry: ConvGeometry, sums: Any)
         grad = _groups_first(xp, grad_output[images, ...], part)  # (G, C_out/G, n·P)
         columns = _groups_first(xp, im2col(x[images, ...], part).conj(), part)  # (G, L, n·P)
         partial = xp.empty((G, O, L), dtype=sums)
-        matmul.product(grad, columns, partial, transpose_b=True)  # (G, C_out/G, L)
+        matmul.product(grad, columns, partial, transpose_b=True, allow_tf32=allow_tf32)  # (G, C_out/G, L)
         dweight += partial
     return xp.reshape(dweight, geometry.weight_shape)  # (C_out, C_in/G, kh, kw)
 

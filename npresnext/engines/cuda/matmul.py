@@ -2,7 +2,7 @@
 
 CuPy's own ``matmul`` copies a transposed operand, and looks up a table of pointers where one operand is shared;
 ``cublasGemmStridedBatchedEx`` needs neither. The 16-bit types are summed in float32. float32 is float32: the
-tensor cores' shorter TF32 only inside ``use_engine("cuda", allow_tf32=True)``.
+shorter TF32 of tensor cores is used only inside ``use_engine("cuda", allow_tf32=True)``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import numpy as np
 
 from ..._support.typing import Array
-from .. import tf32_allowed
 from .launch import check_device
 
 # dtype -> (cudaDataType, cublasComputeType, dtype of the two factors alpha and beta)
@@ -24,7 +23,15 @@ _TYPES = {
 }
 
 
-def product(a: Array, b: Array, out: Array, *, transpose_a: bool = False, transpose_b: bool = False) -> None:
+def product(
+    a: Array,
+    b: Array,
+    out: Array,
+    *,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    allow_tf32: bool = False,
+) -> None:
     """Set out[i] = op(a[i]) · op(b[i]) for stacks of C-contiguous matrices; a stack of one serves all i.
 
     a is (B or 1, M, K), or (B or 1, K, M) with ``transpose_a``; b is (B or 1, K, N), or (B or 1, N, K) with
@@ -37,7 +44,7 @@ def product(a: Array, b: Array, out: Array, *, transpose_a: bool = False, transp
     K = a.shape[1] if transpose_a else a.shape[2]
     kind, sums = (getattr(runtime, _TYPES[str(array.dtype)][0]) for array in (a, out))
     _, compute, scalar = _TYPES[str(out.dtype)]
-    if str(out.dtype) in ("float32", "complex64") and tf32_allowed():
+    if str(out.dtype) in ("float32", "complex64") and allow_tf32:
         compute = "CUBLAS_COMPUTE_32F_FAST_TF32"
     one, zero = np.ones((), scalar), np.zeros((), scalar)
     # cuBLAS counts columns first, so it sees every matrix transposed, and out = op(a)·op(b) as outᵀ = op(b)ᵀ·op(a)ᵀ.

@@ -7,7 +7,7 @@ import numpy as np
 from ..._support.typing import Array
 from ...backend import array_module
 from ...geometry import WindowGeometry
-from .launch import C_TYPES, expression, launch
+from .launch import expression, launch
 
 FILE = "maxpool.cu"
 THREADS = 256
@@ -23,16 +23,11 @@ POOL = np.dtype(
 )
 
 
-def takes(x: Array) -> bool:
-    """Do the kernels know this dtype, and is there anything to do?"""
-    return str(x.dtype) in C_TYPES and 0 not in x.shape
-
-
-def max_pool2d(x: Array, window: WindowGeometry, output_shape: tuple[int, ...]) -> Array:
+def max_pool2d(x: Array, window: WindowGeometry) -> Array:
     """Return the maxima of x (N, C, H, W)."""
     xp = array_module(x=x)
-    x, y = xp.ascontiguousarray(x), xp.empty(output_shape, dtype=x.dtype)
-    _start("max_pool", y, window, output_shape, x, y)
+    x, y = xp.ascontiguousarray(x), xp.empty(window.pooled_shape, dtype=x.dtype)
+    _start("max_pool", y, window, x, y)
     return y
 
 
@@ -41,18 +36,18 @@ def max_pool2d_backward(grad_output: Array, x: Array, output: Array, window: Win
     xp = array_module(x=x)
     grad, x, output = (xp.ascontiguousarray(array) for array in (grad_output, x, output))
     dx = xp.empty(x.shape, dtype=x.dtype)
-    _start("max_pool_gradient", dx, window, output.shape, grad, x, output, dx)
+    _start("max_pool_gradient", dx, window, grad, x, output, dx)
     return dx
 
 
-def _start(kernel: str, result: Array, window: WindowGeometry, output_shape: tuple[int, ...], *arrays: Array) -> None:
+def _start(kernel: str, result: Array, window: WindowGeometry, *arrays: Array) -> None:
     plan = np.zeros((), POOL)
     values = (
         -np.inf,
         result.size,
         window.height,
         window.width,
-        *output_shape[2:],
+        *window.pooled_shape[2:],
         *window.kernel,
         *window.stride,
         window.padding[0][0],

@@ -15,7 +15,7 @@ from ...geometry import ConvGeometry
 from . import matmul
 
 
-def takes(geometry: ConvGeometry) -> bool:
+def applies(geometry: ConvGeometry) -> bool:
     """Is each output pixel the weight times one input pixel, none of them padding?"""
     if geometry.kernel != (1, 1) or geometry.groups != 1:
         return False
@@ -23,20 +23,21 @@ def takes(geometry: ConvGeometry) -> bool:
     return [windows for _, _, windows, _ in geometry.taps()] == [whole]  # no tap at all where all is padding
 
 
-def forward(x: Array, weight: Array, geometry: ConvGeometry, dtype: Any) -> Array:
+def forward(x: Array, weight: Array, geometry: ConvGeometry, dtype: Any, allow_tf32: bool) -> Array:
     """Return weight · x[n] for every image, in `dtype`."""
     xp = array_module(x=x)
     y = xp.empty((geometry.batch, geometry.out_channels, geometry.positions), dtype=dtype)
-    matmul.product(_matrix(xp, weight, geometry), _pixels(xp, x, geometry), y)
+    matmul.product(_matrix(xp, weight, geometry), _pixels(xp, x, geometry), y, allow_tf32=allow_tf32)
     return xp.reshape(y, geometry.output_shape)  # (N, C_out, oh, ow)
 
 
-def input_grad(grad_output: Array, weight: Array, geometry: ConvGeometry) -> Array:
+def input_grad(grad_output: Array, weight: Array, geometry: ConvGeometry, sums: Any, allow_tf32: bool) -> Array:
     """Return weightᵀ · grad_output[n] for every image; pixels that the stride skips get zero."""
     xp = array_module(grad_output=grad_output)
     grad = xp.reshape(xp.ascontiguousarray(grad_output), (geometry.batch, geometry.out_channels, geometry.positions))
     read = xp.empty((geometry.batch, geometry.in_channels, geometry.positions), dtype=grad.dtype)
-    matmul.product(_matrix(xp, weight, geometry).conj(), grad, read, transpose_a=True)  # (N, C_in, P)
+    conjugated = _matrix(xp, weight, geometry).conj()
+    matmul.product(conjugated, grad, read, transpose_a=True, allow_tf32=allow_tf32)  # (N, C_in, P)
     if geometry.output_shape[2:] == geometry.x_shape[2:]:
         return xp.reshape(read, geometry.x_shape)  # (N, C_in, H, W)
     dx = xp.zeros(geometry.x_shape, dtype=grad.dtype)
@@ -45,10 +46,10 @@ def input_grad(grad_output: Array, weight: Array, geometry: ConvGeometry) -> Arr
     return dx
 
 
-def weight_grad(grad_output: Array, x: Array, geometry: ConvGeometry, sums: Any) -> Array:
+def weight_grad(grad_output: Array, x: Array, geometry: ConvGeometry, sums: Any, allow_tf32: bool) -> Array:
     """Return Σ_n grad_output[n] · x[n]ᵀ, added up in the dtype `sums`.
 
-    Either a product an image and their sum, or one product of images laid side by side: whichever writes less.
+    Either one product per image and their sum, or one product of all images side by side: whichever writes less.
     """
     xp = array_module(grad_output=grad_output)
     N, C, O, P = geometry.batch, geometry.in_channels, geometry.out_channels, geometry.positions
@@ -58,7 +59,7 @@ def weight_grad(grad_output: Array, x: Array, geometry: ConvGeometry, sums: Any)
         grad = xp.reshape(xp.ascontiguousarray(xp.moveaxis(grad, 0, 1)), (1, O, N * P))
         pixels = xp.reshape(xp.ascontiguousarray(xp.moveaxis(pixels, 0, 1)), (1, C, N * P))
     partial = xp.empty((grad.shape[0], O, C), dtype=sums)
-    matmul.product(grad, pixels, partial, transpose_b=True)
+    matmul.product(grad, pixels, partial, transpose_b=True, allow_tf32=allow_tf32)
     dweight = partial[0, ...] if len(partial) == 1 else xp.sum(partial, axis=0)
     return xp.reshape(dweight, geometry.weight_shape)  # (C_out, C_in, 1, 1)
 

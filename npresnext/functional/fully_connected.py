@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from .._support.arguments import check_needs
 from .._support.typing import Array
-from ..backend import conjugate, floating_module, given, widen
-from ..engines import fused
+from ..backend import floating_module, given
+from ..engines import engine_for
 from ..errors import ShapeError
 
 Gradients = tuple[Array | None, Array | None, Array | None]
@@ -43,14 +42,11 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     array([[ 11., 117.]])
     """
     xp = floating_module(allow_complex=True, x=x, weight=weight, **given(bias=bias))
-    rows, out_features, in_features = sizes_of_rows(x.shape, weight.shape)
+    rows, out_features, in_features = linear_sizes(x.shape, weight.shape)
     if bias is not None and tuple(bias.shape) != (out_features,):
         raise ShapeError(f"bias has shape {tuple(bias.shape)}: expected (out_features,) = ({out_features},)")
-    flat = xp.reshape(widen(xp, x), (rows, in_features))  # (M, in)
-    y = _matmul(xp, flat, xp.matrix_transpose(widen(xp, weight)))  # (M, out)
-    if bias is not None:
-        y += widen(xp, bias)
-    return xp.astype(xp.reshape(y, (*x.shape[:-1], out_features)), x.dtype, copy=False)  # (..., out)
+    y = engine_for(xp).linear(xp.reshape(x, (rows, in_features)), weight, bias)  # (M, out)
+    return xp.reshape(y, (*x.shape[:-1], out_features))  # (..., out)
 
 
 def linear_backward(
@@ -89,26 +85,25 @@ def linear_backward(
     """
     check_needs(needs)
     xp = floating_module(allow_complex=True, grad_output=grad_output, x=x, weight=weight)
-    rows, out_features, in_features = sizes_of_rows(x.shape, weight.shape)
+    rows, out_features, in_features = linear_sizes(x.shape, weight.shape)
     expected = (*x.shape[:-1], out_features)
     if tuple(grad_output.shape) != expected:
         raise ShapeError(
             f"grad_output has shape {tuple(grad_output.shape)} but the output of this layer has shape {expected}"
         )
-    grad = xp.reshape(widen(xp, grad_output), (rows, out_features))  # (M, out)
+    engine = engine_for(xp)
+    grad = xp.reshape(grad_output, (rows, out_features))  # (M, out)
     dx = dweight = dbias = None
     if needs[0]:
-        dx = _matmul(xp, grad, conjugate(xp, widen(xp, weight)))  # (M, in)
-        dx = xp.astype(xp.reshape(dx, x.shape), x.dtype, copy=False)  # (..., in)
+        dx = xp.reshape(engine.linear_input_grad(grad, weight), x.shape)  # (..., in)
     if needs[1]:
-        flat = xp.reshape(conjugate(xp, widen(xp, x)), (rows, in_features))  # (M, in)
-        dweight = xp.astype(_matmul(xp, xp.matrix_transpose(grad), flat), x.dtype, copy=False)  # (out, in)
+        dweight = engine.linear_weight_grad(grad, xp.reshape(x, (rows, in_features)))  # (out, in)
     if needs[2]:
-        dbias = xp.astype(xp.sum(grad, axis=0), x.dtype, copy=False)  # (out,)
+        dbias = engine.linear_bias_grad(grad)  # (out,)
     return dx, dweight, dbias
 
 
-def sizes_of_rows(x_shape: Sequence[int], weight_shape: Sequence[int]) -> tuple[int, int, int]:
+def linear_sizes(x_shape: Sequence[int], weight_shape: Sequence[int]) -> tuple[int, int, int]:
     """Return M, the rows of x along all its leading axes, out_features and in_features."""
     if len(weight_shape) != 2:
         raise ShapeError(f"weight has shape {tuple(weight_shape)}: expected (out_features, in_features)")
@@ -119,7 +114,3 @@ def sizes_of_rows(x_shape: Sequence[int], weight_shape: Sequence[int]) -> tuple[
             f"expected (..., in_features) with in_features = {in_features}"
         )
     return math.prod(x_shape[:-1]), out_features, in_features
-
-
-def _matmul(xp: Any, a: Array, b: Array) -> Array:
-    return (fused(xp, "matmul", a, b, shape=(a.shape[0], b.shape[1])) or xp.matmul)(a, b)
