@@ -11,8 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import npresnext as nx
-from npresnext.engines import engines_for
-from npresnext.engines.cpu import convolution as cpu
+from npresnext.engines import CpuEngine, engines_for
 
 settings.register_profile(
     "ci", derandomize=True, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
@@ -20,14 +19,14 @@ settings.register_profile(
 settings.register_profile("dev", parent=settings.get_profile("ci"), derandomize=False)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
-# examples are tiny: let the fast engine take them rather than hand them to the lesson
-cpu.SMALL = 0
 
-
-@pytest.fixture(params=engines_for("numpy"), scope="session")
+@pytest.fixture(params=[*engines_for("numpy"), "cpu, tiny too"], scope="session")
 def engine(request):
-    """Every engine that takes NumPy arrays, by name: ``with nx.use_engine(engine)``."""
-    return request.param
+    """Every engine that takes NumPy arrays: ``with nx.use_engine(engine)``.
+
+    Examples are tiny, and the CPU engine hands tiny convolutions to the lesson. The last engine takes them all.
+    """
+    return CpuEngine(least_macs=0) if request.param == "cpu, tiny too" else request.param
 
 
 @pytest.fixture(params=["numpy", "array_api_strict", "cupy"], scope="session")

@@ -14,7 +14,7 @@ import pytest
 
 import npresnext as nx
 from npresnext import backend
-from npresnext.engines import FUSED, fused
+from npresnext.engines import ENGINES, Engine
 from npresnext.errors import (
     BackendMixError,
     BackendNotInstalledError,
@@ -218,13 +218,29 @@ def test_cupys_arrays_are_told_by_their_type_and_fetched_by_their_own_method(fak
     assert nx.to_numpy(array).tolist() == [0, 1]
 
 
-@pytest.mark.parametrize(("library", "operation"), FUSED)
-def test_under_the_lesson_every_operation_is_plain_array_operations(library, operation):
-    x = np.ones((2, 2))
-    if library == "numpy":
-        assert fused(np, operation, x) is not None
-    with nx.use_engine("im2col"):
-        assert fused(types.SimpleNamespace(__name__=library), operation, x) is None
+ENGINE_OPERATIONS = sorted(
+    name for name in vars(Engine) if not name.startswith("_") and callable(getattr(Engine(), name))
+)
+
+
+def test_every_engine_has_every_operation_and_none_of_its_own():
+    assert len(ENGINE_OPERATIONS) > 30
+    for engine in ENGINES.values():
+        own = {name for name in dir(engine) if not name.startswith("_") and callable(getattr(engine, name))}
+        assert own == ENGINE_OPERATIONS
+
+
+def test_an_engine_of_ones_own_is_used_and_falls_back_to_the_lesson():
+    class Loud(Engine):
+        name = "loud"
+
+        def relu(self, x):
+            return 100 * super().relu(x)
+
+    with nx.use_engine(Loud()):
+        assert nx.functional.relu(np.array([-1.0, 2.0])).tolist() == [0, 200]
+        assert nx.functional.add(np.ones(2), np.ones(2)).tolist() == [2, 2]
+    assert nx.functional.relu(np.array([-1.0, 2.0])).tolist() == [0, 2]
 
 
 def test_an_engine_refuses_arrays_of_other_libraries():

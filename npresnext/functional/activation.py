@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .._support.memory import allocating
 from .._support.typing import Array
 from ..backend import floating_module
 from ..engines import engine_for
@@ -9,6 +10,7 @@ from ..errors import ShapeError
 from .residual import checked_sides
 
 
+@allocating("the result of relu")
 def relu(x: Array) -> Array:
     """Cut off what is below zero: ``y = max(x, 0)``, element by element; NaN stays NaN.
 
@@ -37,6 +39,7 @@ def relu(x: Array) -> Array:
     return engine_for(floating_module(x=x)).relu(x)
 
 
+@allocating("the result of relu_")
 def relu_(x: Array, shortcut: Array | None = None) -> Array:
     """Return ``max(x + shortcut, 0)``. The result may overwrite x, so x must not be used afterwards.
 
@@ -45,6 +48,7 @@ def relu_(x: Array, shortcut: Array | None = None) -> Array:
     return engine_for(checked_sides(x, shortcut, "shortcut")).relu_(x, shortcut)
 
 
+@allocating("the result of relu_backward")
 def relu_backward(grad_output: Array, output: Array) -> Array:
     """Gradient of :func:`relu`: `grad_output` where the output is positive, 0 where it is 0.
 

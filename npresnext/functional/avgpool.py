@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._support.arguments import as_pair
+from .._support.memory import allocating
 from .._support.typing import Array
 from ..backend import floating_module
 from ..engines import engine_for
@@ -65,9 +66,11 @@ def avg_pool2d(
     images = with_batch_axis(x)
     window = WindowGeometry.of_pool(images.shape, kernel_size, stride=stride, padding=padding, ceil_mode=ceil_mode)
     counted_padding = as_pair(padding, "padding") if count_include_pad else (0, 0)
-    return without_batch_axis(engine_for(xp).avg_pool2d(images, window, counted_padding), x.shape)
+    with allocating("the output", window.pooled_shape, x.dtype):
+        return without_batch_axis(engine_for(xp).avg_pool2d(images, window, counted_padding), x.shape)
 
 
+@allocating("the result of avg_pool2d_backward")
 def avg_pool2d_backward(
     grad_output: Array,
     x_shape: Sequence[int],
@@ -114,6 +117,7 @@ def avg_pool2d_backward(
     return without_batch_axis(engine_for(xp).avg_pool2d_backward(grad, window, counted_padding), x_shape)
 
 
+@allocating("the result of global_avg_pool2d")
 def global_avg_pool2d(x: Array) -> Array:
     """Take the average of each whole map: (N, C, H, W) to (N, C, 1, 1).
 
@@ -148,6 +152,7 @@ def global_avg_pool2d(x: Array) -> Array:
     return without_batch_axis(engine_for(xp).global_avg_pool2d(with_batch_axis(x)), x.shape)
 
 
+@allocating("the result of global_avg_pool2d_backward")
 def global_avg_pool2d_backward(grad_output: Array, x_shape: Sequence[int]) -> Array:
     """Gradient of :func:`global_avg_pool2d`: every pixel of a map gets ``grad_output/(H·W)``.
 

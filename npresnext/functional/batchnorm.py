@@ -6,12 +6,14 @@ import math
 from typing import Any
 
 from .._support.arguments import as_int, check_number
+from .._support.memory import allocating
 from .._support.typing import Array
 from ..backend import array_module, floating_module, given, sum_dtype
 from ..engines import engine_for
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError
 
 
+@allocating("the result of batch_norm")
 def batch_norm(
     x: Array,
     weight: Array | None = None,
@@ -72,6 +74,7 @@ def batch_norm(
     return engine_for(xp).batch_norm(x, weight, bias, mean, var, eps)
 
 
+@allocating("the result of batch_norm_backward")
 def batch_norm_backward(
     grad_output: Array,
     x: Array,
@@ -130,6 +133,7 @@ def batch_norm_backward(
     return engine_for(xp).batch_norm_backward(grad_output, x, mean, var, weight, eps, batch_statistics)
 
 
+@allocating("the result of running_statistics")
 def running_statistics(
     running_mean: Array, running_var: Array, mean: Array, var: Array, count: int, momentum: float | Array
 ) -> tuple[Array, Array]:

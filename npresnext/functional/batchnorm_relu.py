@@ -6,6 +6,7 @@ carry a value through all three while it is in the cache, instead of reading and
 
 from __future__ import annotations
 
+from .._support.memory import allocating
 from .._support.typing import Array
 from ..backend import floating_module
 from ..engines import engine_for
@@ -14,6 +15,7 @@ from .batchnorm import checked
 from .residual import checked_sides
 
 
+@allocating("the result of batch_norm_relu")
 def batch_norm_relu(
     x: Array,
     weight: Array | None = None,
@@ -60,6 +62,7 @@ def batch_norm_relu(
     return engine_for(xp).batch_norm_relu(x, weight, bias, shortcut, mean, var, eps)
 
 
+@allocating("the result of batch_norm_relu_backward")
 def batch_norm_relu_backward(
     grad_output: Array,
     output: Array,

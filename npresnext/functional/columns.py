@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .._support.memory import memory_for
+from .._support.memory import allocating
 from .._support.typing import Array
 from ..backend import floating_module
 from ..engines import engine_for
@@ -48,7 +48,7 @@ def im2col(x: Array, kernel_size: Any, *, stride: Any = 1, padding: Any = 0, dil
     """
     xp = floating_module(allow_complex=True, x=x)
     window = WindowGeometry.of(x.shape, kernel_size, stride=stride, padding=padding, dilation=dilation)
-    with memory_for("the column matrix", window.columns_shape, x.dtype):
+    with allocating("the column matrix", window.columns_shape, x.dtype):
         return engine_for(xp).im2col(x, window)
 
 
@@ -91,5 +91,5 @@ def col2im(
             f"columns has shape {tuple(columns.shape)} but x_shape {tuple(x_shape)} has "
             f"(N, C·kh·kw, oh·ow) = {window.columns_shape}"
         )
-    with memory_for("the image", window.x_shape, columns.dtype):
+    with allocating("the image", window.x_shape, columns.dtype):
         return engine_for(xp).col2im(columns, window)

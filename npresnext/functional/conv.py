@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._support.arguments import check_needs
-from .._support.memory import memory_for
+from .._support.memory import allocating
 from .._support.typing import Array
 from ..backend import floating_module, given
 from ..engines import engine_for
@@ -77,7 +77,7 @@ def conv2d(
     """
     xp = floating_module(allow_complex=True, x=x, weight=weight, **given(bias=bias))
     images, geometry = _checked(x, weight, bias, stride, padding, dilation, groups)
-    with memory_for("the output", geometry.output_shape, x.dtype):
+    with allocating("the output", geometry.output_shape, x.dtype):
         return without_batch_axis(engine_for(xp).conv2d(images, weight, bias, geometry), x.shape)
 
 
@@ -97,7 +97,7 @@ def conv2d_relu(
     images, geometry = _checked(x, weight, bias, stride, padding, dilation, groups)
     if shortcut is not None and tuple(shortcut.shape) != geometry.output_shape:
         raise ShapeError(f"shortcut has shape {tuple(shortcut.shape)} but the output {geometry.output_shape}")
-    with memory_for("the output", geometry.output_shape, x.dtype):
+    with allocating("the output", geometry.output_shape, x.dtype):
         return engine_for(xp).conv2d_relu(images, weight, bias, geometry, shortcut)
 
 
@@ -154,7 +154,7 @@ def conv2d_backward(
     )
     grad = _checked_grad(grad_output, len(x.shape), geometry)
     engine, dx, dweight, dbias = engine_for(xp), None, None, None
-    with memory_for("the gradient", geometry.x_shape, x.dtype):
+    with allocating("the gradient", geometry.x_shape, x.dtype):
         if needs[0] and needs[1]:
             dx, dweight = engine.conv2d_input_and_weight_grad(grad, images, weight, geometry)
         elif needs[0]:
@@ -207,7 +207,7 @@ def conv2d_input_grad(
         shape_with_batch_axis(x_shape), weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
     grad = _checked_grad(grad_output, len(x_shape), geometry)
-    with memory_for("the gradient", geometry.x_shape, weight.dtype):
+    with allocating("the gradient", geometry.x_shape, weight.dtype):
         dx = engine_for(xp).conv2d_input_grad(grad, weight, geometry)
     return without_batch_axis(dx, x_shape)
 
@@ -255,7 +255,7 @@ def conv2d_weight_grad(
         images.shape, weight_shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
     grad = _checked_grad(grad_output, len(x.shape), geometry)
-    with memory_for("the gradient", geometry.weight_shape, x.dtype):
+    with allocating("the gradient", geometry.weight_shape, x.dtype):
         return engine_for(xp).conv2d_weight_grad(grad, images, geometry)
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from .._support.arguments import check_needs
+from .._support.memory import allocating
 from .._support.typing import Array
 from ..backend import floating_module, given
 from ..engines import engine_for
@@ -45,10 +46,12 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     rows, out_features, in_features = linear_sizes(x.shape, weight.shape)
     if bias is not None and tuple(bias.shape) != (out_features,):
         raise ShapeError(f"bias has shape {tuple(bias.shape)}: expected (out_features,) = ({out_features},)")
-    y = engine_for(xp).linear(xp.reshape(x, (rows, in_features)), weight, bias)  # (M, out)
+    with allocating("the result of linear", (rows, out_features), x.dtype):
+        y = engine_for(xp).linear(xp.reshape(x, (rows, in_features)), weight, bias)  # (M, out)
     return xp.reshape(y, (*x.shape[:-1], out_features))  # (..., out)
 
 
+@allocating("the result of linear_backward")
 def linear_backward(
     grad_output: Array, x: Array, weight: Array, *, needs: tuple[bool, bool, bool] = (True, True, True)
 ) -> Gradients:

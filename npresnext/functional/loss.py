@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._support.arguments import as_int, check_number
+from .._support.memory import allocating
 from .._support.typing import Array
 from ..backend import array_module, floating_module, given, sum_dtype
 from ..engines import engine_for
@@ -16,6 +17,7 @@ from ..errors import InvalidTypeError, InvalidValueError, ShapeError
 REDUCTIONS = ("mean", "sum", "none")
 
 
+@allocating("the result of cross_entropy")
 def cross_entropy(
     logits: Array,
     target: Array,
@@ -77,6 +79,7 @@ def cross_entropy(
     return xp.reshape(loss, shape) if reduction == "none" else loss  # (N, d1, ...) or ()
 
 
+@allocating("the result of cross_entropy_backward")
 def cross_entropy_backward(
     grad_output: Array | None,
     logits: Array,

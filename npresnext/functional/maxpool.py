@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from .._support.memory import allocating
 from .._support.typing import Array
 from ..backend import floating_module
 from ..engines import engine_for
@@ -55,9 +56,11 @@ def max_pool2d(
     window = WindowGeometry.of_pool(
         images.shape, kernel_size, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
     )
-    return without_batch_axis(engine_for(xp).max_pool2d(images, window), x.shape)
+    with allocating("the output", window.pooled_shape, x.dtype):
+        return without_batch_axis(engine_for(xp).max_pool2d(images, window), x.shape)
 
 
+@allocating("the result of max_pool2d_backward")
 def max_pool2d_backward(
     grad_output: Array,
     x: Array,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from .._support.memory import allocating
 from .._support.typing import Array
 from ..backend import floating_module, given
 from ..engines import engine_for
 from ..errors import ShapeError
 
 
+@allocating("the result of add")
 def add(x: Array, y: Array) -> Array:
     """Add a branch and its shortcut: ``z = x + y``, two arrays of one shape.
 
@@ -41,11 +43,13 @@ def add(x: Array, y: Array) -> Array:
     return engine_for(checked_sides(x, y)).add(x, y)
 
 
+@allocating("the result of add_")
 def add_(x: Array, y: Array) -> Array:
     """Return ``x + y`` as :func:`add`. The result may overwrite x, so x must not be used afterwards."""
     return engine_for(checked_sides(x, y)).add_(x, y)
 
 
+@allocating("the result of add_backward")
 def add_backward(grad_output: Array) -> tuple[Array, Array]:
     """Gradients of :func:`add`: `grad_output` goes to both sides, unchanged.
 

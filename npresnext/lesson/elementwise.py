@@ -1,4 +1,7 @@
-"""The rectifier and the addition of a shortcut: operations on one element at a time."""
+"""The rectifier and the addition of a shortcut: operations on one element at a time.
+
+``xp.asarray(..., dtype=x.dtype)`` keeps what NumPy alone would change: the byte order of x, and arrays of shape ().
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ def relu(x: Array) -> Array:
     """Rectify: ``y = max(x, 0)``; NaN stays NaN."""
     xp = array_module(x=x)
     zero = xp.zeros((), dtype=x.dtype)
-    return xp.asarray(xp.maximum(x, zero), dtype=x.dtype)  # a dtype of foreign byte order is kept
+    return xp.asarray(xp.maximum(x, zero), dtype=x.dtype)
 
 
 def relu_backward(grad_output: Array, output: Array) -> Array:
@@ -21,12 +24,13 @@ def relu_backward(grad_output: Array, output: Array) -> Array:
     """
     xp = array_module(grad_output=grad_output)
     zero = xp.zeros((), dtype=grad_output.dtype)
-    return xp.where(output <= 0, zero, grad_output)
+    return xp.asarray(xp.where(output <= 0, zero, grad_output), dtype=grad_output.dtype)
 
 
 def add(x: Array, y: Array) -> Array:
     """Add: ``z = x + y``."""
-    return x + y
+    xp = array_module(x=x)
+    return xp.asarray(x + y, dtype=x.dtype)
 
 
 def add_backward(grad_output: Array) -> tuple[Array, Array]:

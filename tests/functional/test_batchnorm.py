@@ -145,7 +145,8 @@ def test_sixteen_bit_types_are_computed_in_float32():  # numpy#20305, chainer PR
         grads = F.batch_norm_backward(grad16, x16, mean, var, ones)
         assert y.dtype == dtype and mean.dtype == var.dtype == "float32"
         assert {g.dtype for g in grads} == {np.dtype(dtype)}
-        wide = F.batch_norm(x16.astype("float32"), np.ones(2, "float32"))
+        with nx.use_engine("im2col"):  # the lesson is what computes the 16-bit types
+            wide = F.batch_norm(x16.astype("float32"), np.ones(2, "float32"))
         assert (y == wide[0].astype(dtype)).all() and (mean == wide[1]).all() and (var == wide[2]).all()
         running = F.running_statistics(ones, ones, mean, var, 2048, 0.1)
         assert {array.dtype for array in running} == {np.dtype(dtype)}

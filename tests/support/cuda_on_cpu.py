@@ -18,8 +18,8 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from npresnext import engines
 from npresnext.backend import sum_dtype
+from npresnext.engines import CudaEngine, use_engine
 from npresnext.engines.cuda import launch as cuda_launch
 from npresnext.engines.cuda import matmul as cuda_matmul
 from npresnext.engines.cuda.launch import C_TYPES
@@ -131,7 +131,13 @@ def start(file, name, blocks, threads, args, shared, backwards, first=0):
     return library(file).start(name.encode(), first, blocks, *threads, shared, backwards, pointers)
 
 
-def product(a, b, out, *, transpose_a=False, transpose_b=False):
+class EmulatedCudaEngine(CudaEngine):
+    """The CUDA engine, on NumPy arrays."""
+
+    libraries = ("numpy", "cupy")
+
+
+def product(a, b, out, *, transpose_a=False, transpose_b=False, allow_tf32=False):
     assert all(array.flags.c_contiguous and array.ndim == 3 and array.size for array in (a, b, out))
     assert a.dtype == b.dtype and out.dtype in (a.dtype, sum_dtype(np, a.dtype)), "cuBLAS has no such product"
     a = a.swapaxes(1, 2) if transpose_a else a
@@ -153,15 +159,11 @@ def emulated():
         return array
 
     with (
-        mock.patch("npresnext.engines.cuda.convolution.launch", launch),
+        mock.patch("npresnext.engines.cuda.engine.launch", launch),
         mock.patch("npresnext.engines.cuda.batchnorm.launch", launch),
         mock.patch("npresnext.engines.cuda.maxpool.launch", launch),
-        mock.patch.dict(
-            engines.FUSED, {("numpy", operation): module for (_, operation), module in list(engines.FUSED.items())}
-        ),
         mock.patch.object(cuda_matmul, "product", product),
         mock.patch("numpy.empty", empty),
-        mock.patch.dict(engines.ENGINES, cuda=("numpy", "cupy")),
-        engines.use_engine("cuda"),
+        use_engine(EmulatedCudaEngine()),
     ):
         yield

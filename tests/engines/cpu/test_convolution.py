@@ -8,12 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import npresnext as nx
-from npresnext.engines.cpu import convolution as cpu
+from npresnext.engines import CpuEngine, Engine
 from npresnext.engines.cpu import sweep as cpu_sweep
 from npresnext.engines.cpu.threads import get_num_threads
 from npresnext.engines.cpu.workspace import get_workspace_limit
 from npresnext.geometry import ConvGeometry
-from npresnext.lesson import conv as im2col
+
+LESSON, CPU = Engine(), CpuEngine(least_macs=0)  # the second takes tiny convolutions too
 
 
 @pytest.fixture(autouse=True)
@@ -58,21 +59,21 @@ def operands(geometry, seed, dtype="float32"):
 def everything(engine, x, weight, bias, grad, geometry):
     """All that an engine computes; both ways to the gradients, and with `grad` as a shortcut before a rectifier."""
     results = [
-        engine.forward(x, weight, bias, geometry),
-        engine.input_grad(grad, weight, geometry),
-        engine.weight_grad(grad, x, geometry),
+        engine.conv2d(x, weight, bias, geometry),
+        engine.conv2d_input_grad(grad, weight, geometry),
+        engine.conv2d_weight_grad(grad, x, geometry),
+        *engine.conv2d_input_and_weight_grad(grad, x, weight, geometry),
     ]
-    if engine is cpu:
-        joined = (engine.forward_relu(x, weight, b, geometry, shortcut) for b, shortcut in ((bias, grad), (None, None)))
-        return [*results, *engine.gradients(grad, x, weight, geometry), *joined]
-    joined = results[0] + grad, results[0] - bias[:, None, None]
-    return [*results, *results[1:], *(np.maximum(y, 0) for y in joined)]
+    return results + [
+        engine.conv2d_relu(x, weight, bias, geometry, grad),
+        engine.conv2d_relu(x, weight, None, geometry, None),
+    ]
 
 
 def assert_equals_lesson(geometry, seed=0, dtype="float32"):
     x, weight, bias, grad = operands(geometry, seed, dtype)
-    found = everything(cpu, x, weight, bias, grad, geometry)
-    for array, expected in zip(found, everything(im2col, x, weight, bias, grad, geometry), strict=True):
+    found = everything(CPU, x, weight, bias, grad, geometry)
+    for array, expected in zip(found, everything(LESSON, x, weight, bias, grad, geometry), strict=True):
         np.testing.assert_array_equal(array, expected)
         assert array.dtype == expected.dtype
 
@@ -132,12 +133,12 @@ PADDING_ALONE = {
 def test_taps_that_meet_padding_alone_have_zero_gradients_whatever_the_memory_held(name, monkeypatch):
     geometry = PADDING_ALONE[name]
     x, weight, _, grad = operands(geometry, 0)
-    expected = im2col.input_grad(grad, weight, geometry), im2col.weight_grad(grad, x, geometry)
+    expected = LESSON.conv2d_input_and_weight_grad(grad, x, weight, geometry)
     assert not expected[1][:, :, 0].any() and expected[1].any() == (name != "all taps")
     monkeypatch.setattr(np, "empty", lambda shape, dtype=float: np.full(shape, 77, dtype))
-    for array, result in zip(cpu.gradients(grad, x, weight, geometry), expected, strict=True):
+    for array, result in zip(CPU.conv2d_input_and_weight_grad(grad, x, weight, geometry), expected, strict=True):
         np.testing.assert_array_equal(array, result)
-    np.testing.assert_array_equal(cpu.weight_grad(grad, x, geometry), expected[1])
+    np.testing.assert_array_equal(CPU.conv2d_weight_grad(grad, x, geometry), expected[1])
 
 
 # so few positions, and so many channels, that the images of a tile lie side by side in one matmul
@@ -188,9 +189,9 @@ def test_every_layout_equals_its_contiguous_copy(layout, kernel):
     strided = ConvGeometry.of_conv((3, 18, 6, 5), (27, 2, *kernel), stride=2, padding=kernel[0] // 2, groups=9)
     for each in (geometry, dense, strided):
         x, weight, bias, grad = operands(each, 0)
-        expected = everything(im2col, x, weight, bias, grad, each)
+        expected = everything(LESSON, x, weight, bias, grad, each)
         change = LAYOUTS[layout]
-        found = everything(cpu, change(x), change(weight), bias, change(grad), each)
+        found = everything(CPU, change(x), change(weight), bias, change(grad), each)
         for array, correct in zip(found, expected, strict=True):
             np.testing.assert_array_equal(array, correct)
 
@@ -200,8 +201,8 @@ def test_the_other_byte_order_equals_the_machines_own(stride):
     """Also where views have been kept for a convolution of the same shapes."""
     geometry = ConvGeometry.of_conv((3, 18, 6, 5), (27, 2, 3, 3), stride=stride, padding=1, groups=9)
     arrays = operands(geometry, 0)
-    own = everything(cpu, *arrays, geometry)
-    other = everything(cpu, *(array.astype(array.dtype.newbyteorder()) for array in arrays), geometry)
+    own = everything(CPU, *arrays, geometry)
+    other = everything(CPU, *(array.astype(array.dtype.newbyteorder()) for array in arrays), geometry)
     for array, expected in zip(other, own, strict=True):
         np.testing.assert_array_equal(array, expected)
 
@@ -210,8 +211,8 @@ def test_broadcast_operands():
     geometry = ConvGeometry.of_conv((3, 16, 6, 5), (16, 2, 3, 3), padding=1, groups=8)
     x, weight, bias, grad = operands(geometry, 0)
     x, grad = np.broadcast_to(x[:1, :1], x.shape), np.broadcast_to(grad[:1, :, :1, :1], grad.shape)
-    found = everything(cpu, x, weight, bias, grad, geometry)
-    for array, correct in zip(found, everything(im2col, x, weight, bias, grad, geometry), strict=True):
+    found = everything(CPU, x, weight, bias, grad, geometry)
+    for array, correct in zip(found, everything(LESSON, x, weight, bias, grad, geometry), strict=True):
         np.testing.assert_array_equal(array, correct)
 
 
@@ -256,7 +257,8 @@ def test_ctrl_c_is_not_lost_in_a_dtype_that_is_made_for_a_tile():
     called = set()
 
     def step():
-        nx.conv2d_backward(nx.conv2d(x, weight, padding=1, groups=4), x, weight, padding=1, groups=4)
+        with nx.use_engine(CPU):
+            nx.conv2d_backward(nx.conv2d(x, weight, padding=1, groups=4), x, weight, padding=1, groups=4)
 
     step()  # the first may make what is kept
     before = sys.getprofile()

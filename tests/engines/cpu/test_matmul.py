@@ -36,8 +36,8 @@ def test_refused_memory_is_told_with_the_shape_of_the_result(monkeypatch):
     def refuse(a, b):
         raise MemoryError("no")
 
-    monkeypatch.setattr(cpu_matmul, "matmul", refuse)
-    with pytest.raises(AllocationError, match=r"result of matmul of shape \(8, 1000\) and dtype float32 takes 32,000"):
+    monkeypatch.setattr("npresnext.engines.cpu.engine.matmul", refuse)
+    with pytest.raises(AllocationError, match=r"result of linear of shape \(8, 1000\) and dtype float32 takes 32,000"):
         F.linear(np.zeros((8, 512), "float32"), np.zeros((1000, 512), "float32"))
 
 

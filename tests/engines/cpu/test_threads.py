@@ -13,9 +13,7 @@ import npresnext as nx
 from npresnext.engines.cpu import (
     blocks as cpu_blocks,
 )
-from npresnext.engines.cpu import (
-    convolution as cpu,
-)
+from npresnext.engines.cpu import convolution as cpu_convolution
 from npresnext.engines.cpu import (
     products as cpu_products,
 )
@@ -28,6 +26,7 @@ from npresnext.engines.cpu import (
 from npresnext.engines.cpu import (
     workspace as cpu_workspace,
 )
+from npresnext.engines.cpu.engine import LEAST_MACS
 from npresnext.geometry import ConvGeometry
 
 GEOMETRIES = {
@@ -233,7 +232,7 @@ def test_memory_refused_on_one_thread_is_a_clear_error_and_the_next_call_works(m
 
     monkeypatch.setattr(cpu_products, "carve", refusing)
     monkeypatch.setattr(cpu_workspace, "_limit", cpu_workspace.DEFAULT_LIMIT - 1)  # every thread asks for memory anew
-    with pytest.raises(nx.errors.AllocationError, match="more than can be allocated"):
+    with pytest.raises(nx.errors.AllocationError, match="there is no memory for it"):
         all_results(geometry)
     for array, correct in zip(all_results(geometry), expected, strict=True):
         np.testing.assert_array_equal(array, correct)
@@ -383,8 +382,13 @@ print(os.waitpid(child, 0)[1])
     assert printed.split() == ["0"]
 
 
-def test_engine_takes_what_is_large():
-    assert cpu.SMALL == 0  # set by conftest, so that these tests reach the engine at all
+def test_large_convolutions_reach_the_engine_and_small_ones_the_lesson(monkeypatch):
+    taken = []
+    forward = cpu_convolution.forward
+    monkeypatch.setattr(cpu_convolution, "forward", lambda *args: taken.append(args[-1].macs) or forward(*args))
+    for size in (3, 40):
+        nx.conv2d(np.ones((1, 8, size, size)), np.ones((8, 8, 3, 3)))
+    assert len(taken) == 1 and taken[0] >= LEAST_MACS
 
 
 @pytest.mark.parametrize("state", ["ignore", "raise"])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import npresnext as nx
-from npresnext.engines.cpu import convolution as cpu
+from npresnext.engines import CpuEngine
 from npresnext.engines.cpu import workspace as cpu_workspace
 from npresnext.geometry import ConvGeometry
 
@@ -50,6 +50,8 @@ CASES = {
     "large weight": {"x": (1, 1024, 7, 7), "weight": (1024, 1024, 3, 3), "padding": 1, "groups": 1, "stride": 1},
 }
 
+CPU = CpuEngine(least_macs=0)  # takes tiny convolutions too
+
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("name", CASES)
@@ -80,16 +82,16 @@ def test_limit_too_small_says_the_least_and_the_least_works(limit_put_back):
     rng = np.random.default_rng(0)
     x, weight = rng.integers(-9, 9, (2, 6, 5, 9)).astype("f"), rng.integers(-9, 9, (8, 3, 3, 3)).astype("f")
     geometry = ConvGeometry.of_conv(x.shape, weight.shape, padding=1, groups=2)
-    expected = cpu.forward(x, weight, None, geometry)
+    expected = CPU.conv2d(x, weight, None, geometry)
     nx.set_workspace_limit(100)
     with pytest.raises(nx.errors.InvalidValueError, match="the workspace limit of 100 bytes is too small") as caught:
-        cpu.forward(x, weight, None, geometry)
+        CPU.conv2d(x, weight, None, geometry)
     least = int(str(caught.value).partition("needs ")[2].partition(" bytes")[0].replace(",", ""))
     nx.set_workspace_limit(least)
-    np.testing.assert_array_equal(cpu.forward(x, weight, None, geometry), expected)
+    np.testing.assert_array_equal(CPU.conv2d(x, weight, None, geometry), expected)
     nx.set_workspace_limit(least - 1)
     with pytest.raises(nx.errors.InvalidValueError, match="too small"):
-        cpu.forward(x, weight, None, geometry)
+        CPU.conv2d(x, weight, None, geometry)
 
 
 @pytest.mark.parametrize("bad", [0, -1])

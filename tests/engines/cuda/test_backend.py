@@ -22,6 +22,7 @@ from npresnext.errors import (
     InvalidValueError,
     NoDeviceError,
 )
+from npresnext.geometry import ConvGeometry
 
 
 class OutOfMemoryError(MemoryError):
@@ -166,16 +167,17 @@ def test_out_of_memory_says_how_much_was_asked_for_frees_and_leaves_the_next_cal
 
     taken = []
 
-    def greedy(x, weight, bias, geometry):
-        half_way = Taken()
-        taken.append(weakref.ref(half_way))
-        raise OutOfMemoryError("Out of memory allocating 1,024 bytes (allocated so far: 512 bytes).")
+    class Greedy(engines.Engine):
+        def conv2d(self, x, weight, bias, geometry):
+            half_way = Taken()
+            taken.append(weakref.ref(half_way))
+            raise OutOfMemoryError("Out of memory allocating 1,024 bytes (allocated so far: 512 bytes).")
 
     x, weight = np.ones((2, 4, 5, 5), np.float32), np.ones((6, 2, 3, 3), np.float32)
     before = nx.conv2d(x, weight, groups=2)
-    monkeypatch.setattr("npresnext.engines.cpu.convolution.forward", greedy)
+    monkeypatch.setattr("npresnext.engines.ENGINES", {"greedy": Greedy()})
     message = "takes 432 bytes.*allocating 1,024 bytes"
-    with nx.use_engine("cpu"), pytest.raises(AllocationError, match=message) as raised:
+    with nx.use_engine("greedy"), pytest.raises(AllocationError, match=message) as raised:
         nx.conv2d(x, weight, groups=2)
     gc.collect()
     assert taken[0]() is None, "the error holds on to what the call had taken"
@@ -185,12 +187,13 @@ def test_out_of_memory_says_how_much_was_asked_for_frees_and_leaves_the_next_cal
 
 
 def test_tf32_is_off_unless_allowed_and_for_the_cuda_engine_alone():
-    assert not engines.tf32_allowed()
+    cupy = types.SimpleNamespace(__name__="cupy")
+    assert not engines.engine_for(cupy).allow_tf32
     with engines.use_engine("cuda", allow_tf32=True):
-        assert engines.tf32_allowed()
+        assert engines.engine_for(cupy).allow_tf32
         with engines.use_engine("cuda"):
-            assert not engines.tf32_allowed()
-    assert not engines.tf32_allowed()
+            assert not engines.engine_for(cupy).allow_tf32
+    assert not engines.engine_for(cupy).allow_tf32
     with (
         pytest.raises(InvalidValueError, match="allow_tf32=True is for the engine cuda"),
         engines.use_engine("im2col", allow_tf32=True),
@@ -282,9 +285,22 @@ def test_tf32_reaches_cublas_for_float32_only(cupy):
     cupy.cuda.cublas.gemmStridedBatchedEx = gemm
     for dtype, compute in (("float32", 77), ("float64", 70), ("float16", 68)):
         a, b, out = (np.ones((1, 2, 2), dtype).view(OnDevice) for _ in range(3))
-        with nx.use_engine("cuda", allow_tf32=True):
-            cuda_matmul.product(a, b, out)
+        cuda_matmul.product(a, b, out, allow_tf32=True)
         assert gemm.compute == compute
-    with nx.use_engine("cuda"):
-        cuda_matmul.product(*(np.ones((1, 2, 2), np.float32).view(OnDevice) for _ in range(3)))
+    cuda_matmul.product(*(np.ones((1, 2, 2), np.float32).view(OnDevice) for _ in range(3)))
     assert gemm.compute == 68
+
+
+@pytest.mark.parametrize("weight_shape", [(2, 2, 1, 1), (70, 70, 3, 3)], ids=["pointwise", "columns"])
+@pytest.mark.parametrize("allowed", [False, True])
+def test_tf32_of_the_engine_reaches_every_product(weight_shape, allowed, monkeypatch):
+    seen = []
+    monkeypatch.setattr(cuda_matmul, "product", lambda *arrays, allow_tf32, **options: seen.append(allow_tf32))
+    x = np.ones((2, weight_shape[1], 4, 4), np.float32)
+    geometry = ConvGeometry.of_conv(x.shape, weight_shape)
+    grad, weight = np.ones(geometry.output_shape, np.float32), np.ones(weight_shape, np.float32)
+    engine = engines.CudaEngine(allow_tf32=allowed)
+    engine.conv2d(x, weight, None, geometry)
+    engine.conv2d_input_grad(grad, weight, geometry)
+    engine.conv2d_weight_grad(grad, x, geometry)
+    assert seen == [allowed] * 3

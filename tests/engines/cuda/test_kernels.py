@@ -20,7 +20,7 @@ from npresnext.engines.cuda import (
     columns as cuda_columns,
 )
 from npresnext.engines.cuda import (
-    convolution as cuda,
+    engine as cuda,
 )
 from npresnext.engines.cuda import (
     launch as cuda_launch,
@@ -113,7 +113,7 @@ def test_a_block_of_the_weight_gradient_walks_over_several_tiles():
         few = cuda_plan.weight_grad_launch.__wrapped__(geometry, 4)
     assert few.plan["splits"] == 1 and few.plan["tiles_down"] > 1
     with emulated(), mock.patch.object(cuda, "weight_grad_launch", lambda *_: few):
-        dweight = cuda.weight_grad(grad, x, geometry)
+        dweight = cuda.CudaEngine().conv2d_weight_grad(grad, x, geometry)
     window = dict(stride=(1, 1), padding=geometry.padding, dilation=(1, 1), groups=2)
     assert (dweight == reference.conv2d_weight_grad(grad, x, geometry.weight_shape, **window)).all()
 
@@ -198,8 +198,8 @@ def test_pooling_and_batch_norm_find_the_last_of_more_than_2_to_the_31_values():
     x[0, 2, -1, -1] = 3
     window = WindowGeometry.of(HUGE, (1, 1), stride=1, padding=0, dilation=1)
     with mock.patch.object(cuda_maxpool, "launch", lambda *call: calls.append(call)):
-        cuda_maxpool._start("max_pool", y, window, HUGE, x, y)
-        cuda_maxpool._start("max_pool_gradient", x, window, HUGE, x, y, y, x)
+        cuda_maxpool._start("max_pool", y, window, x, y)
+        cuda_maxpool._start("max_pool_gradient", x, window, x, y, y, x)
     for call in calls:
         run_block(call[2] - 1, *call)
     assert y[0, 2, -1, -1] == 3
