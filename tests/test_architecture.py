@@ -58,7 +58,6 @@ CIRCLES = [
 ]
 HIDDEN = {
     "counting.summary",
-    "functional.linear",
     "models.from_state",
     "nn.trace",
     "onnx.export",

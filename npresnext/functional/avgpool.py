@@ -12,7 +12,7 @@ from ..backend import floating_module
 from ..engines import engine_for
 from ..errors import ShapeError
 from ..geometry import WindowGeometry, as_shape
-from ._batch_axis import shape_with_batch_axis, with_batch_axis, without_batch_axis
+from .batch_axis import shape_with_batch_axis, with_batch_axis, without_batch_axis
 from .maxpool import checked_pooled
 
 

@@ -12,7 +12,7 @@ from ..backend import floating_module, given
 from ..engines import engine_for
 from ..errors import ShapeError
 from ..geometry import ConvGeometry
-from ._batch_axis import shape_with_batch_axis, with_batch_axis, without_batch_axis
+from .batch_axis import shape_with_batch_axis, with_batch_axis, without_batch_axis
 
 Gradients = tuple[Array | None, Array | None, Array | None]
 

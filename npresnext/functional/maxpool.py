@@ -11,7 +11,7 @@ from ..backend import floating_module
 from ..engines import engine_for
 from ..errors import ShapeError
 from ..geometry import WindowGeometry
-from ._batch_axis import with_batch_axis, without_batch_axis
+from .batch_axis import with_batch_axis, without_batch_axis
 
 
 def max_pool2d(

@@ -9,8 +9,8 @@ from typing import Any
 
 from .._support.arguments import as_int
 from ..errors import InvalidTypeError, NpresnextError, ShapeError
-from ..functional._batch_axis import shape_with_batch_axis
 from ..functional.avgpool import checked_map_shape
+from ..functional.batch_axis import shape_with_batch_axis
 from ..functional.fully_connected import linear_sizes
 from ..geometry import ConvGeometry, WindowGeometry
 from .layers import BatchNorm2d, Conv2d, Linear
