@@ -1,12 +1,20 @@
-"""The command line, ``npresnext COMMAND``: a table of commands, each in its own file under ``commands/``.
+"""The command line, ``npresnext COMMAND``. Each command has its own file in ``commands/``.
 
-Exit codes: 0 done; 1 the run itself failed; 2 a mistake in what was asked; 130 stopped by Ctrl-C; 141 the
-reader of the output went away.
+Exit codes:
+
+===  ==============================================================================
+0    success
+1    the command itself failed
+2    the command line is wrong: an option, a value, or the name of a file
+130  stopped by Ctrl-C
+141  the program that reads the output (as ``head`` does) has closed it
+===  ==============================================================================
 """
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import io
 import os
@@ -15,7 +23,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from . import __version__
-from .errors import InvalidValueError, NonFiniteLossError, NpresnextError
+from .errors import ConfigurationError, InvalidValueError, NonFiniteLossError, NpresnextError, OutputExistsError
 
 # name -> npresnext/commands/name.py, with HELP (one line), configure(parser) and run(args) -> exit code.
 COMMANDS = (
@@ -33,13 +41,13 @@ FAILED, MISTAKE, INTERRUPTED, READER_GONE = 1, 2, 130, 141
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose mistakes are one line, and whose examples keep their line breaks."""
+    """An argument parser that reports a mistake in one line, and keeps the line breaks of its examples."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
 
     def error(self, message: str) -> NoReturn:
-        """Raise the message, and where to read more, instead of printing the whole usage."""
+        """Raise the message with a pointer to the help, instead of printing the whole usage."""
         raise InvalidValueError(f"{message} (see {self.prog} --help)")
 
 
@@ -49,14 +57,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     >>> main(["no-such-command"])
     2
     """
-    return _guarded("npresnext", lambda: _run(_parser(), argv))
+    return _guarded("npresnext", lambda: _run_npresnext(sys.argv[1:] if argv is None else argv))
 
 
 def run_command(name: str, prog: str, argv: Sequence[str] | None = None) -> int:
-    """Run the command `name` as a program of its own, called `prog`, and return its exit code."""
+    """Run one command as a program of its own with the name `prog`, and return its exit code."""
     parser = Parser(prog=prog)
     _configure(parser, name)
     return _guarded(prog, lambda: _run(parser, argv))
+
+
+def _run_npresnext(argv: Sequence[str]) -> int:
+    """Run the command that ``argv[0]`` names."""
+    if argv and not argv[0].startswith("-") and argv[0] not in COMMANDS:
+        similar = difflib.get_close_matches(argv[0], COMMANDS, n=1)
+        hint = f" (did you mean {similar[0]!r}?)" if similar else ""
+        raise InvalidValueError(f"there is no command {argv[0]!r}{hint}: choose one of {', '.join(COMMANDS)}")
+    return _run(_parser(), argv)
 
 
 def _parser() -> Parser:
@@ -64,7 +81,7 @@ def _parser() -> Parser:
     parser = Parser(
         prog="npresnext",
         description="Grouped convolutions, ResNet and ResNeXt in NumPy: every gradient by hand.",
-        epilog="npresnext COMMAND --help shows what a command does, by example.",
+        epilog="npresnext COMMAND --help describes a command, with examples.",
     )
     parser.add_argument("--version", action="version", version=f"npresnext {__version__}")
     parser.set_defaults(run=lambda args: _show_help(parser))
@@ -98,29 +115,42 @@ def _run(parser: Parser, argv: Sequence[str] | None) -> int:
 
 
 def _guarded(prog: str, action: Callable[[], int]) -> int:
-    """Return the exit code of `action`; what goes wrong is one line on standard error, never a traceback."""
-    if sys.stdout is None:  # closed by whoever started us, as by >&-
+    """Return the exit code of `action`; an error is one line on standard error, never a traceback."""
+    if sys.stdout is None:  # closed by the calling program, as the shell does for >&-
         sys.stdout = open(os.devnull, "w", encoding="utf-8")
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in ("strict", "surrogateescape"):
-        sys.stdout.reconfigure(errors="replace")  # tables and file names hold what not every terminal can show
+        sys.stdout.reconfigure(errors="replace")  # not every terminal can show every character of tables and file names
     try:
         return action()
     except NonFiniteLossError as error:
-        return _say(prog, error, FAILED)
+        return _say(prog, str(error), FAILED)
     except NpresnextError as error:
-        return _say(prog, error, MISTAKE)
+        return _say(prog, _with_options(error), MISTAKE)
+    except FileNotFoundError as error:
+        return _say(prog, str(error), MISTAKE)
     except BrokenPipeError:
-        # Python flushes standard output once more on its way out, and would complain about the same pipe.
+        # Python flushes standard output once more when it exits, and would report the same pipe again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return READER_GONE
     except (OSError, MemoryError) as error:
-        return _say(prog, error, FAILED)
+        return _say(prog, str(error) or type(error).__name__, FAILED)
     except KeyboardInterrupt:
         print(f"{prog}: interrupted", file=sys.stderr)
         return INTERRUPTED
 
 
-def _say(prog: str, error: BaseException, code: int) -> int:
-    message = " ".join(str(error).split()) or type(error).__name__
-    print(f"{prog}: error: {message}", file=sys.stderr)
+def _with_options(error: NpresnextError) -> str:
+    """Return the message of an error, with options of the command line in place of Python's arguments."""
+    if isinstance(error, OutputExistsError):
+        return f"{error.path} exists already: choose another name, or pass --force"
+    if isinstance(error, ConfigurationError):
+        option = f"--{error.field.replace('_', '-')}"
+        if error.value is None:
+            return f"argument {option} is missing: it must be {error.expected}"
+        return f"argument {option}: must be {error.expected}, but is {error.value}"
+    return str(error)
+
+
+def _say(prog: str, message: str, code: int) -> int:
+    print(f"{prog}: error: {' '.join(message.split())}", file=sys.stderr)
     return code

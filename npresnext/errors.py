@@ -5,6 +5,10 @@ Python programmer would expect, so that ``except ValueError`` works as well as
 ``except NpresnextError``.
 """
 
+from __future__ import annotations
+
+import os
+
 
 class NpresnextError(Exception):
     """The root: catches everything that npresnext raises on purpose."""
@@ -12,6 +16,44 @@ class NpresnextError(Exception):
 
 class InvalidValueError(NpresnextError, ValueError):
     """An argument has the right type and an impossible value."""
+
+
+class ConfigurationError(InvalidValueError):
+    """A field of a configuration has a value that no run can have.
+
+    >>> str(ConfigurationError("lr", -1, "above 0"))
+    'lr must be above 0, but is -1'
+
+    Attributes
+    ----------
+    field : str
+        The name of the field.
+    value : object
+        Its value.
+    expected : str
+        What is expected instead, in words that follow "must be".
+    """
+
+    def __init__(self, field: str, value: object, expected: str) -> None:
+        super().__init__(f"{field} must be {expected}, but is {value!r}")
+        self.field, self.value, self.expected = field, value, expected
+
+
+class OutputExistsError(InvalidValueError, FileExistsError):
+    """A file to be written exists already, and the caller did not allow it to be overwritten.
+
+    >>> str(OutputExistsError("norms.csv"))
+    'norms.csv exists already: choose another name, or pass overwrite=True'
+
+    Attributes
+    ----------
+    path : str or path
+        The file.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__(f"{path} exists already: choose another name, or pass overwrite=True")
+        self.path = path
 
 
 class ShapeError(InvalidValueError):

@@ -8,16 +8,18 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import InvalidValueError
+from ..errors import InvalidValueError, OutputExistsError
 
 
 def check_writable(path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-    """Raise now what writing `path` would raise later: it exists, is a directory, or its folder is no good.
+    """Raise now what writing to `path` would raise later, and return the path.
 
     Raises
     ------
+    OutputExistsError
+        The path exists, and `overwrite` is false.
     ValueError
-        The path exists and `overwrite` is false, is a directory, or its folder is absent or not writable.
+        The path is a directory, or its folder is absent or not writable.
     """
     path = Path(path)
     if overwrite and path.is_symlink():
@@ -25,7 +27,7 @@ def check_writable(path: str | os.PathLike[str], *, overwrite: bool = False) -> 
     if path.is_dir():
         raise InvalidValueError(f"{path} is a directory: give the name of a file")
     if os.path.lexists(path) and not overwrite:  # a link to nothing, too
-        raise InvalidValueError(f"{path} exists already: choose another name, or overwrite=True (--force)")
+        raise OutputExistsError(path)
     if not path.parent.is_dir():
         raise InvalidValueError(f"{path} cannot be written: the folder {path.parent} does not exist")
     if not os.access(path.parent, os.W_OK):

@@ -1,4 +1,5 @@
-"""The commands of ``npresnext``, one a file: HELP, configure(parser) and run(args), which returns the exit code.
+"""The commands of ``npresnext``, one per file.
 
-Whatever is heavier than argparse is imported inside ``run``, so that ``npresnext --help`` answers at once.
+Each has ``HELP``, ``configure(parser)``, and ``run(args)``, which returns the exit code. Modules that take long to
+import are imported inside ``run``, so that ``npresnext --help`` answers at once.
 """

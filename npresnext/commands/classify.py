@@ -1,4 +1,4 @@
-"""``npresnext classify``: what a network sees in pictures."""
+"""``npresnext classify``: the most likely classes of pictures."""
 
 from __future__ import annotations
 
@@ -11,46 +11,56 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import _recipe as recipe
+from ._numbers import positive_int
 
 if TYPE_CHECKING:
     from ..data.pictures import Preprocessing
     from ..models import ResNet
 
-HELP = "say what is on pictures: the likeliest classes, with their probabilities"
+HELP = "classify pictures: print the most likely classes with their probabilities"
 
 EXAMPLES = """\
 examples:
   npresnext classify cat.jpg --weights resnext50_32x4d-1a0047aa.pth      torchvision's file, read without PyTorch
-  npresnext classify holiday/ --weights resnet18-f37072fd.pth --top 1    every picture of a folder
+  npresnext classify holiday/ --weights resnet18-f37072fd.pth --top 1    every picture in a folder
   npresnext classify cat.jpg --weights net.safetensors --json            for programs
-  npresnext classify seven.png --weights digits                          weights that travel with npresnext
+  npresnext classify seven.png --weights digits                          weights that are bundled with npresnext
 """
 
-# torchvision's files whose pictures are resized to 232 pixels: the V2 weights, and resnext101_64x4d
-_OF_V2 = {"11ad3fa6", "cd907fc2", "f82ba261", "1a0047aa", "110c445d", "173b62eb", "9ba9bcbe", "d733dc28"}
+# Hashes in the names of torchvision's files whose preprocessing is v2: the V2 weights, and resnext101_64x4d
+_HASHES_OF_V2 = {"11ad3fa6", "cd907fc2", "f82ba261", "1a0047aa", "110c445d", "173b62eb", "9ba9bcbe", "d733dc28"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.epilog = EXAMPLES
-    parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="picture files, or folders of them")
-    parser.add_argument("--weights", required=True, metavar="FILE", help="a state file, or digits, or fashion_mnist")
+    parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="picture files, or folders with picture files")
+    parser.add_argument(
+        "--weights", required=True, metavar="FILE", help="a file of weights, or digits, or fashion_mnist"
+    )
     parser.add_argument(
         "--preprocessing",
         metavar="v1|v2|FILE.json",
-        help="torchvision's recipe V1 (256 to 224) or V2 (232 to 224), or a file with resize, crop, mean and std "
-        "(default: what the weights say, by their metadata or torchvision's name for them; else v1)",
+        help="torchvision's preprocessing of its V1 weights (resize to 256 pixels, crop to 224) or V2 weights (232, "
+        "224), or a JSON file with resize, crop, mean and std (default: from the metadata of the weights or from "
+        "torchvision's file name, otherwise v1)",
     )
-    parser.add_argument("--classes", metavar="FILE.txt", help="the names of the classes, one a line")
-    parser.add_argument("--strip-prefix", default="", metavar="TEXT", help="removed from state names, such as module.")
-    parser.add_argument("--top", type=recipe.count, default=5, metavar="K", help="classes to show (default: 5)")
-    parser.add_argument("--batch-size", type=recipe.count, default=8, metavar="N", help="pictures at once (default: 8)")
+    parser.add_argument("--classes", metavar="FILE.txt", help="the names of the classes, one per line")
+    parser.add_argument(
+        "--strip-prefix", default="", metavar="TEXT", help="prefix to remove from the names in FILE, such as module."
+    )
+    parser.add_argument("--top", type=positive_int, default=5, metavar="K", help="classes to show (default: 5)")
+    parser.add_argument(
+        "--batch-size", type=positive_int, default=8, metavar="N", help="pictures per forward pass (default: 8)"
+    )
     parser.add_argument("--json", action="store_true", help="print a JSON list")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Classify every picture; those that cannot be read are said on standard error, and the exit code is 1."""
+    """Classify every picture, and report those that cannot be read on standard error.
+
+    The exit code is 1 if a picture cannot be read, and 2 if a picture does not exist.
+    """
     from ..data.pictures import find_pictures
     from ..io import load
     from ..models import from_state, shipped_weights
@@ -62,13 +72,13 @@ def run(args: argparse.Namespace) -> int:
     preprocessing = _preprocessing(args, weights, state.metadata, model)
     names = _class_names(args, state.metadata, model.fc.out_features)
     rows: list[dict[str, Any]] = []
-    failed = False
+    code = 0
     results = _classified(paths, model, preprocessing, args.batch_size)
-    if args.json or not sys.stdout.isatty():  # on a terminal the lines themselves are the progress
+    if args.json or not sys.stdout.isatty():  # otherwise the lines on the terminal show the progress
         results = _progress(results, len(paths))
     for path, probabilities in results:
         if isinstance(probabilities, Exception):
-            failed = True
+            code = max(code, 2 if isinstance(probabilities, FileNotFoundError) else 1)
             print(f"npresnext: error: {probabilities}", file=sys.stderr)
             rows.append({"picture": str(path), "error": str(probabilities)})
             continue
@@ -79,13 +89,13 @@ def run(args: argparse.Namespace) -> int:
             print(path, *(f"  {each['probability']:7.2%}  {each['name']}" for each in top), sep="\n", flush=True)
     if args.json:
         print(json.dumps(rows, indent=1, ensure_ascii=False))
-    return 1 if failed else 0
+    return code
 
 
 def _classified(
     paths: Sequence[Path], model: ResNet, preprocessing: Preprocessing, batch_size: int
 ) -> Iterator[tuple[Path, Any]]:
-    """Yield each path with the probabilities (classes,) of its picture, or with what hinders reading it."""
+    """Yield each path with the probabilities (classes,) of its picture, or with the error of reading it."""
     import numpy as np
 
     from .. import asarray, no_grad, to_numpy
@@ -101,7 +111,7 @@ def _classified(
                 read.append((path, error))
         pictures = [each for _, each in read if not isinstance(each, Exception)]
         if pictures:
-            with no_grad(), np.errstate(all="ignore"):  # what goes wrong shows in the logits
+            with no_grad(), np.errstate(all="ignore"):  # an overflow shows in the logits
                 logits = to_numpy(model(asarray(np.stack(pictures), dtype=model.conv1.weight.data.dtype)))
             results = iter(_probabilities(logits))
         for path, each in read:
@@ -115,33 +125,35 @@ def _probabilities(logits: Any) -> Any:
     from ..errors import InvalidValueError
 
     if not np.isfinite(logits).all():
-        raise InvalidValueError("the network answers with NaN or infinity: these are no trained weights of it")
+        raise InvalidValueError("the network returns NaN or infinity: these are not its trained weights")
     exponents = logits.astype("float64")
     powers = np.exp(exponents - exponents.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)  # (N, classes)
 
 
 def _preprocessing(args: argparse.Namespace, weights: Path, metadata: dict[str, str], model: ResNet) -> Preprocessing:
-    """Return what the user chose, else what the weights say, else torchvision's first recipe."""
-    from ..data.pictures import RECIPES, Preprocessing
+    """Return the preprocessing of ``--preprocessing``, or else that of the weights, or else torchvision's v1."""
+    from ..data.pictures import TORCHVISION_PREPROCESSING, Preprocessing
     from ..errors import InvalidValueError
 
     official = re.search(r"-([0-9a-f]{8})\.", weights.name)
-    if args.preprocessing in RECIPES:
-        chosen = RECIPES[args.preprocessing]
+    if args.preprocessing in TORCHVISION_PREPROCESSING:
+        chosen = TORCHVISION_PREPROCESSING[args.preprocessing]
     elif args.preprocessing:
         if not Path(args.preprocessing).is_file():
-            known = ", ".join(RECIPES)
-            raise InvalidValueError(f"--preprocessing {args.preprocessing}: expected {known} or a JSON file")
+            known = ", ".join(TORCHVISION_PREPROCESSING)
+            raise InvalidValueError(
+                f"argument --preprocessing: must be {known} or a JSON file, but is {args.preprocessing}"
+            )
         chosen = Preprocessing.from_json(_text(args.preprocessing))
     elif "preprocessing" in metadata:
         chosen = Preprocessing.from_json(metadata["preprocessing"])
     else:
-        chosen = RECIPES["v2" if official and official[1] in _OF_V2 else "v1"]
+        chosen = TORCHVISION_PREPROCESSING["v2" if official and official[1] in _HASHES_OF_V2 else "v1"]
     if chosen.channels != model.conv1.in_channels:
         raise InvalidValueError(
             f"the network takes {model.conv1.in_channels} channels and the preprocessing gives {chosen.channels}: "
-            "give --preprocessing FILE.json, which says something like "
+            "pass --preprocessing FILE.json, with content such as "
             '{"resize": 28, "crop": 28, "mean": [0.286], "std": [0.353]}'
         )
     return chosen
@@ -163,23 +175,25 @@ def _class_names(args: argparse.Namespace, metadata: dict[str, str], count: int)
     else:
         names = [f"class {number}" for number in range(count)]
     if not isinstance(names, list) or len(names) != count:
-        given = f"{len(names)} names are given" if isinstance(names, list) else "its metadata classes are no JSON list"
-        raise InvalidValueError(f"the network tells {count} classes apart, and {given}")
+        given = (
+            f"{len(names)} names are given" if isinstance(names, list) else "'classes' in its metadata is no JSON list"
+        )
+        raise InvalidValueError(f"the network has {count} classes, but {given}")
     return [str(name) for name in names]
 
 
 def _text(path: str) -> str:
-    """Return what a text file says."""
+    """Return the content of a text file."""
     from ..errors import FileFormatError
 
     try:
         return Path(path).read_text("utf-8")
     except UnicodeDecodeError as error:
-        raise FileFormatError(f"{path} is no UTF-8 text: {error}") from error
+        raise FileFormatError(f"{path} is not UTF-8 text: {error}") from error
 
 
 def _progress(results: Iterator[Any], total: int) -> Iterator[Any]:
-    """Show a bar on standard error while a person waits for several pictures."""
+    """Show a bar on standard error, if it is a terminal and there are several pictures."""
     from .._support.extras import load_extra
     from ..errors import MissingExtraError
 

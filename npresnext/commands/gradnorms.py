@@ -1,17 +1,21 @@
-"""``npresnext gradnorms``: train a little, and write down where the gradient goes, group by group."""
+"""``npresnext gradnorms``: train a little, and write the gradient norm of every conv group to a file."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
-from . import _recipe as recipe
+from ._numbers import positive_int
+from ._training_arguments import add_arguments, chosen_backend, configuration_from
 
 if TYPE_CHECKING:
-    from ..gradients.watcher import NormDump
+    from ..data import ImageSet
+    from ..gradients.norms import Row
+    from ..training import Trainer, TrainingConfiguration
 
-HELP = "dump the gradient norm of every conv group while a network trains"
+HELP = "write the gradient norm of every conv group to a file while a network trains"
 
 EXAMPLES = """\
 examples:
@@ -21,72 +25,74 @@ examples:
   {prog} --model resnext50_32x4d --steps 5 --every 1 -o norms.npz
   {prog} -o - | head                             rows to standard output
 
-Each row is one conv group of one convolution at one step: step and epoch (counted from 0), layer,
-conv_group, groups, numel, l2, rms, max_abs, weight_l2, ratio = l2/weight_l2, l2_weight_l2 = l2*weight_l2.
-Gradients are raw: before weight decay and momentum. Beside FILE, FILE.meta.json says how they came about.
+A conv group is one of the G groups of a convolution. Each row is one conv group of one convolution at one step,
+with these columns: step and epoch (counted from 0), layer, conv_group, groups, numel, l2, rms, max_abs, weight_l2,
+ratio = l2/weight_l2, l2_weight_l2 = l2*weight_l2. The gradients are those of the mean loss of the batch, before
+weight decay and momentum. A second file, FILE.meta.json, records how the rows were produced.
 """
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.epilog = EXAMPLES.format(prog=parser.prog)
-    recipe.add_arguments(parser)
+    add_arguments(parser)
     rows = parser.add_argument_group("rows")
-    rows.add_argument("--steps", type=recipe.count, default=200, metavar="N", help="steps to train (default: 200)")
-    rows.add_argument("--every", type=recipe.count, default=2, metavar="N", help="dump every N steps (default: 2)")
+    rows.add_argument("--steps", type=positive_int, default=200, metavar="N", help="steps to train (default: 200)")
+    rows.add_argument("--every", type=positive_int, default=2, metavar="N", help="write every N-th step (default: 2)")
     rows.add_argument(
         "--layers", nargs="+", metavar="PATTERN", help="only these convolutions, such as layer1.0.conv2 or '*conv2'"
     )
     rows.add_argument("--norm", choices=("1", "2", "inf"), help="add a column norm with this norm of the gradient")
     files = parser.add_argument_group("files")
-    files.add_argument("-o", "--output", metavar="FILE", required=True, help=".csv, .jsonl or .npz; - streams the rows")
-    files.add_argument("--format", choices=("csv", "jsonl", "npz"), help="instead of what the ending of FILE says")
+    files.add_argument(
+        "-o", "--output", metavar="FILE", required=True, help="a .csv, .jsonl or .npz file, or - for standard output"
+    )
+    files.add_argument("--format", choices=("csv", "jsonl", "npz"), help="(default: by the extension of FILE)")
     files.add_argument("--plot", metavar="FILE.png", help="draw heat maps of conv group by step (.png, .pdf or .svg)")
     files.add_argument("--force", action="store_true", help="overwrite existing files")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, writing rows on the way; then the sidecar, the picture and a table."""
+    """Train and write rows; at the end, write the second file and the picture, and print a table."""
     from .._support.figures import check_picture
     from .._support.files import check_writable
     from ..gradients.files import format_of
 
-    args.format = format_of(args.output, args.format)
+    configuration = configuration_from(args)
+    format_of(args.output, args.format)
     if args.output != "-":
         check_writable(args.output, overwrite=args.force)
-        check_writable(sidecar_path(args.output), overwrite=args.force)
+        check_writable(record_path(args.output), overwrite=args.force)
     if args.plot:
         check_picture(args.plot, overwrite=args.force)
-    with recipe.backend(args):
-        return _dump(args)
+    with chosen_backend(args):
+        return _write_norms(args, configuration)
 
 
-def sidecar_path(output: str) -> str:
-    """Return where the account of a file of rows is kept."""
+def record_path(output: str) -> str:
+    """Return the path of the second file, which records how the rows in `output` were produced."""
     return f"{output}.meta.json"
 
 
-def _dump(args: argparse.Namespace) -> int:
-    from ..gradients.files import open_rows
-    from ..gradients.norms import conv_layers
-    from ..gradients.watcher import NormDump, choose_layers, columns_of
-    from ..training.loop import Watcher
-    from ..training.progress import Progress
+def _write_norms(args: argparse.Namespace, configuration: TrainingConfiguration) -> int:
+    from .._support.integers import ceil_div
+    from ..gradients import GradNormWriter, conv_layers, open_rows
+    from ..gradients.watcher import choose_layers, columns_with
+    from ..training import Progress
 
-    train_set, _ = recipe.load_data(args)
-    recipe.complete(args)
-    args.epochs = -(-args.steps // (len(train_set) // args.batch_size or 1))
-    log = sys.stderr if args.output == "-" else sys.stdout
-    progress = Progress(args.epochs, log)
-    watchers: list[Watcher] = []
-    trainer = recipe.make_trainer(args, train_set, None, watchers)
+    train_set, _ = configuration.load_data(args.data_dir)
+    epochs = ceil_div(args.steps, configuration.steps_per_epoch(train_set))
+    configuration = dataclasses.replace(configuration, epochs=epochs)
+    trainer = configuration.build(train_set)
     layers = choose_layers(list(conv_layers(trainer.model)), args.layers)
-    account = _account(args, trainer, train_set)
-    columns = columns_of(args.norm)
+    record = _record(args, configuration, trainer, train_set)
+    columns = columns_with(args.norm)
+    messages = sys.stderr if args.output == "-" else sys.stdout
+    progress = Progress(epochs, messages)
     file = open_rows(args.output, columns, format=args.format, overwrite=args.force)
-    dump = NormDump(file, layers, every=args.every, norm=args.norm)
-    watchers += [dump, progress]
-    _write_account(args, {**account, "ended": "not yet, or killed"}, overwrite=args.force)
+    writer = GradNormWriter(file, layers, every=args.every, norm=args.norm)
+    trainer.watchers = [writer, progress]
+    _write_record(args, {**record, "ended": "not yet, or killed"}, overwrite=args.force)
     ended = "interrupted"
     try:
         with file:
@@ -97,14 +103,16 @@ def _dump(args: argparse.Namespace) -> int:
         raise
     finally:
         progress.close()
-        done = {"ended": ended, "steps_done": trainer.step, "rows": len(dump.rows)}
-        _write_account(args, {**account, **done}, overwrite=True)
-    _report(args, dump, log)
+        results = {"ended": ended, "steps_done": trainer.step, "rows": len(writer.rows)}
+        _write_record(args, {**record, **results}, overwrite=True)
+    _report(args, configuration, writer.rows, messages)
     return 0
 
 
-def _account(args: argparse.Namespace, trainer: Any, train_set: Any) -> dict[str, Any]:
-    """Return what the sidecar says of a run: everything needed to make the same numbers again."""
+def _record(
+    args: argparse.Namespace, configuration: TrainingConfiguration, trainer: Trainer, train_set: ImageSet
+) -> dict[str, Any]:
+    """Return everything that is needed to produce the same rows again."""
     import platform
 
     import numpy as np
@@ -112,40 +120,41 @@ def _account(args: argparse.Namespace, trainer: Any, train_set: Any) -> dict[str
     from .. import __version__, get_backend
 
     arguments = {name: getattr(args, name) for name in ("steps", "every", "layers", "norm")}
+    parameters = sum(parameter.data.size for parameter in trainer.model.parameters())
     return {
-        "arguments": {**recipe.described(args), **arguments},
-        "initialisation": args.init,
-        "model": {"name": args.model, "parameters": sum(p.data.size for p in trainer.model.parameters())},
+        "arguments": {**configuration.to_dict(), **arguments},
+        "initialisation": configuration.init,
+        "model": {"name": configuration.model, "parameters": parameters},
         "data": {"name": train_set.name, "images": len(train_set), "sha256": train_set.fingerprint()},
-        "gradients": "of the mean loss of a batch, raw: before weight decay and momentum; sums in float64",
+        "gradients": "of the mean loss of a batch, before weight decay and momentum; sums in float64",
         "backend": get_backend(),
         "versions": {"npresnext": __version__, "numpy": np.__version__, "python": platform.python_version()},
     }
 
 
-def _write_account(args: argparse.Namespace, account: dict[str, Any], *, overwrite: bool) -> None:
-    """Write the sidecar, if the rows go to a file."""
+def _write_record(args: argparse.Namespace, record: dict[str, Any], *, overwrite: bool) -> None:
+    """Write the second file, unless the rows go to standard output."""
     import json
 
     from .._support.files import atomic_path
 
     if args.output == "-":
         return
-    with atomic_path(sidecar_path(args.output), overwrite=overwrite) as beside:
-        beside.write_text(json.dumps(account, indent=2) + "\n", "utf-8")
+    with atomic_path(record_path(args.output), overwrite=overwrite) as temporary:
+        temporary.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
 
 
-def _report(args: argparse.Namespace, dump: NormDump, log: Any) -> None:
+def _report(args: argparse.Namespace, configuration: TrainingConfiguration, rows: list[Row], messages: TextIO) -> None:
     """Print the table, and draw the picture."""
     from ..gradients.tables import summary_table
 
-    print(summary_table(dump.rows), file=log)
+    print(summary_table(rows), file=messages)
     if args.output != "-":
-        print(f"{len(dump.rows)} rows in {args.output}, their account in {sidecar_path(args.output)}", file=log)
+        print(f"{len(rows)} rows in {args.output}, described in {record_path(args.output)}", file=messages)
     if args.plot:
         from .._support.figures import save_figure
-        from ..gradients.pictures import draw_grad_norms
+        from ..gradients import draw_grad_norms
 
-        title = f"{args.model} on {args.data}: gradient norm of each conv group, step by step"
-        save_figure(draw_grad_norms(dump.rows, title=title), args.plot, overwrite=args.force)
-        print(f"picture in {args.plot}", file=log)
+        title = f"{configuration.model} on {configuration.data}: gradient norm of each conv group at each step"
+        save_figure(draw_grad_norms(rows, title=title), args.plot, overwrite=args.force)
+        print(f"picture in {args.plot}", file=messages)

@@ -1,4 +1,4 @@
-"""``npresnext info``: what a bug report should say about this installation."""
+"""``npresnext info``: the facts about this installation that belong into a bug report."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import platform
 from collections.abc import Iterator
 
-HELP = "show versions, backend, devices, BLAS and its threads, and the data sets found"
+HELP = "show versions, backend, devices, BLAS and its threads, and the available data sets"
 
 FASHION_MNIST = "/usr/share/datasets/fashion-mnist"  # where Debian and Ubuntu put it
 
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def facts() -> Iterator[tuple[str, str]]:
-    """Yield what there is to say, as pairs of a name and a value."""
+    """Yield the facts as pairs of a name and a value."""
     from .. import __version__, get_backend
 
     yield "npresnext", __version__
@@ -51,8 +51,8 @@ def facts() -> Iterator[tuple[str, str]]:
 
 
 def _blas() -> Iterator[tuple[str, str]]:
-    """Yield the thread pools that are loaded, as threadpoolctl sees them."""
-    import numpy.linalg  # noqa: F401  (loads the BLAS, if nothing has yet)
+    """Yield the loaded thread pools, as threadpoolctl finds them."""
+    import numpy.linalg  # noqa: F401  (so that the BLAS is loaded)
     from threadpoolctl import threadpool_info
 
     for pool in threadpool_info():
@@ -64,7 +64,7 @@ def _blas() -> Iterator[tuple[str, str]]:
 
 
 def _cuda() -> str:
-    """Say which devices CuPy sees, or why there are none."""
+    """Return the devices that CuPy finds, or the reason why there is none."""
     from .. import use_backend
     from ..errors import BackendError
 
@@ -88,7 +88,7 @@ def _version(package: str) -> str | None:
 
 
 def _data() -> Iterator[tuple[str, str]]:
-    """Yield the data sets that are at hand."""
+    """Yield the data sets that are available."""
     from ..data import load_digits
     from ..data.idx import FASHION_MNIST_HELP
 

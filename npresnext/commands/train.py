@@ -1,81 +1,124 @@
-"""``npresnext train``: train a network on images, with checkpoints that survive being killed."""
+"""``npresnext train``: train a network on images, with checkpoints from which a killed run is resumed."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from . import _recipe as recipe
+from ._numbers import positive_int
+from ._training_arguments import add_arguments, chosen_backend, configuration_from
 
 if TYPE_CHECKING:
     from ..data import ImageSet
+    from ..training import Trainer, TrainingConfiguration
 
 HELP = "train a network on the digits, Fashion-MNIST or MNIST"
 
 EXAMPLES = """\
 examples:
-  npresnext train                                     resnext_small on the embedded digits
+  npresnext train                                     resnext_small on the bundled digits
   npresnext train --seed 3 --save digits.npz          another seed; keep the weights
   npresnext train --data fashion-mnist --data-dir /usr/share/datasets/fashion-mnist
   npresnext train --checkpoint run.npz --checkpoint-every 20
   npresnext train --checkpoint run.npz --checkpoint-every 20 --resume
+
+With --resume, all other arguments must be those of the run's first start. Only --epochs may change, and only
+with the schedules constant and step: with cosine, the first epochs would have had other learning rates.
 """
+
+FINGERPRINT = "data_fingerprint"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.epilog = EXAMPLES
-    recipe.add_arguments(parser)
-    parser.add_argument("--epochs", type=recipe.count, metavar="N", help="how often every image is seen")
+    add_arguments(parser)
+    parser.add_argument("--epochs", type=int, metavar="N", help="passes over the training images")
     files = parser.add_argument_group("files")
-    files.add_argument("--save", metavar="FILE", help="the weights at the end: .npz, .safetensors or .pth")
-    files.add_argument("--checkpoint", metavar="FILE.npz", help="where the run is kept, to go on if it dies")
+    files.add_argument("--save", metavar="FILE", help="write the final weights: .npz, .safetensors or .pth")
+    files.add_argument("--checkpoint", metavar="FILE.npz", help="write checkpoints, from which --resume continues")
     files.add_argument(
-        "--checkpoint-every", type=recipe.count, metavar="STEPS", help="write it this often (default: after each epoch)"
+        "--checkpoint-every",
+        type=positive_int,
+        metavar="STEPS",
+        help="steps from one checkpoint to the next (default: one after each epoch)",
     )
-    files.add_argument("--resume", action="store_true", help="go on from the checkpoint")
+    files.add_argument("--resume", action="store_true", help="continue from the checkpoint")
     files.add_argument("--force", action="store_true", help="overwrite existing files")
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, print a line for each epoch, and the test accuracy at the end."""
-    recipe.complete(args)
+    configuration = configuration_from(args)
     _check_files(args)
-    with recipe.backend(args):
-        return _train(args)
+    with chosen_backend(args):
+        return _train(args, configuration)
 
 
-def _train(args: argparse.Namespace) -> int:
+def _train(args: argparse.Namespace, configuration: TrainingConfiguration) -> int:
     from ..io import save
-    from ..training.checkpoint import Checkpoints, load_checkpoint
-    from ..training.loop import Watcher, evaluate
-    from ..training.progress import Progress
+    from ..training import Checkpoints, Progress, Watcher
 
-    train_set, test_set = recipe.load_data(args)
-    arguments = {**recipe.described(args), "data_fingerprint": train_set.fingerprint()}
-    progress = Progress(args.epochs)
+    train_set, test_set = configuration.load_data(args.data_dir)
+    arguments = {**configuration.to_dict(), FINGERPRINT: train_set.fingerprint()}
+    progress = Progress(configuration.epochs)
     watchers: list[Watcher] = [progress]
     if args.checkpoint:
         watchers.append(Checkpoints(args.checkpoint, arguments, args.checkpoint_every))
-    trainer = recipe.make_trainer(args, train_set, test_set, watchers)
+    trainer = configuration.build(train_set, test_set, watchers)
     if args.resume:
-        load_checkpoint(args.checkpoint, trainer, arguments)
-        print(f"resuming {args.checkpoint} at step {trainer.step}", flush=True)
+        _resume(args.checkpoint, trainer, configuration, arguments)
     try:
-        trainer.run(args.epochs * trainer.steps_per_epoch)
+        trainer.run(configuration.epochs * trainer.steps_per_epoch)
     finally:
         progress.close()
-    _, accuracy = evaluate(trainer.model, test_set, dtype=args.dtype)
     if args.save:
-        metadata = {"model": args.model, "preprocessing": _preprocessing(train_set)}
+        metadata = {"model": configuration.model, "preprocessing": _preprocessing(train_set)}
         save(args.save, trainer.model.state_dict(), metadata=metadata, overwrite=args.force)
-    print(f"test accuracy {accuracy:.2%} ({args.model} on {args.data}, seed {args.seed})")
+    accuracy = trainer.history[-1]["test_accuracy"]
+    print(f"test accuracy {accuracy:.2%} ({configuration.model} on {configuration.data}, seed {configuration.seed})")
     return 0
 
 
+def _resume(path: str, trainer: Trainer, configuration: TrainingConfiguration, arguments: dict[str, Any]) -> None:
+    """Bring the trainer into the state of the checkpoint, which must belong to the same run or a shorter one."""
+    from .._support.integers import ceil_div
+    from ..errors import InvalidValueError
+    from ..training import load_checkpoint
+    from ..training.checkpoint import ChangedArgumentsError
+
+    may_change = () if configuration.rates_depend_on_epochs else ("epochs",)
+    try:
+        load_checkpoint(path, trainer, arguments, may_change=may_change)
+    except ChangedArgumentsError as error:
+        changes = [_change(name, before, now) for name, (before, now) in error.changed.items()]
+        message = f"{path} belongs to a run with other arguments: {'; '.join(changes)}"
+        if set(error.changed) == {"epochs"}:
+            message += (
+                f" (with --schedule {configuration.schedule}, a run of another length has other learning rates from "
+                "its first epoch on; runs with constant and step schedules can be extended)"
+            )
+        raise InvalidValueError(message) from error
+    least = ceil_div(trainer.step, trainer.steps_per_epoch)
+    if configuration.epochs < least:
+        raise InvalidValueError(
+            f"--epochs must be at least {least}, but is {configuration.epochs}: {path} is of step {trainer.step}, and "
+            f"an epoch has {trainer.steps_per_epoch}"
+        )
+    print(f"resuming {path} at step {trainer.step}", flush=True)
+
+
+def _change(argument: str, before: Any, now: Any) -> str:
+    """Say in the words of the command line how an argument of a run has changed."""
+    if argument == FINGERPRINT:
+        return "the training images are not the same"
+    option = f"--{argument.replace('_', '-')}"
+    return f"{option} was {before} and is {now}"
+
+
 def _preprocessing(data: ImageSet) -> str:
-    """Return what makes pictures such as the network was trained on, as ``npresnext classify`` reads it."""
+    """Return as JSON how to make pictures like the training images; ``npresnext classify`` reads it."""
     channels, _, size = data.shape
     return json.dumps({"resize": size, "crop": size, "mean": [data.mean] * channels, "std": [data.std] * channels})
 
@@ -97,13 +140,17 @@ def _check_files(args: argparse.Namespace) -> None:
             raise InvalidValueError("--resume and --checkpoint-every need --checkpoint FILE.npz")
         return
     check_checkpoint_path(args.checkpoint)
-    kept = args.checkpoint, previous_path(args.checkpoint)
-    may_go = args.resume or args.force
-    if Path(args.checkpoint).is_file() and not may_go:
+    checkpoint, previous = Path(args.checkpoint), previous_path(args.checkpoint)
+    may_overwrite = args.resume or args.force
+    if checkpoint.is_file() and not may_overwrite:
         raise InvalidValueError(
-            f"{args.checkpoint} exists already: --resume goes on with its run, --force begins another in its place"
+            f"{checkpoint} exists already: pass --resume to continue its run, or --force to start another in its place"
         )
-    for path in kept:
-        check_writable(path, overwrite=may_go)
-    if args.save and Path(args.save).resolve() in [Path(path).resolve() for path in kept]:
-        raise InvalidValueError(f"--save {args.save} is where the checkpoint, or the one before it, is kept")
+    if args.resume and not checkpoint.is_file() and not previous.is_file():
+        raise InvalidValueError(
+            f"there is no checkpoint {checkpoint} to resume from: leave out --resume to start a new run"
+        )
+    for path in (checkpoint, previous):
+        check_writable(path, overwrite=may_overwrite)
+    if args.save and Path(args.save).resolve() in (checkpoint.resolve(), previous.resolve()):
+        raise InvalidValueError(f"--save {args.save} is the file of the checkpoint, or of the previous one")

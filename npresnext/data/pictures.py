@@ -1,4 +1,4 @@
-"""Pictures from files, made ready for a network as it was trained: resized, cropped, normalised."""
+"""Pictures from files, prepared as the network expects them: resized, cropped and normalised."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .._support.extras import load_extra
 from ..errors import FileFormatError, InvalidValueError
 
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-# Modes of Pillow that are 8-bit pictures on a screen; what converts them loses nothing but transparency
+# Pillow's modes with 8 bits per channel, made for screens; converting them to RGB or L loses only transparency
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "YCbCr")
 _MOST_ASPECT = 100
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error)
@@ -25,21 +25,23 @@ _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, Typ
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """What a picture goes through before the network: torchvision's ``ImageClassification``, step by step.
+    """How a picture becomes the input of a network, as in torchvision's ``ImageClassification``.
 
-    The shorter side is resized to `resize` pixels (bilinear, antialiased), a square of `crop` pixels is cut from
-    the centre, and values from 0 to 1 become ``(value − mean) / std``, channel by channel.
+    1. The shorter side is resized to `resize` pixels (bilinear, antialiased).
+    2. A square of `crop` pixels is cut out of the centre.
+    3. Values from 0 to 1 become ``(value − mean) / std``, channel by channel.
 
     Attributes
     ----------
     resize, crop : int
+        Pixels.
     mean, std : tuple of float
-        One for each channel: 3 for colour, 1 for grey.
+        One number per channel: 3 for colour, 1 for grey.
 
     Raises
     ------
     ValueError
-        The crop is larger than what is left after resizing, or the numbers make no sense.
+        `crop` is larger than `resize`, or the numbers are impossible.
     """
 
     resize: int
@@ -77,13 +79,15 @@ class Preprocessing:
             ) from error
 
     def __call__(self, picture: Any) -> np.ndarray:
-        """Return a picture of Pillow as an array (C, crop, crop) of float32."""
+        """Return a picture (a Pillow image) as an array (C, crop, crop) of float32."""
         pillow = load_extra("PIL.Image", "images", "reading pictures")
         picture = picture.convert("RGB" if self.channels == 3 else "L")
         width, height = picture.size
         short, long = min(width, height), max(width, height)
         if long > _MOST_ASPECT * short:
-            raise InvalidValueError(f"a picture of {width}x{height}: sides may differ at most {_MOST_ASPECT} times")
+            raise InvalidValueError(
+                f"a picture of {width}x{height}: the longer side must be at most {_MOST_ASPECT} times the shorter"
+            )
         sizes = self.resize, int(self.resize * long / short)
         picture = picture.resize(sizes if width <= height else sizes[::-1], pillow.Resampling.BILINEAR)
         left, top = (round((side - self.crop) / 2) for side in picture.size)
@@ -94,20 +98,20 @@ class Preprocessing:
 
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
-# The transforms of torchvision's weights IMAGENET1K_V1 and IMAGENET1K_V2 (torchvision/models/resnet.py)
-RECIPES = {
+# The preprocessing of torchvision's weights IMAGENET1K_V1 and IMAGENET1K_V2 (torchvision/models/resnet.py)
+TORCHVISION_PREPROCESSING = {
     "v1": Preprocessing(resize=256, crop=224, mean=_MEAN, std=_STD),
     "v2": Preprocessing(resize=232, crop=224, mean=_MEAN, std=_STD),
 }
 
 
 def read_picture(path: str | os.PathLike[str]) -> Any:
-    """Return a picture file as a picture of Pillow, loaded whole.
+    """Return a picture file as a Pillow image, with all of its pixels loaded.
 
     Raises
     ------
     ValueError
-        The file is no picture, is truncated, is animated, has 16 bits a channel, or is meant for print (CMYK).
+        The file is not a picture, is truncated, is animated, has 16 bits per channel, or is in CMYK.
     ImportError
         The extra ``images`` is missing.
     OSError
@@ -121,11 +125,11 @@ def read_picture(path: str | os.PathLike[str]) -> Any:
             picture = pillow.open(file)
             _check(picture, path)
             picture.load()
-            picture.info.pop("transparency", None)  # which converting drops, with a warning for palettes
+            picture.info.pop("transparency", None)  # converting drops it, and would warn about palettes
         except pillow.UnidentifiedImageError as error:
-            raise FileFormatError(f"{path} is no picture that Pillow knows") from error
+            raise FileFormatError(f"{path} is not an image file that Pillow can read") from error
         except (pillow.DecompressionBombWarning, pillow.DecompressionBombError) as error:
-            raise FileFormatError(f"{path} claims more pixels than a photograph has: {error}") from error
+            raise FileFormatError(f"{path} claims to have more pixels than any photograph: {error}") from error
         except FileFormatError:
             raise
         except _DAMAGE as error:
@@ -134,24 +138,24 @@ def read_picture(path: str | os.PathLike[str]) -> Any:
 
 
 def find_pictures(path: str | os.PathLike[str]) -> list[Path]:
-    """Return the picture itself, or all pictures in a folder and below it, sorted.
+    """Return ``[path]`` for a file; for a folder, the paths of all pictures in it and in its subfolders, sorted.
 
     Raises
     ------
     ValueError
-        The folder has no picture.
+        The folder contains no picture.
     """
     path = Path(path)
     if not path.is_dir():
         return [path]
     found = sorted(each for each in path.rglob("*") if each.suffix.lower() in ENDINGS and each.is_file())
     if not found:
-        raise InvalidValueError(f"the folder {path} has no picture: no file that ends in {', '.join(ENDINGS)}")
+        raise InvalidValueError(f"the folder {path} contains no picture: no file that ends in {', '.join(ENDINGS)}")
     return found
 
 
 def imagenet_classes() -> list[str]:
-    """Return the names of the 1,000 classes of ImageNet; imagenet_classes.md says where they come from.
+    """Return the names of the 1,000 classes of ImageNet; imagenet_classes.md names their source.
 
     >>> imagenet_classes()[281:283]
     ['tabby', 'tiger cat']
@@ -160,11 +164,14 @@ def imagenet_classes() -> list[str]:
 
 
 def _check(picture: Any, path: str | os.PathLike[str]) -> None:
-    """Refuse what would be misread rather than read."""
-    if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":  # a JPEG, with previews or a stereo view behind
+    """Raise if Pillow would silently change the picture: animations, CMYK, and more than 8 bits per channel."""
+    if (
+        getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO"
+    ):  # MPO is a JPEG with previews or a stereo view appended
         raise FileFormatError(f"{path} has {picture.n_frames} frames: expected a still picture; save one of them")
     if picture.mode == "CMYK":
-        raise FileFormatError(f"{path} is in CMYK, the colours of print: convert it to RGB first")
-    if picture.mode not in _MODES or ";16" in str(picture.tile):  # Pillow cuts 16-bit colour down without a word
-        bits = "16 bits a channel" if picture.mode.startswith("I;16") or ";16" in str(picture.tile) else picture.mode
-        raise FileFormatError(f"{path} is a picture of {bits}: convert it to 8 bits a channel first")
+        raise FileFormatError(f"{path} is in CMYK, the colours for printing: convert it to RGB first")
+    if picture.mode not in _MODES or ";16" in str(picture.tile):  # Pillow reduces 16-bit colour without a warning
+        deep = picture.mode.startswith("I;16") or ";16" in str(picture.tile)
+        bits = "16 bits per channel" if deep else f"the mode {picture.mode}"
+        raise FileFormatError(f"{path} has {bits}: convert it to 8 bits per channel first")

@@ -1,8 +1,8 @@
-"""Gradient norms of every group of every convolution: rows, files, pictures, and a watcher for training runs."""
+"""Gradient norms of every conv group (each of the G groups of a convolution): rows, files, pictures, and a watcher."""
 
 from .files import open_rows
 from .norms import COLUMNS, conv_layers, group_grad_norms
 from .pictures import draw_grad_norms
-from .watcher import NormDump
+from .watcher import GradNormWriter
 
-__all__ = ["COLUMNS", "NormDump", "conv_layers", "draw_grad_norms", "group_grad_norms", "open_rows"]
+__all__ = ["COLUMNS", "GradNormWriter", "conv_layers", "draw_grad_norms", "group_grad_norms", "open_rows"]

@@ -1,4 +1,4 @@
-"""Rows of gradient norms in files: CSV, JSON Lines and NPZ, written so that an interrupted run leaves whole rows."""
+"""Files of rows: CSV, JSON Lines and NPZ. After an interrupted run, a file holds complete rows only."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ import numpy as np
 
 from .._support.files import atomic_path, check_writable
 from ..errors import InvalidValueError
+from .norms import Row
 
-Row = dict[str, Any]
 FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".npz": "npz"}
 
 
 def format_of(path: str, format: str | None = None) -> str:
-    """Return "csv", "jsonl" or "npz": `format` if given, else what the file's ending says ("-" is CSV).
+    """Return "csv", "jsonl" or "npz": `format` if given, or else by the extension of the file ("-" is CSV).
 
     >>> format_of("norms.jsonl"), format_of("-"), format_of("norms.txt", "csv")
     ('jsonl', 'csv', 'csv')
@@ -33,7 +33,7 @@ def format_of(path: str, format: str | None = None) -> str:
         format = "csv" if path == "-" else FORMATS.get(Path(path).suffix.lower(), "unknown")
     if format not in FORMATS.values():
         raise InvalidValueError(
-            f"the ending of {path} is none of {', '.join(FORMATS)}: rename the file, or choose with --format"
+            f"the extension of {path} is none of {', '.join(FORMATS)}: rename the file, or choose the format"
         )
     if format == "npz" and path == "-":
         raise InvalidValueError("NPZ cannot be streamed to standard output: choose csv or jsonl")
@@ -41,22 +41,23 @@ def format_of(path: str, format: str | None = None) -> str:
 
 
 def open_rows(path: str, columns: Sequence[str], *, format: str | None = None, overwrite: bool = False) -> RowFile:
-    """Open a file for rows, to be used in a ``with`` block; "-" is standard output.
+    """Open a file for rows, for use in a ``with`` block.
 
     Parameters
     ----------
     path : str
-        The file; its ending chooses the format unless `format` does.
+        The file; "-" is standard output.
     columns : sequence of str
-        The keys of the rows to keep, in order, such as ``npresnext.gradients.norms.COLUMNS``.
+        The keys of the rows to write, in this order, such as ``npresnext.gradients.COLUMNS``.
     format : "csv", "jsonl" or "npz", optional
+        By the extension of `path` if None.
     overwrite : bool
         Whether an existing file may be replaced.
 
     Returns
     -------
     RowFile
-        Its ``write(rows)`` appends rows, each a dictionary.
+        Its method ``write(rows)`` appends rows, each a dictionary.
 
     Raises
     ------
@@ -72,15 +73,15 @@ def open_rows(path: str, columns: Sequence[str], *, format: str | None = None, o
     ...     Path(f"{folder}/norms.csv").read_text()
     'layer,l2\\nconv1,0.5\\n'
     """
-    kinds: dict[str, Callable[..., RowFile]] = {"csv": CsvRows, "jsonl": JsonRows, "npz": NpzRows}
-    kind = kinds[format_of(path, format)]
+    row_file: dict[str, Callable[..., RowFile]] = {"csv": CsvFile, "jsonl": JsonLinesFile, "npz": NpzFile}
+    make = row_file[format_of(path, format)]
     if path != "-":
         check_writable(path, overwrite=overwrite)
-    return kind(path, columns, overwrite)
+    return make(path, columns, overwrite)
 
 
 class RowFile(abc.ABC):
-    """Rows on their way into a file."""
+    """A file to which rows are written."""
 
     def __init__(self, path: str, columns: Sequence[str], overwrite: bool) -> None:
         self._path, self._columns, self._overwrite = path, list(columns), overwrite
@@ -93,15 +94,15 @@ class RowFile(abc.ABC):
 
     @abc.abstractmethod
     def write(self, rows: Sequence[Row]) -> None:
-        """Append rows, all of them whole."""
+        """Append rows: all of them, or none if this fails."""
 
     @abc.abstractmethod
     def close(self) -> None:
-        """End the file."""
+        """Finish and close the file."""
 
 
-class TextRows(RowFile):
-    """Rows as lines of text: each call of ``write`` hands all of its lines to the system at once."""
+class TextFile(RowFile):
+    """A text file with a line for each row. ``write`` passes all of its lines to the operating system in one call."""
 
     def __init__(self, path: str, columns: Sequence[str], overwrite: bool) -> None:
         super().__init__(path, columns, overwrite)
@@ -109,25 +110,25 @@ class TextRows(RowFile):
         self._append(self._head())
 
     def write(self, rows: Sequence[Row]) -> None:
-        """Append rows, all of them whole."""
+        """Append rows: all of them, or none if this fails."""
         self._append("".join(self._line([row.get(name) for name in self._columns]) for row in rows))
 
     def close(self) -> None:
-        """End the file."""
+        """Finish and close the file."""
         if self._path != "-":
             self._file.close()
 
     def _append(self, text: str) -> None:
-        left, streamed = memoryview(text.encode()), self._path == "-"
-        whole = 0 if streamed else os.fstat(self._file.fileno()).st_size
+        unwritten, streamed = memoryview(text.encode()), self._path == "-"
+        size_before = 0 if streamed else os.fstat(self._file.fileno()).st_size
         try:
-            while left:
-                left = left[self._file.write(left) or 0 :]
+            while unwritten:
+                unwritten = unwritten[self._file.write(unwritten) or 0 :]
             self._file.flush()
-        except BaseException:  # Ctrl-C too: nobody has counted these rows yet
+        except BaseException:  # KeyboardInterrupt too
             if not streamed:
-                with contextlib.suppress(OSError):  # a pipe cannot be cut
-                    self._file.truncate(whole)
+                with contextlib.suppress(OSError):  # a pipe cannot be truncated
+                    self._file.truncate(size_before)
             raise
 
     def _head(self) -> str:
@@ -138,8 +139,8 @@ class TextRows(RowFile):
         """Return one row as a line."""
 
 
-class CsvRows(TextRows):
-    """Comma-separated values under a line of names; what is unknown is empty; floats keep every digit."""
+class CsvFile(TextFile):
+    """Comma-separated values below a line with the column names. A missing value is empty; floats keep every digit."""
 
     def _head(self) -> str:
         return self._line(self._columns)
@@ -150,29 +151,29 @@ class CsvRows(TextRows):
         return text.getvalue()
 
 
-class JsonRows(TextRows):
-    """A JSON object a line; what is unknown, NaN or infinite is null, since JSON knows no such numbers."""
+class JsonLinesFile(TextFile):
+    """One JSON object per line. A missing value is null; so are NaN and infinity, which JSON does not have."""
 
     def _line(self, values: list[Any]) -> str:
-        known = [None if isinstance(value, float) and not math.isfinite(value) else value for value in values]
-        return json.dumps(dict(zip(self._columns, known)), allow_nan=False) + "\n"
+        finite = [None if isinstance(value, float) and not math.isfinite(value) else value for value in values]
+        return json.dumps(dict(zip(self._columns, finite)), allow_nan=False) + "\n"
 
 
-class NpzRows(RowFile):
-    """An array for each column, written when the file is closed; what is unknown is NaN, or -1 among integers."""
+class NpzFile(RowFile):
+    """One array per column, written when the file is closed. A missing value is NaN, or -1 in a column of integers."""
 
     def __init__(self, path: str, columns: Sequence[str], overwrite: bool) -> None:
         super().__init__(path, columns, overwrite)
         self._rows: list[Row] = []
 
     def write(self, rows: Sequence[Row]) -> None:
-        """Keep rows for later."""
+        """Keep the rows until the file is closed."""
         self._rows.extend(rows)
 
     def close(self) -> None:
         """Write the file."""
         columns: dict[str, Any] = {name: _column(name, [row.get(name) for row in self._rows]) for name in self._columns}
-        with atomic_path(self._path, overwrite=self._overwrite) as beside, open(beside, "wb") as file:
+        with atomic_path(self._path, overwrite=self._overwrite) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, **columns)
 
 

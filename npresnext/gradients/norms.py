@@ -1,15 +1,17 @@
-"""Gradient norms of every conv group: where in a grouped network the gradient goes.
+"""Gradient norms of every conv group: where in a grouped network the gradient is large.
 
-A convolution with G groups is G small convolutions side by side. The weight gradient of group g is the block
-``grad[g·C_out/G : (g+1)·C_out/G]``, and depends on that group's input and output gradient alone; its norm
-says how hard the group is being pulled. Raw norms scale with 1/‖weight‖ behind a batch norm, so each row also
-has ``ratio`` = ‖grad‖/‖weight‖ and ``l2_weight_l2`` = ‖grad‖·‖weight‖, which does not depend on that scale.
+A convolution with G groups consists of G small convolutions: its *conv groups*. The weight gradient of conv group g is
+the block ``grad[g·C_out/G : (g+1)·C_out/G]``. It depends only on the input and the output gradient of that group.
+
+Behind a batch norm, a weight that is c times as large has a gradient that is c times as small. So each row has, beside
+the norm ‖grad‖ of the block, ``ratio`` = ‖grad‖/‖weight‖, and ``l2_weight_l2`` = ‖grad‖·‖weight‖, which does not
+depend on the scale of the weight.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from ..backend import array_module, to_numpy
 from ..errors import BackwardError, InvalidTypeError, InvalidValueError, ShapeError
 from ..nn import Conv2d, Module
 
-Row = dict[str, Any]
+Row = dict[str, Any]  # column -> value: the norms of one conv group at one step
 
 COLUMNS = (
     "step",
@@ -47,16 +49,18 @@ def group_grad_norms(
     step: int | None = None,
     epoch: int | None = None,
     norm: str | None = None,
+    layers: Collection[str] | None = None,
 ) -> list[Row]:
-    """Return a row for every convolution and every conv group: the size of its weight gradient.
+    """Return a row for each conv group of each convolution, with the norms of its weight gradient.
 
-    Call it after ``backward``, with a network of this package, or with mappings from a network of any framework.
+    Call it after ``backward``, with a network of this package, or with the gradients of a network of any framework.
+    A conv group is one of the G groups of a convolution.
 
     Parameters
     ----------
     model_or_grads : Module or mapping of name to array (C_out, ...)
-        A network whose backward pass has run; or the weight gradients, with output channels first, of anything
-        that has ``__dlpack__`` or ``__array__``.
+        A network after its backward pass; or the weight gradients by layer, output channels first, as arrays of any
+        library that has ``__dlpack__`` or ``__array__``.
     groups : mapping of name to int, optional
         With gradients: the number of groups of each layer.
     weights : mapping of name to array, optional
@@ -65,6 +69,8 @@ def group_grad_norms(
         Written into each row.
     norm : "1", "2" or "inf", optional
         Adds a column `norm` with this norm of the gradient.
+    layers : collection of str, optional
+        With a network: the names of the convolutions to use; all if None.
 
     Returns
     -------
@@ -92,13 +98,15 @@ def group_grad_norms(
         raise InvalidValueError(f"norm={norm!r}: expected one of {', '.join(NORMS)}")
     if isinstance(model_or_grads, Module):
         if groups is not None or weights is not None:
-            raise InvalidTypeError("groups and weights go with a mapping of gradients; a network knows its own")
-        layers = _layers_of(model_or_grads)
+            raise InvalidTypeError("groups and weights go with a mapping of gradients; a network has its own")
+        found = _layers_of(model_or_grads, layers)
+    elif layers is not None:
+        raise InvalidTypeError("layers goes with a network: leave the other layers out of the mappings instead")
     else:
-        layers = _layers_from(model_or_grads, groups, weights)
+        found = _layers_from(model_or_grads, groups, weights)
     return [
         {"step": step, "epoch": epoch, "layer": name, **row}
-        for name, (grad, weight, count) in layers.items()
+        for name, (grad, weight, count) in found.items()
         for row in _layer_rows(name, grad, weight, count, norm)
     ]
 
@@ -108,11 +116,18 @@ def conv_layers(model: Module) -> dict[str, Conv2d]:
     return {name: module for name, module in model.named_modules() if isinstance(module, Conv2d)}
 
 
-def _layers_of(model: Module) -> dict[str, tuple[Array, Array, int]]:
-    """Return name -> (gradient, weight, groups) of a network's convolutions."""
+def _layers_of(model: Module, layers: Collection[str] | None) -> dict[str, tuple[Array, Array, int]]:
+    """Return name -> (gradient, weight, groups) of a network's convolutions, all or those named in `layers`."""
     convs = conv_layers(model)
     if not convs:
         raise InvalidValueError(f"{type(model).__name__} has no convolution")
+    if isinstance(layers, str):
+        raise InvalidTypeError(f"layers must be a collection of names, but is the string {layers!r}")
+    if layers is not None:
+        unknown = sorted(set(layers) - set(convs))
+        if unknown:
+            raise InvalidValueError(f"layers names {', '.join(unknown)}: expected some of {', '.join(convs)}")
+        convs = {name: conv for name, conv in convs.items() if name in layers}
     for name, conv in convs.items():
         if conv.weight.grad is None:
             raise BackwardError(f"{name}.weight has no gradient: run forward and backward first")
@@ -142,7 +157,7 @@ def _layers_from(grads: Any, groups: Any, weights: Any) -> dict[str, tuple[Array
 
 
 def _as_array(value: Any, name: str) -> Array:
-    """Return anyone's array as one that can be computed with: as it is, or as a NumPy array."""
+    """Return an array of any framework: as it is, if a backend supports it, or else as a NumPy array."""
     if hasattr(value, "detach"):  # a PyTorch parameter hands out its values only so
         value = value.detach()
     try:

@@ -1,21 +1,19 @@
-"""Gradient norms for people: a table for the terminal."""
+"""A table of gradient norms for the terminal, with one line per layer."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 
 from .._support.tables import text_table
-
-Row = dict[str, Any]
+from .norms import Row
 
 
 def summary_table(rows: Iterable[Row]) -> str:
-    """Return a table with a line for each layer: the l2 norms of its groups, over all rows given.
+    """Return a table with one line per layer: mean, minimum and maximum of `l2` over all of its rows.
 
-    `spread` is the strongest group's mean over the weakest's: how unevenly the groups learn.
+    `spread` compares the conv groups of a layer: the largest mean of `l2` over the steps, divided by the smallest.
 
     Examples
     --------

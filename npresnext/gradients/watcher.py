@@ -1,4 +1,4 @@
-"""Gradient norms of a training run: which layers, how often, into which file."""
+"""The gradient norms of a training run: which layers, how often, into which file."""
 
 from __future__ import annotations
 
@@ -6,53 +6,76 @@ import fnmatch
 from collections.abc import Sequence
 
 from ..errors import InvalidValueError
-from ..training.loop import Trainer, Watcher
+from ..training import Trainer, Watcher
 from .files import RowFile
 from .norms import COLUMNS, Row, group_grad_norms
 
 
-class NormDump(Watcher):
-    """Writes the norms of every conv group into a file, every so many steps; ``rows`` keeps them as well.
+class GradNormWriter(Watcher):
+    """Writes the gradient norms of every conv group to a file while a network trains.
 
     Parameters
     ----------
-    file
-        Open, as from :func:`npresnext.gradients.files.open_rows`.
-    layers
-        Names of the convolutions.
-    every
-        Steps from one dump to the next; the first is at step 0.
-    norm
+    file : RowFile
+        An open file, as from :func:`npresnext.gradients.open_rows`.
+    layers : sequence of str
+        The names of the convolutions, as from :func:`choose_layers`.
+    every : int
+        The number of steps from one set of rows to the next; the first is of step 0.
+    norm : "1", "2" or "inf", optional
         As for :func:`npresnext.group_grad_norms`.
+
+    Attributes
+    ----------
+    rows : list of dict
+        All rows written so far.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from npresnext.gradients import open_rows
+    >>> from npresnext.training import TrainingConfiguration
+    >>> configuration = TrainingConfiguration.for_data("digits", limit=64)
+    >>> train, test = configuration.load_data()
+    >>> with tempfile.TemporaryDirectory() as folder, open_rows(f"{folder}/norms.csv", COLUMNS) as file:
+    ...     writer = GradNormWriter(file, ["layer1.0.conv2"])
+    ...     configuration.build(train, watchers=[writer]).run(steps=2)
+    >>> [(row["step"], row["conv_group"]) for row in writer.rows[6:10]]
+    [(0, 6), (0, 7), (1, 0), (1, 1)]
     """
 
     def __init__(self, file: RowFile, layers: Sequence[str], *, every: int = 1, norm: str | None = None) -> None:
         self.rows: list[Row] = []
-        self._file, self._layers, self._every, self._norm = file, frozenset(layers), every, norm
+        self._file, self._layers, self._every, self._norm = file, list(layers), every, norm
 
     def after_backward(self, trainer: Trainer) -> None:
-        """Write the rows of this step, if it is time to."""
+        """Write the rows of this step, if it is one of every `every` steps."""
         if trainer.step % self._every:
             return
-        trainer.meter.read()  # a loss that is not finite has no gradient worth writing
-        rows = group_grad_norms(trainer.model, step=trainer.step, epoch=trainer.epoch, norm=self._norm)
-        chosen = [row for row in rows if row["layer"] in self._layers]
-        self._file.write(chosen)
-        self.rows.extend(chosen)
+        trainer.meter.read()  # raises if the loss is not finite: then the gradients are worthless
+        rows = group_grad_norms(
+            trainer.model, step=trainer.step, epoch=trainer.epoch, norm=self._norm, layers=self._layers
+        )
+        self._file.write(rows)
+        self.rows.extend(rows)
 
 
-def columns_of(norm: str | None) -> tuple[str, ...]:
-    """Return the columns of rows with or without a norm of the user's choice."""
+def columns_with(norm: str | None) -> tuple[str, ...]:
+    """Return the columns of the rows of ``group_grad_norms(..., norm=norm)``.
+
+    >>> columns_with(None) == COLUMNS, columns_with("inf")[-1]
+    (True, 'norm')
+    """
     return COLUMNS if norm is None else (*COLUMNS, "norm")
 
 
 def choose_layers(names: Sequence[str], patterns: Sequence[str] | None) -> list[str]:
-    """Return the names that match any of `patterns`, as file names do; all without patterns.
+    """Return the names that match at least one of `patterns`, as a shell matches file names; all if None.
 
     Raises
     ------
     ValueError
-        A pattern matches nothing; the message says what there is.
+        A pattern matches no name; the message lists the names.
 
     Examples
     --------
@@ -62,6 +85,12 @@ def choose_layers(names: Sequence[str], patterns: Sequence[str] | None) -> list[
     if patterns is None:
         return list(names)
     for pattern in patterns:
-        if not fnmatch.filter(names, pattern):
-            raise InvalidValueError(f"no convolution matches {pattern!r}: there are {', '.join(names)}")
+        if not _matching(names, pattern):
+            longer = f"*{pattern}"
+            hint = f" (did you mean {longer!r}?)" if _matching(names, longer) else ""
+            raise InvalidValueError(f"no convolution matches {pattern!r}{hint}: there are {', '.join(names)}")
     return [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def _matching(names: Sequence[str], pattern: str) -> list[str]:
+    return [name for name in names if fnmatch.fnmatchcase(name, pattern)]

@@ -1,7 +1,8 @@
-"""Training: the loop, learning rates, checkpoints and progress."""
+"""Training: the configuration of a run, the loop, learning rate schedules, checkpoints and progress."""
 
 from . import schedules
 from .checkpoint import Checkpoints, load_checkpoint, save_checkpoint
+from .configuration import TrainingConfiguration
 from .loop import Meter, Trainer, Watcher, evaluate
 from .progress import Progress
 
@@ -10,6 +11,7 @@ __all__ = [
     "Meter",
     "Progress",
     "Trainer",
+    "TrainingConfiguration",
     "Watcher",
     "evaluate",
     "load_checkpoint",

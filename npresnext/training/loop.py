@@ -1,9 +1,10 @@
-"""Training: one loop, written to be read, and what may look on while it runs."""
+"""The training loop, and the watchers (callbacks) that it calls."""
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -19,7 +20,10 @@ STEPS_BETWEEN_READS = 16
 
 
 class Watcher:
-    """What looks on while a network trains: override what you want to know of.
+    """Methods that a :class:`Trainer` calls while it trains (callbacks); override those that you need.
+
+    In each step the trainer calls ``after_backward``, then ``after_step``. After the last step of an epoch it
+    evaluates the network and calls ``after_epoch``.
 
     >>> class Printer(Watcher):
     ...     def after_epoch(self, trainer):
@@ -27,47 +31,51 @@ class Watcher:
     """
 
     def after_backward(self, trainer: Trainer) -> None:
-        """Look at the gradients of step ``trainer.step``, raw, before the optimizer uses them."""
+        """Called when the parameters have their gradients of step ``trainer.step``, before the optimizer's update."""
 
     def after_step(self, trainer: Trainer) -> None:
-        """Look at the network after a step; ``trainer.step`` counts the steps done so far."""
+        """Called after the optimizer's update; ``trainer.step`` is the number of steps done so far."""
 
     def after_epoch(self, trainer: Trainer) -> None:
-        """Look at ``trainer.history[-1]``: what came of the epoch that just ended."""
+        """Called at the end of each epoch; ``trainer.history[-1]`` holds its results."""
 
 
 class Trainer:
-    """Trains a network on labelled images; everything that a checkpoint must hold is one of its attributes.
+    """Trains a network on labelled images.
+
+    :meth:`TrainingConfiguration.build` makes one from a configuration.
 
     Parameters
     ----------
-    model
-        The network.
-    optimizer
-        Made from the network's parameters. The schedule sets its rate at each step.
-    train_set, test_set
-        Images with labels. Without a test set nothing is evaluated.
-    batch_size
-        Images a step.
-    schedule
-        The learning rate by epoch; between epochs, of the fraction.
-    seed
+    model : Module
+        The network. Images get the dtype of its parameters.
+    optimizer : SGD
+        Made from the network's parameters. The schedule sets its learning rate at each step.
+    train_set, test_set : ImageSet
+        Images with labels. After each epoch the network is evaluated on the test set, if there is one.
+    batch_size : int
+        Images per step.
+    schedule : function of the epoch
+        Returns the learning rate; see :mod:`npresnext.training.schedules`.
+    seed : int
         The order of the images and their augmentation follow from it.
-    augment
-        What training images go through.
-    dtype
-        That of the network, and so of the images.
-    watchers
-        Told of every step and epoch, in this order.
+    augment : Augment, optional
+        Random changes of the training images.
+    watchers : sequence of Watcher
+        Called in this order in every step and epoch.
 
     Attributes
     ----------
     step : int
-        Steps done so far; while one is under way, its number, counted from 0.
+        The number of steps done so far; during a step, the step's own number, counted from 0.
+    steps_per_epoch : int
+        The number of whole batches in the training set.
     meter : Meter
         Loss and accuracy of the epoch so far.
     history : list of dict
-        What came of each epoch.
+        For each epoch: epoch, lr, loss, accuracy, and with a test set test_loss and test_accuracy.
+    watchers : list of Watcher
+        May be changed between two calls of :meth:`run`.
 
     Raises
     ------
@@ -76,7 +84,8 @@ class Trainer:
 
     Examples
     --------
-    >>> from npresnext import data, models, nn, schedules
+    >>> from npresnext import data, models, nn
+    >>> from npresnext.training import schedules
     >>> train, test = data.load_digits()
     >>> model = models.resnext_small(rng=0)
     >>> optimizer = nn.SGD(model.parameters(), lr=0.1, momentum=0.9)
@@ -97,15 +106,14 @@ class Trainer:
         schedule: Schedule,
         seed: int = 0,
         augment: Augment | None = None,
-        dtype: str = "float32",
         watchers: Sequence[Watcher] = (),
     ) -> None:
         if not callable(schedule):
-            raise InvalidTypeError(f"schedule must be callable, as schedules.constant(0.1), but is {schedule!r}")
+            raise InvalidTypeError(f"schedule must be callable, such as schedules.constant(0.1), but is {schedule!r}")
         self.model, self.optimizer = model, optimizer
         self.train_set, self.test_set = train_set, test_set
         self.batch_size, self.schedule, self.seed, self.augment = batch_size, schedule, seed, augment
-        self.dtype, self.watchers = dtype, watchers
+        self.watchers = list(watchers)
         self.criterion = CrossEntropyLoss()
         self.steps_per_epoch = batches_per_epoch(train_set, batch_size)
         self.step = 0
@@ -114,18 +122,20 @@ class Trainer:
 
     @property
     def epoch(self) -> int:
-        """The epoch under way, counted from 0."""
+        """The current epoch, counted from 0."""
         return self.step // self.steps_per_epoch
 
     def run(self, steps: int) -> None:
-        """Train until `steps` steps are done in all; an epoch has ``steps_per_epoch``.
+        """Train until `steps` steps are done in total; an epoch has ``steps_per_epoch`` of them.
+
+        The gradient of the images is not computed: nobody needs it here.
 
         Raises
         ------
         NonFiniteLossError
             The loss became NaN or infinite; the message says at which step.
         """
-        with np.errstate(all="ignore"):  # what overflows shows in the loss, which is watched
+        with np.errstate(all="ignore"), _without_input_grad(self.model):  # an overflow shows in the loss
             while self.step < steps:
                 self._run_epoch(steps)
         self.meter.read()
@@ -152,26 +162,26 @@ class Trainer:
             epoch=self.epoch,
             start=self.step % self.steps_per_epoch,
             augment=self.augment,
-            dtype=self.dtype,
+            dtype=_dtype_of(self.model),
         )
         for x, target in batches:
             self.learn(x, target)
             self.step += 1
             if self.step % STEPS_BETWEEN_READS == 0:
                 self.meter.read()
-            if self.step % self.steps_per_epoch == 0:
-                self._finish_epoch()
             for watcher in self.watchers:
                 watcher.after_step(self)
+            if self.step % self.steps_per_epoch == 0:
+                self._finish_epoch()
             if self.step == steps:
                 return
 
     def _finish_epoch(self) -> None:
-        """Evaluate, and write down what came of the epoch."""
+        """Evaluate the network, and add the results of the epoch to the history."""
         loss, accuracy = self.meter.read()
         record = {"epoch": self.epoch - 1, "lr": self.optimizer.lr, "loss": loss, "accuracy": accuracy}
         if self.test_set is not None:
-            record["test_loss"], record["test_accuracy"] = evaluate(self.model, self.test_set, dtype=self.dtype)
+            record["test_loss"], record["test_accuracy"] = evaluate(self.model, self.test_set)
         self.history.append(record)
         self.meter = Meter()
         for watcher in self.watchers:
@@ -179,9 +189,27 @@ class Trainer:
 
 
 class Meter:
-    """Adds up loss and hits where they were computed, and fetches them only when read.
+    """The mean loss and the accuracy over batches.
 
-    Fetching a number from a GPU waits for all that was asked of it before, so not every step does.
+    On a GPU, fetching a number waits until the device has finished. So :meth:`add` fetches nothing, and :meth:`read`
+    fetches the losses of all batches since the last reading.
+
+    Parameters
+    ----------
+    loss : float
+        The sum of the losses of all images so far.
+    hits : int
+        The number of images classified correctly so far.
+    count : int
+        The number of images so far.
+
+    Examples
+    --------
+    >>> meter = Meter()
+    >>> logits = np.array([[2.0, 1.0], [3.0, 0.0]])
+    >>> meter.add(0, np.array(0.5), logits, target=np.array([0, 1]))
+    >>> meter.read()
+    (0.5, 0.5)
     """
 
     def __init__(self, loss: float = 0.0, hits: int = 0, count: int = 0) -> None:
@@ -189,25 +217,24 @@ class Meter:
         self._unread: list[tuple[int, int, Array, Array]] = []
 
     def add(self, step: int, loss: Array, logits: Array, target: Array) -> None:
-        """Take in the mean loss () of a batch and its logits (N, classes) against the labels (N,)."""
+        """Add a batch of step `step`: its mean loss (), its logits (N, classes) and its labels (N,)."""
         xp = array_module(logits=logits)
         hits = xp.sum(xp.astype(xp.argmax(logits, axis=1) == target, xp.int64))  # ()
         self._unread.append((step, logits.shape[0], loss, hits))
 
     def read(self) -> tuple[float, float]:
-        """Return mean loss and accuracy so far.
+        """Return the mean loss and the accuracy so far; NaN without images.
 
         Raises
         ------
         NonFiniteLossError
-            A loss since the last reading is NaN or infinite; the message says of which step.
+            A loss since the last reading is NaN or infinite; the message names its step.
         """
         for step, count, loss, hits in self._unread:
             value = float(to_numpy(loss))
             if not math.isfinite(value):
                 raise NonFiniteLossError(
-                    f"the loss is {value} at step {step} (counted from 0): training stopped; "
-                    "a lower learning rate may help"
+                    f"the loss is {value} at step {step} (counted from 0): training stopped; try a lower learning rate"
                 )
             self.loss += value * count
             self.hits += int(to_numpy(hits))
@@ -216,24 +243,24 @@ class Meter:
         return (self.loss / self.count, self.hits / self.count) if self.count else (math.nan, math.nan)
 
 
-def evaluate(model: Module, data: ImageSet, *, batch_size: int = 256, dtype: str = "float32") -> tuple[float, float]:
-    """Return the mean loss and the accuracy of a network on `data`, in evaluation mode, which it leaves as it was.
+def evaluate(model: Module, data: ImageSet, *, batch_size: int = 256) -> tuple[float, float]:
+    """Return the mean loss and the accuracy of a network on `data`, computed in evaluation mode.
+
+    Every layer has its own mode again afterwards.
 
     Parameters
     ----------
-    model
-        The network.
-    data
+    model : Module
+        The network. Images get the dtype of its parameters.
+    data : ImageSet
         Images with labels.
-    batch_size
-        Images at a time; the result depends on it by rounding at most.
-    dtype
-        That of the network.
+    batch_size : int
+        Images per forward pass; it changes the result by rounding at most.
 
     Returns
     -------
-    (loss, accuracy)
-        The accuracy is a share, from 0 to 1.
+    (loss, accuracy) : pair of float
+        The accuracy is a fraction from 0 to 1.
 
     Raises
     ------
@@ -252,7 +279,7 @@ def evaluate(model: Module, data: ImageSet, *, batch_size: int = 256, dtype: str
     model.eval()
     try:
         with no_grad():
-            for x, target in all_batches(data, batch_size, dtype=dtype):
+            for x, target in all_batches(data, batch_size, dtype=_dtype_of(model)):
                 logits = model(x)
                 meter.add(0, criterion(logits, target), logits, target)
     finally:
@@ -262,5 +289,22 @@ def evaluate(model: Module, data: ImageSet, *, batch_size: int = 256, dtype: str
         return meter.read()
     except NonFiniteLossError as error:
         raise NonFiniteLossError(
-            f"the loss on {data.name} is NaN or infinite: the network is no good; a lower learning rate may help"
+            f"the loss on {data.name} is NaN or infinite: the network has diverged; try a lower learning rate"
         ) from error
+
+
+def _dtype_of(model: Module) -> str:
+    """Return the name of the dtype of a network's parameters."""
+    dtype = next(iter(model.parameters())).data.dtype
+    return str(dtype).rpartition(".")[2]  # some libraries write their own name before it
+
+
+@contextlib.contextmanager
+def _without_input_grad(model: Module) -> Iterator[None]:
+    """Inside the block, ``model.backward`` computes the gradients of the parameters only."""
+    before = model.needs_input_grad
+    model.needs_input_grad = False
+    try:
+        yield
+    finally:
+        model.needs_input_grad = before

@@ -1,4 +1,4 @@
-"""Progress of a training run: a bar where a person watches, plain lines elsewhere."""
+"""The progress of a training run: a bar on a terminal or in a notebook, and plain lines."""
 
 from __future__ import annotations
 
@@ -15,26 +15,39 @@ SECONDS_BETWEEN_UPDATES = 0.2
 
 
 class Progress(Watcher):
-    """Prints a line for each epoch, and in between a bar (tqdm, on a terminal) or a line every half minute.
+    """Prints a line after each epoch; during an epoch, it shows a bar or prints a line every half minute.
+
+    The bar is tqdm's (the extra ``train``). It appears where standard error is a terminal, and in a notebook.
 
     Parameters
     ----------
-    epochs
-        How many there will be, for the lines.
-    stream
-        Where the lines go. The bar goes to standard error.
+    epochs : int
+        The number of epochs of the run, as the lines show it.
+    stream : text file, optional
+        Where the lines are printed; standard output if None. The bar goes to standard error.
+
+    Examples
+    --------
+    >>> import io
+    >>> from npresnext.training import TrainingConfiguration
+    >>> configuration = TrainingConfiguration.for_data("digits", limit=64)
+    >>> train, test = configuration.load_data()
+    >>> lines = io.StringIO()
+    >>> configuration.build(train, watchers=[Progress(epochs=1, stream=lines)]).run(steps=2)
+    >>> lines.getvalue().split()[:3]
+    ['epoch', '1/1', 'loss']
     """
 
     def __init__(self, epochs: int, stream: TextIO | None = None) -> None:
         self._epochs = epochs
         self._stream = stream
-        self._tqdm = _tqdm() if sys.stderr.isatty() else None
+        self._tqdm = _tqdm() if sys.stderr.isatty() or _in_notebook() else None
         self._bar: Any = None
         self._epoch_began = self._shown = time.monotonic()
         self._first_step: int | None = None
 
     def after_backward(self, trainer: Trainer) -> None:
-        """Start a bar with the first step that there is of an epoch."""
+        """Start the bar in the first step of an epoch, or in the first step after a resume."""
         if self._first_step is None:
             self._first_step = trainer.step
             if self._tqdm is not None:
@@ -47,9 +60,7 @@ class Progress(Watcher):
                 )
 
     def after_step(self, trainer: Trainer) -> None:
-        """Show loss and accuracy so far, now and then."""
-        if self._first_step is None:  # the epoch has just ended
-            return
+        """Show the loss and the accuracy so far, but not too often."""
         if self._bar is not None:
             self._bar.update()
         now = time.monotonic()
@@ -60,14 +71,14 @@ class Progress(Watcher):
         if self._bar is not None:
             self._bar.set_postfix_str(f"loss {loss:.4f}, accuracy {accuracy:.2%}, lr {trainer.optimizer.lr:.3g}")
         else:
-            batch = trainer.step % trainer.steps_per_epoch
+            done = (trainer.step - 1) % trainer.steps_per_epoch + 1
             self._print(
-                f"  step {batch}/{trainer.steps_per_epoch}  loss {loss:.4f}  accuracy {accuracy:.2%}  "
+                f"  step {done}/{trainer.steps_per_epoch}  loss {loss:.4f}  accuracy {accuracy:.2%}  "
                 f"{self._rate(trainer):.0f} images/s"
             )
 
     def after_epoch(self, trainer: Trainer) -> None:
-        """Print what came of the epoch."""
+        """Print the results of the epoch."""
         self.close()
         record = trainer.history[-1]
         line = f"epoch {record['epoch'] + 1}/{self._epochs}"
@@ -79,13 +90,13 @@ class Progress(Watcher):
         self._epoch_began = self._shown = time.monotonic()
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
 
     def _rate(self, trainer: Trainer) -> float:
-        """Return the images a second of this epoch, evaluation included."""
+        """Return the training images per second since the epoch began, evaluation included."""
         steps = trainer.step - (self._first_step or 0)
         return steps * trainer.batch_size / max(time.monotonic() - self._epoch_began, 1e-9)
 
@@ -94,8 +105,15 @@ class Progress(Watcher):
 
 
 def _tqdm() -> Any:
-    """Return tqdm's class, or None where it is not installed: lines serve as well."""
+    """Return tqdm's class for a terminal or a notebook, or None where it is not installed."""
     try:
-        return load_extra("tqdm", "train", "the progress bar").tqdm
+        return load_extra("tqdm.auto", "train", "the progress bar").tqdm
     except MissingExtraError:
         return None
+
+
+def _in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")  # loaded by the kernel, and never by us
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and "IPKernelApp" in shell.config

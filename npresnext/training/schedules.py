@@ -1,6 +1,7 @@
-"""Learning rates by epoch: each schedule takes the epoch, counted from 0, and gives its rate.
+"""Learning rate schedules: functions of the epoch, counted from 0, that return the learning rate.
 
-Asked between two epochs, such as at 1.5, a cosine has fallen half the way, and a step has not moved yet.
+The epoch need not be a whole number: in the middle of the second epoch it is 1.5. A cosine falls from step to step
+within an epoch; a step schedule changes only where an epoch starts.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ import math
 from collections.abc import Callable, Sequence
 
 from .._support.arguments import check_number
-from ..errors import InvalidTypeError, InvalidValueError
+from ..errors import ConfigurationError, InvalidTypeError, InvalidValueError
 
 Schedule = Callable[[float], float]
 
+SCHEDULE_TEXTS = "cosine, constant, or step:E1,E2,... with increasing epochs above 0"
+
 
 def constant(rate: float) -> Schedule:
-    """Return the schedule that keeps `rate`.
+    """Return the schedule whose learning rate is always `rate`.
 
     Parameters
     ----------
@@ -50,7 +53,7 @@ def step(rate: float, milestones: Sequence[int], gamma: float = 0.1) -> Schedule
     rate : float
         The learning rate at the start, above 0.
     milestones : sequence of int
-        Epochs, rising, from 1 on.
+        Epochs in increasing order, each at least 1.
     gamma : float
         The factor.
 
@@ -61,9 +64,9 @@ def step(rate: float, milestones: Sequence[int], gamma: float = 0.1) -> Schedule
     Raises
     ------
     ValueError
-        `rate` is not above 0, or the milestones do not rise from at least 1.
+        `rate` is not above 0, or the milestones are not increasing epochs above 0.
     TypeError
-        `rate` or `gamma` is no number, or `milestones` no sequence.
+        `rate` or `gamma` is not a number, or `milestones` is not a sequence.
 
     Examples
     --------
@@ -76,7 +79,7 @@ def step(rate: float, milestones: Sequence[int], gamma: float = 0.1) -> Schedule
     if not isinstance(milestones, Sequence):
         raise InvalidTypeError(f"milestones must be a sequence of epochs, but is of type {type(milestones).__name__}")
     if any(low >= high for low, high in zip([0, *milestones], milestones)):
-        raise InvalidValueError(f"milestones={list(milestones)}: expected rising epochs above 0")
+        raise InvalidValueError(f"milestones must be increasing epochs above 0, but are {list(milestones)}")
     return lambda epoch: rate * gamma ** sum(epoch >= milestone for milestone in milestones)
 
 
@@ -110,6 +113,46 @@ def cosine(rate: float, epochs: int) -> Schedule:
     if epochs < 1:
         raise InvalidValueError(f"epochs={epochs}: expected at least 1")
     return lambda epoch: rate * (1 + math.cos(math.pi * min(epoch, epochs) / epochs)) / 2
+
+
+def schedule_from_text(text: str, rate: float, epochs: int) -> Schedule:
+    """Return the schedule that `text` names, as the option ``--schedule`` of ``npresnext train`` takes it.
+
+    Parameters
+    ----------
+    text : str
+        ``"cosine"``, ``"constant"``, or ``"step:E1,E2,..."``, which divides the rate by ten at each of these epochs.
+    rate : float
+        The learning rate at the start, above 0.
+    epochs : int
+        The length of the run, which the cosine needs.
+
+    Returns
+    -------
+    function of the epoch
+
+    Raises
+    ------
+    ValueError
+        `text` names no schedule.
+
+    Examples
+    --------
+    >>> tenth = schedule_from_text("step:2", rate=0.1, epochs=3)
+    >>> [round(tenth(epoch), 3) for epoch in range(3)]
+    [0.1, 0.1, 0.01]
+    """
+    if text == "cosine":
+        return cosine(rate, epochs)
+    if text == "constant":
+        return constant(rate)
+    name, _, milestones = text.partition(":")
+    try:
+        if name != "step":
+            raise ValueError
+        return step(rate, [int(epoch) for epoch in milestones.split(",")])
+    except ValueError:
+        raise ConfigurationError("schedule", text, SCHEDULE_TEXTS) from None
 
 
 def _check_rate(rate: float) -> None:

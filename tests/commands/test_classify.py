@@ -98,8 +98,8 @@ def test_bad_pictures_are_said_and_the_others_classified(tmp_path, capsys, pictu
     good, bad = sorted(folder.iterdir())[0], tmp_path / "bad.png"
     bad.write_text("no picture")
     code, out, err = classified(capsys, bad, good, tmp_path / "absent.png", "--weights", "digits")
-    assert code == 1 and out.splitlines()[0] == str(good)
-    assert len(err.splitlines()) == 2 and "bad.png is no picture" in err and "absent.png" in err
+    assert code == 2 and out.splitlines()[0] == str(good)  # 2, since a picture does not exist
+    assert len(err.splitlines()) == 2 and "bad.png is not an image file" in err and "absent.png" in err
     code, out, _ = classified(capsys, bad, good, "--weights", "digits", "--json")
     assert code == 1 and ["error" in row for row in json.loads(out)] == [True, False]
 
@@ -107,7 +107,12 @@ def test_bad_pictures_are_said_and_the_others_classified(tmp_path, capsys, pictu
 def test_bad_pictures_alone_are_said(tmp_path, capsys):
     (tmp_path / "bad.png").write_text("no picture")
     code, out, err = classified(capsys, tmp_path / "bad.png", "--weights", "digits")
-    assert (code, out) == (1, "") and "bad.png is no picture" in err
+    assert (code, out) == (1, "") and "bad.png is not an image file" in err
+
+
+def test_a_picture_that_does_not_exist_is_a_mistake(capsys):
+    code, out, err = classified(capsys, "nofile.jpg", "--weights", "digits")
+    assert (code, out, len(err.splitlines())) == (2, "", 1) and "nofile.jpg" in err
 
 
 def test_a_terminal_shows_the_lines_and_a_bar_only_where_none_would_come(capsys, monkeypatch, pictures):
@@ -137,11 +142,11 @@ def test_a_picture_given_twice_is_answered_twice(capsys, pictures):
     [("net.npz", "v1"), ("resnext-7cdf4587.npz", "v1"), ("resnext-1a0047aa.npz", "v2")],
 )
 def test_torchvisions_recipe_follows_from_the_name(tmp_path, monkeypatch, name, expected):
-    from npresnext.data.pictures import RECIPES
+    from npresnext.data.pictures import TORCHVISION_PREPROCESSING
 
     model = models.ResNet(models.BasicBlock, [1], planes=8, num_classes=1000, rng=0)
     args = type("Args", (), {"preprocessing": None})
-    assert classify._preprocessing(args, tmp_path / name, {}, model) == RECIPES[expected]
+    assert classify._preprocessing(args, tmp_path / name, {}, model) == TORCHVISION_PREPROCESSING[expected]
 
 
 def test_weights_that_answer_with_nan_are_refused(tmp_path, capsys, pictures, trained):
@@ -164,7 +169,7 @@ def test_class_names_in_metadata_that_are_no_names_are_refused(tmp_path, capsys,
 def test_a_text_file_that_is_no_text_is_named(tmp_path, capsys, pictures, option):
     (tmp_path / "latin.txt").write_bytes("é".encode("latin-1"))
     code, out, err = classified(capsys, pictures[0], "--weights", "digits", option, tmp_path / "latin.txt")
-    assert (code, out, len(err.splitlines())) == (2, "", 1) and "latin.txt is no UTF-8" in err
+    assert (code, out, len(err.splitlines())) == (2, "", 1) and "latin.txt is not UTF-8" in err
 
 
 @pytest.mark.parametrize(
@@ -172,13 +177,16 @@ def test_a_text_file_that_is_no_text_is_named(tmp_path, capsys, pictures, option
     [
         (["--weights", "absent.npz"], "absent.npz"),
         (["--weights", "digits", "--preprocessing", "v1"], "takes 1 channels and the preprocessing gives 3"),
-        (["--weights", "digits", "--preprocessing", "v3"], "--preprocessing v3: expected v1, v2 or a JSON file"),
-        (["--weights", "digits", "--classes", __file__], "10 classes apart"),
-        (["--weights", "digits", "--top", "0"], "0 is not above 0"),
+        (
+            ["--weights", "digits", "--preprocessing", "v3"],
+            "argument --preprocessing: must be v1, v2 or a JSON file, but is v3",
+        ),
+        (["--weights", "digits", "--classes", __file__], "has 10 classes"),
+        (["--weights", "digits", "--top", "0"], "must be a whole number above 0, but is '0'"),
         (["--weights", __file__], "no state file"),
     ],
 )
 def test_mistakes_are_one_line(capsys, pictures, arguments, message):
     code, out, err = classified(capsys, pictures[0], *arguments)
-    assert code in (1, 2) and not out
+    assert code == 2 and not out
     assert len(err.splitlines()) == 1 and message in err

@@ -11,7 +11,7 @@ import pytest
 
 import npresnext
 from npresnext import cli
-from npresnext.errors import InvalidValueError, NonFiniteLossError
+from npresnext.errors import ConfigurationError, InvalidValueError, NonFiniteLossError, OutputExistsError
 
 from support.paths import ROOT
 
@@ -35,6 +35,12 @@ def test_an_unknown_command_is_told_which_there_are(capsys):
     assert all(name in line for name in cli.COMMANDS)
 
 
+@pytest.mark.parametrize("typed, meant", [("summry", "summary"), ("gradnorm", "gradnorms"), ("clasify", "classify")])
+def test_a_mistyped_command_is_answered_with_the_one_that_was_meant(typed, meant, capsys):
+    assert cli.main([typed]) == 2
+    assert f"there is no command '{typed}' (did you mean '{meant}'?)" in one_line_on_stderr(capsys)
+
+
 def test_no_command_shows_the_help_and_is_a_mistake(capsys):
     assert cli.main([]) == 2
     assert "commands:" in capsys.readouterr().err
@@ -53,6 +59,22 @@ def test_every_command_teaches_by_example(name, capsys):
     [
         (NonFiniteLossError("loss is nan at step 3"), 1, "npresnext: error: loss is nan at step 3\n"),
         (InvalidValueError("two\n  lines"), 2, "npresnext: error: two lines\n"),
+        (
+            OutputExistsError("a.csv"),
+            2,
+            "npresnext: error: a.csv exists already: choose another name, or pass --force\n",
+        ),
+        (
+            ConfigurationError("batch_size", 0, "at least 1"),
+            2,
+            "npresnext: error: argument --batch-size: must be at least 1, but is 0\n",
+        ),
+        (
+            ConfigurationError("data_dir", None, "a folder"),
+            2,
+            "npresnext: error: argument --data-dir is missing: it must be a folder\n",
+        ),
+        (FileNotFoundError(2, "No such file", "a.npz"), 2, "npresnext: error: [Errno 2] No such file: 'a.npz'\n"),
         (OSError(28, "No space left on device"), 1, "npresnext: error: [Errno 28] No space left on device\n"),
         (KeyboardInterrupt(), 130, "npresnext: interrupted\n"),
     ],

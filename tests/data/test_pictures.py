@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from npresnext.data.pictures import (
-    RECIPES,
+    TORCHVISION_PREPROCESSING,
     Preprocessing,
     find_pictures,
     imagenet_classes,
@@ -34,7 +34,7 @@ def test_sizes_and_the_place_of_the_crop_are_torchvisions(size, recipe, resize):
     left, top = int(round((new[0] - 224) / 2.0)), int(round((new[1] - 224) / 2.0))
     resized = np.asarray(picture.resize(new, Image.BILINEAR))
     expected = resized[top : top + 224, left : left + 224]
-    values = RECIPES[recipe](picture)
+    values = TORCHVISION_PREPROCESSING[recipe](picture)
     assert values.shape == (3, 224, 224) and values.dtype == np.float32
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     back = values.transpose(1, 2, 0) * std + mean
@@ -48,7 +48,7 @@ def test_values_are_normalised_bit_for_bit_as_by_pytorch():
     cropped = np.asarray(picture)[16:240, 16:240]
     tensor = torch.from_numpy(cropped.copy()).permute(2, 0, 1).to(torch.float32).div(255)
     mean, std = (torch.tensor(row).view(3, 1, 1) for row in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
-    assert np.array_equal(RECIPES["v1"](picture), tensor.sub_(mean).div_(std).numpy())
+    assert np.array_equal(TORCHVISION_PREPROCESSING["v1"](picture), tensor.sub_(mean).div_(std).numpy())
 
 
 @pytest.mark.oracle
@@ -59,7 +59,7 @@ def test_resizing_is_antialiased_bilinear():
     tensor = torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1)[None]
     resized = torch.nn.functional.interpolate(tensor, (256, 350), mode="bilinear", antialias=True)[0]
     expected = resized[:, 16:240, 63:287].numpy().astype(int)
-    values = RECIPES["v1"](picture) * np.float32([0.229, 0.224, 0.225])[:, None, None]
+    values = TORCHVISION_PREPROCESSING["v1"](picture) * np.float32([0.229, 0.224, 0.225])[:, None, None]
     got = np.rint((values + np.float32([0.485, 0.456, 0.406])[:, None, None]) * 255)
     assert np.abs(got - expected).max() <= 1 and np.mean(got != expected) < 0.02
 
@@ -70,14 +70,16 @@ def test_pictures_of_every_usual_mode_are_read(tmp_path, mode, ending):
     photograph(40, 30).convert(mode).save(tmp_path / f"picture.{ending}")
     picture = read_picture(tmp_path / f"picture.{ending}")
     assert Preprocessing(8, 8, (0.5,), (1.0,))(picture).shape == (1, 8, 8)
-    assert RECIPES["v1"](picture).shape == (3, 224, 224)
+    assert TORCHVISION_PREPROCESSING["v1"](picture).shape == (3, 224, 224)
 
 
 def test_transparency_of_a_palette_is_dropped_without_a_warning(tmp_path):
     picture = photograph(40, 30).quantize(16)
     picture.save(tmp_path / "plain.png")
     picture.save(tmp_path / "clear.png", transparency=bytes([0, 128]))
-    plain, clear = (RECIPES["v1"](read_picture(tmp_path / name)) for name in ("plain.png", "clear.png"))
+    plain, clear = (
+        TORCHVISION_PREPROCESSING["v1"](read_picture(tmp_path / name)) for name in ("plain.png", "clear.png")
+    )
     assert (plain == clear).all()
 
 
@@ -85,7 +87,9 @@ def test_of_a_cameras_jpeg_with_a_second_view_the_first_is_read(tmp_path):
     first, second = photograph(40, 30), photograph(40, 30, 1)
     first.save(tmp_path / "plain.jpg", quality=90)
     first.save(tmp_path / "camera.jpg", format="MPO", save_all=True, append_images=[second], quality=90)
-    plain, camera = (RECIPES["v1"](read_picture(tmp_path / name)) for name in ("plain.jpg", "camera.jpg"))
+    plain, camera = (
+        TORCHVISION_PREPROCESSING["v1"](read_picture(tmp_path / name)) for name in ("plain.jpg", "camera.jpg")
+    )
     assert (plain == camera).all()
 
 
@@ -94,15 +98,15 @@ def animated(path, frames=3):
 
 
 REFUSED = {
-    "none.jpg": (lambda path: path.write_text("no picture"), "no picture that Pillow knows"),
-    "empty.png": (lambda path: path.write_bytes(b""), "no picture that Pillow knows"),
+    "none.jpg": (lambda path: path.write_text("no picture"), "is not an image file that Pillow can read"),
+    "empty.png": (lambda path: path.write_bytes(b""), "is not an image file that Pillow can read"),
     "animated.gif": (animated, "frames: expected a still picture"),
     "animated.webp": (animated, "frames: expected a still picture"),
     "pages.tiff": (animated, "3 frames"),
     "two.tiff": (lambda path: animated(path, frames=2), "2 frames"),
-    "print.jpg": (lambda path: photograph(9, 9).convert("CMYK").save(path), "CMYK, the colours of print"),
-    "grey16.png": (lambda path: Image.fromarray(np.full((9, 9), 60000, np.uint16)).save(path), "16 bits a channel"),
-    "float.tiff": (lambda path: Image.fromarray(np.ones((9, 9), np.float32)).save(path), "picture of F"),
+    "print.jpg": (lambda path: photograph(9, 9).convert("CMYK").save(path), "CMYK, the colours for printing"),
+    "grey16.png": (lambda path: Image.fromarray(np.full((9, 9), 60000, np.uint16)).save(path), "16 bits per channel"),
+    "float.tiff": (lambda path: Image.fromarray(np.ones((9, 9), np.float32)).save(path), "has the mode F"),
 }
 
 
@@ -126,7 +130,7 @@ def test_16_bit_colour_is_refused(tmp_path):
     header = struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)
     png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     (tmp_path / "deep.png").write_bytes(png)
-    with pytest.raises(FileFormatError, match="16 bits a channel"):
+    with pytest.raises(FileFormatError, match="16 bits per channel"):
         read_picture(tmp_path / "deep.png")
 
 
@@ -167,8 +171,8 @@ def test_preprocessing_that_makes_no_sense_is_refused(text):
 
 def test_a_strip_of_pixels_is_refused():
     """To bring its shorter side to 256 would make a picture of gigabytes."""
-    with pytest.raises(InvalidValueError, match="20000x1: sides may differ at most 100 times"):
-        RECIPES["v1"](Image.new("RGB", (20_000, 1)))
+    with pytest.raises(InvalidValueError, match="20000x1: the longer side must be at most 100 times"):
+        TORCHVISION_PREPROCESSING["v1"](Image.new("RGB", (20_000, 1)))
     assert Preprocessing(resize=4, crop=4, mean=(0,), std=(1,))(Image.new("L", (1, 100))).shape == (1, 4, 4)
 
 
@@ -179,7 +183,7 @@ def test_folders_are_searched_in_order(tmp_path):
     assert find_pictures(tmp_path) == [tmp_path / "b/a.JPG", tmp_path / "z.png"]
     assert find_pictures(tmp_path / "z.png") == [tmp_path / "z.png"]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InvalidValueError, match="has no picture"):
+    with pytest.raises(InvalidValueError, match="contains no picture"):
         find_pictures(tmp_path / "empty")
 
 

@@ -29,11 +29,12 @@ from npresnext.errors import (
     NonFiniteLossError,
     ShapeError,
 )
+from npresnext.gradients import norms
 from npresnext.gradients.files import FORMATS, format_of, open_rows
 from npresnext.gradients.norms import COLUMNS
 from npresnext.gradients.pictures import DENSE, draw_grad_norms, grad_norm_panels
 from npresnext.gradients.tables import summary_table
-from npresnext.gradients.watcher import NormDump, choose_layers, columns_of
+from npresnext.gradients.watcher import GradNormWriter, choose_layers, columns_with
 
 from support.paths import SCRIPTS
 from support.training import tiny_trainer
@@ -102,11 +103,22 @@ def test_a_network_gives_a_row_for_each_conv_group_of_each_convolution():
     assert got == pytest.approx(expected, rel=1e-12)
 
 
+def test_norms_are_computed_only_for_the_chosen_layers(monkeypatch):
+    trainer = tiny_trainer()
+    trainer.run(1)
+    every = nx.group_grad_norms(trainer.model)
+    summed, sums = [], norms._sums
+    monkeypatch.setattr(norms, "_sums", lambda name, array, groups: summed.append(name) or sums(name, array, groups))
+    chosen = nx.group_grad_norms(trainer.model, layers=["layer1.0.conv2"])
+    assert chosen == [row for row in every if row["layer"] == "layer1.0.conv2"] and len(chosen) == 4
+    assert summed == ["layer1.0.conv2"] * 2  # the gradient and the weight
+
+
 def test_gradients_are_taken_raw_before_weight_decay():
     rows = []
     for weight_decay in (0.0, 0.5):
         with open_rows(os.devnull, COLUMNS, format="csv", overwrite=True) as file:
-            dump = NormDump(file, ["layer1.0.conv2"])
+            dump = GradNormWriter(file, ["layer1.0.conv2"])
             tiny_trainer(weight_decay=weight_decay, watchers=[dump]).run(2)
         rows.append(dump.rows)
     assert rows[0][:4] == rows[1][:4] and rows[0][4:] != rows[1][4:]
@@ -175,8 +187,23 @@ def test_a_pytorch_network_gives_rows_in_three_lines():
         (lambda: nx.group_grad_norms({"a": np.ones(())}, {"a": 1}), ShapeError, r"shape \(\) and groups=1"),
         (lambda: nx.group_grad_norms({"a": np.ones((4, 2))}, {"a": "2"}), InvalidTypeError, "groups.* must be an"),
         (lambda: nx.group_grad_norms({"a": np.ones((4, 2))}, {"a": 0}), InvalidValueError, "must be at least 1"),
-        (lambda: nx.group_grad_norms(models.resnext_small(rng=0), {"a": 1}), InvalidTypeError, "knows its own"),
+        (lambda: nx.group_grad_norms(models.resnext_small(rng=0), {"a": 1}), InvalidTypeError, "has its own"),
         (lambda: nx.group_grad_norms({"a": np.ones((4, 2))}, {"b": 2}), InvalidValueError, "differ in a, b"),
+        (
+            lambda: nx.group_grad_norms({"a": np.ones(2)}, {"a": 1}, layers=["a"]),
+            InvalidTypeError,
+            "goes with a network",
+        ),
+        (
+            lambda: nx.group_grad_norms(models.resnext_small(rng=0), layers=["conv9"]),
+            InvalidValueError,
+            "layers names conv9: expected some of conv1, ",
+        ),
+        (
+            lambda: nx.group_grad_norms(models.resnext_small(rng=0), layers="conv1"),
+            InvalidTypeError,
+            "layers must be a collection of names, but is the string 'conv1'",
+        ),
         (
             lambda: nx.group_grad_norms({"a": np.ones(2)}, {"a": 1}, {"b": np.ones(2)}),
             InvalidValueError,
@@ -390,12 +417,19 @@ def test_a_loss_that_is_no_number_leaves_the_rows_before_it(tmp_path, capsys):
         (["-o", "{}/new.csv", "--plot", "{}/there.png"], "there.png exists already"),
         (["-o", "{}/sidecar.csv"], "sidecar.csv.meta.json exists already"),
         (["-o", "{}/nowhere/norms.csv"], "nowhere does not exist"),
-        (["-o", "{}/norms.txt"], "none of .csv, .jsonl, .npz"),
+        (["-o", "{}/norms.txt"], "norms.txt is none of .csv, .jsonl, .npz"),
         (["-o", "-", "--format", "npz"], "NPZ cannot be streamed"),
         (["-o", "{}/norms.csv", "--plot", "{}/norms.bmp"], "must end in one of"),
         (["-o", "{}/norms.csv", "--layers", "conv1", "layer9*"], "no convolution matches 'layer9*': there are conv1, "),
-        (["-o", "{}/norms.csv", "--model", "resnext"], "there is no network 'resnext': choose one of "),
-        (["-o", "{}/norms.csv", "--batch-size", "99"], "batch_size=99"),
+        (
+            ["-o", "{}/norms.csv", "--layers", "conv2"],
+            "no convolution matches 'conv2' (did you mean '*conv2'?): there are conv1, ",
+        ),
+        (["-o", "{}/norms.csv", "--model", "resnext"], "argument --model: must be one of "),
+        (
+            ["-o", "{}/norms.csv", "--batch-size", "99"],
+            "argument --batch-size: must be at most 48, the images of digits train, but is 99",
+        ),
         (["-o", "{}/norms.csv", "--dtype", "float8"], "--dtype"),
         ([], "-o/--output"),
     ],
@@ -436,7 +470,7 @@ def test_force_overwrites(tmp_path, capsys):
 def test_format_and_layers_say_what_they_take():
     assert format_of("a.CSV") == "csv" and format_of("a.dat", "npz") == "npz"
     assert choose_layers(["a.x", "b.x", "b.y"], ["b.*", "*.x"]) == ["a.x", "b.x", "b.y"]
-    assert columns_of("2") == (*COLUMNS, "norm")
+    assert columns_with("2") == (*COLUMNS, "norm")
 
 
 def test_json_has_null_where_csv_is_empty(tmp_path):
@@ -525,7 +559,7 @@ def test_a_picture_counts_whole_steps(steps):
 
 def test_a_dump_notices_a_loss_that_is_no_number_before_it_writes():
     with open_rows(os.devnull, COLUMNS, format="csv", overwrite=True) as file:
-        dump = NormDump(file, ["conv1"])
+        dump = GradNormWriter(file, ["conv1"])
         with pytest.raises(NonFiniteLossError):
             tiny_trainer(lr=1e30, watchers=[dump]).run(9)
     assert all(math.isfinite(row["l2"]) for row in dump.rows)

@@ -31,7 +31,6 @@ def tiny_trainer(*, seed=0, images=48, test=None, lr=0.05, weight_decay=0.0, wat
         schedule=schedules.cosine(lr, 40),
         seed=seed,
         augment=Augment(crop=1),
-        dtype=dtype,
         watchers=watchers,
     )
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from npresnext import cli, io
+from npresnext import cli, io, training
 from npresnext.data import load_digits
 from npresnext.errors import FileFormatError, InvalidValueError, NonFiniteLossError
 from npresnext.training.checkpoint import (
@@ -205,7 +205,7 @@ def test_a_foreign_file_is_refused(tmp_path):
     (tmp_path / "text.npz").write_text("epoch 1")
     io.save(tmp_path / "weights.npz", trainer.model.state_dict())
     np.savez(tmp_path / "numpy.npz", x=np.ones(3))
-    for name, words in (("text", "no state file"), ("weights", "no checkpoint"), ("numpy", "no checkpoint")):
+    for name, words in (("text", "no state file"), ("weights", "not a checkpoint"), ("numpy", "not a checkpoint")):
         with pytest.raises(FileFormatError, match=words):
             load_checkpoint(tmp_path / f"{name}.npz", trainer, ARGUMENTS)
 
@@ -279,7 +279,7 @@ SMALL = ["train", "--limit", "32", "--batch-size", "16", "--epochs", "1"]
         (["--checkpoint", "{}/run.pth"], "ends in .npz"),
         (["--checkpoint", "{}/run.npz", "--resume"], "no checkpoint .*/run.npz to resume from"),
         (["--checkpoint", "{}/gone.npz", "--resume"], "no checkpoint .*; .* before it is .*/gone.previous.npz: resume"),
-        (["--checkpoint", "{}/there.npz"], "there.npz exists already: --resume goes on"),
+        (["--checkpoint", "{}/there.npz"], "there.npz exists already: pass --resume to continue its run, or --force"),
         (["--checkpoint", "{}/gone.npz"], "gone.previous.npz exists already"),
         (["--save", "{}/there.npz"], "there.npz exists already: .*--force"),
         (["--save", "{}/link.npz"], "link.npz exists already"),
@@ -287,16 +287,21 @@ SMALL = ["train", "--limit", "32", "--batch-size", "16", "--epochs", "1"]
         (["--save", "{}/run.previous.npz", "--checkpoint", "{}/run.npz", "--force"], "--save .* the checkpoint"),
         (["--save", "{}/weights.txt"], "expected one of .npz"),
         (["--save", "{}/nowhere/weights.npz"], "folder .*/nowhere does not exist"),
-        (["--model", "resnext_smal"], "choose one of .*resnext_small"),
-        (["--data", "mnist"], "--data mnist needs --data-dir"),
+        (["--model", "resnext_smal"], "argument --model: must be one of .*resnext_small.*, but is resnext_smal$"),
+        (["--data", "mnist"], "argument --data-dir is missing: it must be the folder with the files of mnist"),
         (["--data", "fashion-mnist", "--data-dir", "{}"], "dataset-fashion-mnist"),
         (["--data-dir", "{}"], "digits are inside the package"),
-        (["--schedule", "step:9,3"], "rising epochs"),
-        (["--schedule", "cosin"], "expected cosine, constant, or step"),
-        (["--limit", "8"], "batch_size=16: expected 1 to 8"),
-        (["--limit", "0"], "0 is not above 0"),
-        (["--seed", "-1"], "-1 is negative"),
-        (["--lr", "-1"], "lr must be at least 0"),
+        (["--schedule", "step:9,3"], "argument --schedule: must be .* with increasing epochs above 0, but is step:9,3"),
+        (["--schedule", "cosin"], "argument --schedule: must be cosine, constant, or step"),
+        (["--limit", "8"], "argument --batch-size: must be at most 8, the images of digits train, but is 16"),
+        (["--limit", "0"], "argument --limit: must be at least 1, but is 0"),
+        (["--seed", "-1"], "argument --seed: must be at least 0, but is -1"),
+        (["--crop", "8"], "argument --crop: must be less than 8, the size of the images of digits train, but is 8"),
+        (
+            ["--checkpoint", "{}/run.npz", "--checkpoint-every", "0"],
+            "argument --checkpoint-every: must be a whole number",
+        ),
+        (["--lr", "-1"], "argument --lr: must be above 0, but is -1"),
     ],
 )
 def test_a_mistake_is_found_before_training_and_is_one_line(tmp_path, argv, words, capsys, monkeypatch):
@@ -355,3 +360,64 @@ def test_the_command_saves_weights_that_load(tmp_path, capsys):
     assert cli.main([*SMALL, "--save", str(path)]) == 0
     models.resnext_small().load_state_dict(io.load(path))
     assert "test accuracy" in capsys.readouterr().out.splitlines()[-1]
+
+
+RUN = ["train", "--limit", "32", "--batch-size", "16", "--checkpoint"]
+
+
+def last_line(capsys):
+    return capsys.readouterr().out.splitlines()[-1]
+
+
+def test_the_last_evaluation_is_printed_and_not_repeated(tmp_path, capsys, monkeypatch):
+    evaluated, evaluate = [], training.loop.evaluate
+    monkeypatch.setattr(training.loop, "evaluate", lambda *args: evaluated.append(1) or evaluate(*args))
+    argv = [*RUN, str(tmp_path / "run.npz"), "--epochs", "2"]
+    assert cli.main(argv) == 0 and len(evaluated) == 2
+    *_, epoch, end = capsys.readouterr().out.splitlines()
+    accuracy = re.search(r"test accuracy (\S+)", epoch)[1]
+    assert end == f"test accuracy {accuracy} (resnext_small on digits, seed 0)"
+    assert cli.main([*argv, "--resume"]) == 0 and len(evaluated) == 2  # a finished run: the figure of its history
+    assert last_line(capsys) == end
+
+
+@pytest.mark.parametrize("schedule", ["constant", "step:1,2"])
+def test_more_epochs_extend_a_finished_run_to_the_bytes_of_a_longer_one(tmp_path, capsys, schedule):
+    more = ["--schedule", schedule]
+    assert cli.main([*RUN, str(tmp_path / "long.npz"), "--epochs", "3", *more]) == 0
+    assert cli.main([*RUN, str(tmp_path / "run.npz"), "--epochs", "1", *more]) == 0
+    assert cli.main([*RUN, str(tmp_path / "run.npz"), "--epochs", "3", *more, "--resume"]) == 0
+    assert (tmp_path / "run.npz").read_bytes() == (tmp_path / "long.npz").read_bytes()
+    assert "epoch 2/3" in capsys.readouterr().out
+
+
+def test_a_cosine_cannot_be_extended_since_its_first_rates_would_have_been_others(tmp_path, capsys):
+    path = tmp_path / "run.npz"
+    assert cli.main([*RUN, str(path), "--epochs", "1"]) == 0
+    before = path.read_bytes()
+    capsys.readouterr()
+    assert cli.main([*RUN, str(path), "--epochs", "2", "--resume"]) == cli.MISTAKE
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err == (
+        f"npresnext: error: {path} belongs to a run with other arguments: --epochs was 1 and is 2 (with --schedule "
+        "cosine, a run of another length has other learning rates from its first epoch on; runs with constant and "
+        "step schedules can be extended)\n"
+    )
+    assert path.read_bytes() == before
+
+
+def test_a_run_cannot_end_before_where_it_stands(tmp_path, capsys):
+    argv = [*RUN, str(tmp_path / "run.npz"), "--schedule", "constant"]
+    assert cli.main([*argv, "--epochs", "2"]) == 0
+    assert cli.main([*argv, "--epochs", "1", "--resume"]) == cli.MISTAKE
+    assert "--epochs must be at least 2, but is 1: " in capsys.readouterr().err
+
+
+def test_a_resume_with_other_options_says_which_differ(tmp_path, capsys):
+    argv = [*RUN, str(tmp_path / "run.npz"), "--epochs", "1"]
+    assert cli.main(argv) == 0
+    assert cli.main([*argv, "--resume", "--weight-decay", "0", "--limit", "33"]) == cli.MISTAKE
+    assert capsys.readouterr().err.endswith(
+        "other arguments: the training images are not the same; --limit was 32 and is 33; "
+        "--weight-decay was 0.0005 and is 0.0\n"
+    )

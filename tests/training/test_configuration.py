@@ -1,48 +1,40 @@
-"""What the commands that train make of their arguments: a network, its optimizer, its rates, its images."""
+"""The configuration of a training run: from the command line or from Python, as one value, checked field by field."""
 
 import argparse
+import dataclasses
+import json
 
+import numpy as np
 import pytest
 
 from npresnext import cli
-from npresnext.commands import _recipe as recipe
-from npresnext.data import Augment
-from npresnext.errors import InvalidValueError
+from npresnext.commands import _training_arguments as training_arguments
+from npresnext.data import Augment, load_digits
+from npresnext.errors import ConfigurationError, InvalidTypeError, InvalidValueError
+from npresnext.training import TrainingConfiguration, Watcher
+from npresnext.training.configuration import DEFAULTS
+
+from support.training import state_bytes
+
+
+def configuration_for(*argv):
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--epochs", type=int)
+    training_arguments.add_arguments(parser)
+    return training_arguments.configuration_from(parser.parse_args(argv))
 
 
 def trainer_for(*argv):
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--epochs", type=int)
-    recipe.add_arguments(parser)
-    args = parser.parse_args(argv)
-    recipe.complete(args)
-    return recipe.make_trainer(args, *recipe.load_data(args), [])
+    configuration = configuration_for(*argv)
+    return configuration.build(*configuration.load_data())
+
+
+EVERY_OPTION = "--epochs 4 --seed 3 --limit 96 --batch-size 48 --lr 0.5 --momentum 0.25 --weight-decay 0.125 --crop 2 \
+--flip --schedule step:1,3 --dtype float64".split()
 
 
 def test_every_argument_reaches_the_trainer():
-    trainer = trainer_for(
-        "--epochs",
-        "4",
-        "--seed",
-        "3",
-        "--limit",
-        "96",
-        "--batch-size",
-        "48",
-        "--lr",
-        "0.5",
-        "--momentum",
-        "0.25",
-        "--weight-decay",
-        "0.125",
-        "--crop",
-        "2",
-        "--flip",
-        "--schedule",
-        "step:1,3",
-        "--dtype",
-        "float64",
-    )
+    trainer = trainer_for(*EVERY_OPTION)
     assert trainer.optimizer.state_dict() | {"momentum_buffers": None} == {
         "lr": 0.5,
         "momentum": 0.25,
@@ -54,49 +46,147 @@ def test_every_argument_reaches_the_trainer():
     assert [trainer.schedule(epoch) for epoch in range(4)] == pytest.approx([0.5, 0.05, 0.05, 0.005])
     assert (trainer.seed, trainer.batch_size, trainer.augment) == (3, 48, Augment(flip=True, crop=2))
     assert len(trainer.train_set) == 96 and len(trainer.test_set) == 355
-    assert trainer.dtype == trainer.model.conv1.weight.data.dtype == "float64"
+    assert trainer.model.conv1.weight.data.dtype == "float64"
 
 
-def test_the_rest_follows_from_the_data():
+def test_other_fields_have_the_defaults_of_the_data_set():
     trainer = trainer_for()
     found = trainer.optimizer
     assert (found.lr, found.momentum, found.nesterov, found.weight_decay) == (0.1, 0.9, True, 5e-4)
     assert (trainer.batch_size, trainer.seed, trainer.augment) == (32, 0, Augment(flip=False, crop=1))
     assert [trainer.schedule(epoch) for epoch in (0, 5, 10)] == pytest.approx([0.1, 0.05, 0])  # of ten epochs
+    assert trainer.model.conv1.weight.data.dtype == "float32"
 
 
-def test_without_a_momentum_there_is_none_of_nesterovs():
+def test_without_momentum_there_is_no_nesterov_momentum():
     trainer = trainer_for("--momentum", "0", "--schedule", "constant", "--no-flip", "--crop", "0")
     assert not trainer.optimizer.nesterov and trainer.schedule(9) == 0.1
     assert trainer.augment == Augment(flip=False, crop=0)
 
 
-@pytest.mark.parametrize(
-    ("schedule", "rule"),
-    [
-        *((name, "expected cosine, constant, or step:E1,E2,") for name in ("step", "step:", "cosine:3", "linear")),
-        ("step:2,1", "expected rising epochs"),
-        ("step:1,b", "invalid literal"),
-    ],
-)
-def test_a_schedule_that_makes_no_sense_is_named(schedule, rule):
-    with pytest.raises(InvalidValueError, match=f"--schedule {schedule}: .*{rule}"):
-        trainer_for("--schedule", schedule)
+def test_a_script_and_the_command_line_build_the_same_run():
+    fields = dict(epochs=4, seed=3, limit=96, batch_size=48, lr=0.5, momentum=0.25, weight_decay=0.125, crop=2)
+    configuration = TrainingConfiguration.for_data("digits", **fields, flip=True, schedule="step:1,3", dtype="float64")
+    assert configuration == configuration_for(*EVERY_OPTION)
+    scripted, typed = configuration.build(*configuration.load_data()), trainer_for(*EVERY_OPTION)
+    for trainer in (scripted, typed):
+        trainer.run(3)
+    assert state_bytes(scripted) == state_bytes(typed) and scripted.history == typed.history
+
+
+@pytest.mark.parametrize("data", DEFAULTS)
+def test_a_field_left_out_or_none_has_the_default_of_its_data_set(data):
+    left_out, none = TrainingConfiguration.for_data(data), TrainingConfiguration.for_data(data, lr=None, epochs=None)
+    assert left_out == none and {name: getattr(none, name) for name in DEFAULTS[data]} == DEFAULTS[data]
+
+
+def test_a_configuration_does_not_change_and_comes_back_from_json():
+    configuration = TrainingConfiguration.for_data("mnist", limit=7, schedule="step:1")
+    assert TrainingConfiguration(**json.loads(json.dumps(configuration.to_dict()))) == configuration
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        configuration.lr = 0.3
+    assert dataclasses.replace(configuration, lr=0.3).lr == 0.3
+
+
+def test_building_changes_no_configuration_and_every_trainer_starts_anew():
+    configuration = TrainingConfiguration.for_data("digits", limit=64)
+    train_set, test_set = configuration.load_data()
+    watchers = [Watcher()]
+    first = configuration.build(train_set, test_set, watchers)
+    first.watchers.append(Watcher())
+    first.run(1)
+    second = configuration.build(train_set, test_set, watchers)
+    assert len(watchers) == 1 and second.step == 0
+    assert state_bytes(second) == state_bytes(configuration.build(train_set)) != state_bytes(first)
 
 
 @pytest.mark.parametrize(
-    "argv",
+    "field, value, expected",
     [
-        ["--limit", "0"],
-        ["--seed", "-1"],
-        ["--batch-size", "0"],
-        ["--init", "xavier"],
-        ["--dtype", "int8"],
-        ["--data", "cifar"],
-        ["--backend", "tpu"],
-        ["--lr", "fast"],
+        ("data", "cifar", "one of digits, fashion-mnist, mnist"),
+        ("model", "resnext", "one of .*resnext_small"),
+        ("init", "xavier", "one of fan_out, fan_out_per_group"),
+        ("dtype", "int8", "one of float16, bfloat16, float32, float64"),
+        ("epochs", 0, "at least 1"),
+        ("batch_size", 0, "at least 1"),
+        ("limit", 0, "at least 1"),
+        ("seed", -1, "at least 0"),
+        ("crop", -1, "at least 0"),
+        ("lr", 0.0, "above 0"),
+        ("lr", float("nan"), "above 0"),
+        ("momentum", -0.1, "at least 0"),
+        ("weight_decay", float("nan"), "at least 0"),
+        ("schedule", "linear", "cosine, constant, or step:E1,E2,... with increasing epochs above 0"),
+        ("schedule", "step", "cosine, constant, or step"),
+        ("schedule", "step:", "cosine, constant, or step"),
+        ("schedule", "cosine:3", "cosine, constant, or step"),
+        ("schedule", "step:2,1", "cosine, constant, or step:E1,E2,... with increasing epochs above 0"),
+        ("schedule", "step:1,b", "cosine, constant, or step"),
     ],
 )
-def test_values_that_no_run_can_have_are_refused_by_the_command_line(argv, capsys):
+def test_a_value_that_no_run_can_have_is_refused_by_name_and_on_the_command_line_by_option(
+    field, value, expected, capsys
+):
+    fields = {"data": "digits", field: value}
+    with pytest.raises(ConfigurationError, match=f"^{field} must be {expected}.*, but is ") as caught:
+        TrainingConfiguration.for_data(**fields)
+    assert (caught.value.field, caught.value.value) == (field, value)
+    option = f"--{field.replace('_', '-')}"
+    assert cli.main(["train", option, str(value)]) == cli.MISTAKE
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.count("\n") == 1
+    assert captured.err.startswith(f"npresnext: error: argument {option}: must be ")
+    assert captured.err.endswith(f", but is {value}\n")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"epochs": 1.5},
+        {"batch_size": "32"},
+        {"seed": None, "limit": True},
+        {"lr": "fast"},
+        {"momentum": [0.9]},
+        {"flip": "no"},
+    ],
+)
+def test_a_field_of_another_type_is_refused_by_name(fields):
+    name = list(fields)[-1]
+    with pytest.raises(InvalidTypeError, match=f"^{name} must be "):
+        TrainingConfiguration.for_data("digits", **fields)
+
+
+@pytest.mark.parametrize("argv", [["--lr", "fast"], ["--limit", "1.5"], ["--backend", "tpu"]])
+def test_values_of_another_type_are_refused_by_the_command_line(argv, capsys):
     assert cli.main(["train", *argv]) == cli.MISTAKE
     assert capsys.readouterr().err.startswith(f"npresnext: error: argument {argv[0]}: ")
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"batch_size": 1443}, "batch_size must be at most 1442, the images of digits train, but is 1443"),
+        ({"limit": 8}, "batch_size must be at most 8, the images of digits train, but is 32"),
+        ({"limit": 1443}, "limit must be at most 1442, the images of digits train, but is 1443"),
+        ({"crop": 8}, "crop must be less than 8, the size of the images of digits train, but is 8"),
+    ],
+)
+def test_what_does_not_fit_the_images_is_refused_before_training(fields, message):
+    configuration = TrainingConfiguration.for_data("digits", **fields)
+    with pytest.raises(ConfigurationError) as caught:
+        configuration.build(*configuration.load_data())
+    assert str(caught.value) == message
+
+
+def test_the_folder_of_the_data_is_asked_for_where_it_is_needed(tmp_path):
+    with pytest.raises(ConfigurationError, match="data_dir must be the folder with the files of mnist"):
+        TrainingConfiguration.for_data("mnist").load_data()
+    with pytest.raises(ConfigurationError, match="data_dir must be left out: the digits are inside the package"):
+        TrainingConfiguration.for_data("digits").load_data(tmp_path)
+    with pytest.raises(InvalidValueError, match="dataset-fashion-mnist"):
+        TrainingConfiguration.for_data("fashion-mnist").load_data(tmp_path)
+
+
+def test_a_limit_keeps_the_first_images():
+    train_set, test_set = TrainingConfiguration.for_data("digits", limit=5).load_data()
+    assert np.array_equal(train_set.images, load_digits()[0].images[:5]) and len(test_set) == 355

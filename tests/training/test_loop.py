@@ -42,7 +42,7 @@ def test_three_epochs_of_the_digits_recipe_reach_95_percent():
 
 def test_a_rate_in_place_of_a_schedule_is_refused():
     model = models.resnext_small(rng=0)
-    with pytest.raises(TypeError, match=r"schedule must be callable, as schedules.constant\(0.1\), but is 0.1"):
+    with pytest.raises(TypeError, match=r"schedule must be callable, such as schedules.constant\(0.1\), but is 0.1"):
         Trainer(model, nn.SGD(model.parameters()), load_digits()[0], batch_size=16, schedule=0.1)
 
 
@@ -67,6 +67,33 @@ def test_running_in_pieces_is_running_at_once():
         pieces.run(steps)
     whole.run(7)
     assert state_bytes(pieces) == state_bytes(whole) and pieces.history == whole.history
+
+
+def test_an_epoch_ends_after_its_last_step():
+    class Calls(Watcher):
+        def __init__(self):
+            self.seen = []
+
+        def after_backward(self, trainer):
+            self.seen.append(("backward", trainer.step, len(trainer.history)))
+
+        def after_step(self, trainer):
+            self.seen.append(("step", trainer.step, len(trainer.history)))
+
+        def after_epoch(self, trainer):
+            self.seen.append(("epoch", trainer.step, len(trainer.history)))
+
+    calls = Calls()
+    tiny_trainer(images=32, watchers=[calls]).run(3)  # two steps per epoch
+    assert calls.seen == [
+        ("backward", 0, 0),
+        ("step", 1, 0),
+        ("backward", 1, 0),
+        ("step", 2, 0),
+        ("epoch", 2, 1),
+        ("backward", 2, 1),
+        ("step", 3, 1),
+    ]
 
 
 def test_the_rate_of_each_step_is_the_schedules():
@@ -145,9 +172,9 @@ def test_a_step_and_the_evaluation_run_on_strict_arrays(monkeypatch):
     got.run(2)
     assert got.meter.read() == pytest.approx(expected.meter.read(), rel=1e-9)
     test = load_digits()[1].first(20)
-    loss, accuracy = evaluate(got.model, test, dtype="float64")
+    loss, accuracy = evaluate(got.model, test)
     monkeypatch.undo()
-    assert (loss, accuracy) == pytest.approx(evaluate(expected.model, test, dtype="float64"), rel=1e-9)
+    assert (loss, accuracy) == pytest.approx(evaluate(expected.model, test), rel=1e-9)
 
 
 def test_a_network_given_in_evaluation_mode_is_trained_all_the_same():
@@ -162,7 +189,7 @@ def test_after_an_epoch_the_network_is_evaluated_in_its_dtype():
     trainer = tiny_trainer(dtype="float64", test=load_digits()[1].first(20))
     trainer.run(3)
     record = trainer.history[0]
-    expected = evaluate(trainer.model, trainer.test_set, dtype="float64")
+    expected = evaluate(trainer.model, trainer.test_set)
     assert (record["test_loss"], record["test_accuracy"]) == expected
 
 
@@ -248,7 +275,56 @@ def test_a_terminal_without_tqdm_gets_lines(monkeypatch):
     lines = io.StringIO()
     tiny_trainer(watchers=[progress.Progress(1, lines)]).run(3)
     assert sys.stderr.getvalue() == ""
-    assert [line.split()[0] for line in lines.getvalue().splitlines()] == ["step", "step", "epoch"]
+    assert [line.split()[:2] for line in lines.getvalue().splitlines()] == [
+        ["step", "1/3"],
+        ["step", "2/3"],
+        ["step", "3/3"],
+        ["epoch", "1/1"],
+    ]
+
+
+class Bar:
+    """Stands for the bar of tqdm in a notebook."""
+
+    made = []
+
+    def __init__(self, **options):
+        self.options, self.updates, self.closed = options, 0, False
+        self.made.append(self)
+
+    def update(self):
+        self.updates += 1
+
+    def set_postfix_str(self, text):
+        self.text = text
+
+    def close(self):
+        self.closed = True
+
+
+def test_a_notebook_gets_a_bar_although_its_standard_error_is_no_terminal(monkeypatch):
+    shell = types.SimpleNamespace(config={"IPKernelApp": {}})
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
+    monkeypatch.setattr(
+        progress, "load_extra", lambda module, *_: {"tqdm.auto": types.SimpleNamespace(tqdm=Bar)}[module]
+    )
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    Bar.made.clear()
+    tiny_trainer(watchers=[progress.Progress(2, io.StringIO())]).run(6)
+    assert [(bar.options["desc"], bar.updates, bar.closed) for bar in Bar.made] == [
+        ("epoch 1/2", 3, True),
+        ("epoch 2/2", 3, True),
+    ]
+
+
+@pytest.mark.parametrize("shell", [None, types.SimpleNamespace(config={})])
+def test_ipython_on_no_terminal_gets_lines(shell, monkeypatch):
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
+    monkeypatch.setattr(progress, "load_extra", lambda *_: types.SimpleNamespace(tqdm=Bar))
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    Bar.made.clear()
+    tiny_trainer(watchers=[progress.Progress(1, io.StringIO())]).run(3)
+    assert Bar.made == []
 
 
 def test_labels_outside_the_classes_never_reach_the_loss():

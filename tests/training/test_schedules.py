@@ -40,7 +40,7 @@ def test_the_schedules_are_those_of_pytorch():
         (lambda: schedules.constant(0), "rate=0"),
         (lambda: schedules.cosine(float("nan"), 3), "rate=nan"),
         (lambda: schedules.cosine(0.1, 0), "epochs=0"),
-        (lambda: schedules.step(0.1, [5, 5]), "rising epochs"),
+        (lambda: schedules.step(0.1, [5, 5]), "increasing epochs"),
         (lambda: schedules.step(0.1, [0]), "above 0"),
     ],
 )

@@ -153,7 +153,7 @@ def trainer(dtype="float64"):
     images, _ = data.load_digits()
     model = models.resnext_small(rng=0, dtype=dtype)
     optimizer = nn.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4, nesterov=True)
-    return Trainer(model, optimizer, images, batch_size=16, schedule=schedules.constant(0.05), dtype=dtype)
+    return Trainer(model, optimizer, images, batch_size=16, schedule=schedules.constant(0.05))
 
 
 def test_training_takes_the_steps_that_numpy_takes_and_moves_over_with_its_momentum(tmp_path):
