@@ -1,5 +1,6 @@
 """The training loop, its watchers, and what it says of losses that are no numbers."""
 
+import contextlib
 import io
 import re
 import sys
@@ -94,6 +95,78 @@ def test_an_epoch_ends_after_its_last_step():
         ("backward", 2, 1),
         ("step", 3, 1),
     ]
+
+
+class Gradients(Watcher):
+    """Keeps the bytes of every parameter's gradient, and whether the gradient of the images was asked for."""
+
+    def __init__(self):
+        self.seen, self.needs_input_grad = [], set()
+
+    def after_backward(self, trainer):
+        self.seen.append([parameter.grad.tobytes() for parameter in trainer.model.parameters()])
+        self.needs_input_grad.add(trainer.model.needs_input_grad)
+
+
+def test_without_the_gradient_of_the_images_all_other_gradients_are_the_same_to_the_bit(monkeypatch):
+    without, with_it = Gradients(), Gradients()
+    tiny_trainer(watchers=[without]).run(5)
+    monkeypatch.setattr(training, "_without_input_grad", lambda model: contextlib.nullcontext())
+    tiny_trainer(watchers=[with_it]).run(5)
+    assert without.seen == with_it.seen
+    assert (without.needs_input_grad, with_it.needs_input_grad) == ({False}, {True})
+
+
+def test_training_never_computes_the_gradient_of_the_images(monkeypatch):
+    trainer, returned = tiny_trainer(), []
+    backward = trainer.model.backward
+    monkeypatch.setattr(trainer.model, "backward", lambda grad: returned.append(backward(grad)))
+    trainer.run(2)
+    assert returned == [None, None]
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_the_network_needs_the_gradient_of_its_input_after_training_as_it_did_before(before):
+    trainer = tiny_trainer()
+    trainer.model.needs_input_grad = before
+    trainer.run(2)
+    assert trainer.model.needs_input_grad == before
+    trainer.watchers = [Interrupting()]
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(3)
+    assert trainer.model.needs_input_grad == before
+
+
+class Interrupting(Watcher):
+    def after_step(self, trainer):
+        raise KeyboardInterrupt
+
+
+class Sum(nn.Module):
+    """A network whose first module ignores ``needs_input_grad``."""
+
+    def __init__(self):
+        self.first, self.last = nn.Flatten(), nn.Linear(64, 10, rng=0)
+
+    def forward(self, x):
+        return self.last(self.first(x))
+
+    def backward(self, grad_output):
+        return self.first.backward(self.last.backward(grad_output))
+
+
+def test_a_network_that_ignores_the_attribute_is_trained_all_the_same():
+    model = Sum()
+    trainer = Trainer(
+        model,
+        nn.SGD(model.parameters(), lr=0.1),
+        load_digits()[0].first(64),
+        batch_size=32,
+        schedule=schedules.constant(0.1),
+    )
+    trainer.run(8)
+    losses = [record["loss"] for record in trainer.history]
+    assert losses[-1] < losses[0] and model.needs_input_grad
 
 
 def test_the_rate_of_each_step_is_the_schedules():
