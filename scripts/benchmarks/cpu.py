@@ -129,6 +129,8 @@ def main():
                 data[name] = [task() for _ in range(args.rounds)]
                 with atomic_path(path, overwrite=True) as temporary:
                     temporary.write_text(json.dumps(data, indent=1), encoding="utf-8")
+    if not data:
+        sys.exit(f"cpu.py: there are no results in {path}: measure first, without --table")
     print("\n".join(report(data)))
     if args.plot:
         plot(data["scaling"], args.out / "benchmark.png")

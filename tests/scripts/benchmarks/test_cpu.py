@@ -1,6 +1,8 @@
 """scripts/benchmarks/_cpu_report.py: the layers it counts, and its verdicts on the targets."""
 
 import importlib
+import subprocess
+import sys
 
 import pytest
 
@@ -53,3 +55,20 @@ def test_ratios_are_those_of_one_round_and_weighted_by_how_often_a_layer_occurs(
     assert found["the 53 convolutions of ResNeXt-50, forward"] == [71 / 53, 53 / 71]
     assert found["the grouped 3x3, backward"] == [34 / 16, 16 / 34]
     assert found["worst of the grouped 3x3, to maps of 7x7 (1024→1024 3x3 at 7, G=32 forward)"] == [10.0, 0.1]
+
+
+def test_a_table_of_nothing_is_one_line_and_not_a_traceback(tmp_path):
+    command = [sys.executable, SCRIPTS / "benchmarks" / "cpu.py", "--out", tmp_path, "--table"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stdout == ""
+    assert (
+        done.stderr
+        == f"cpu.py: there are no results in {tmp_path / 'benchmark.json'}: measure first, without --table\n"
+    )
+
+
+@pytest.mark.parametrize("part", ["_cpu_subjects.py", "_gpu_subjects.py"])
+def test_a_part_that_is_run_alone_says_what_it_is_part_of(part):
+    done = subprocess.run([sys.executable, SCRIPTS / "benchmarks" / part, "--help"], capture_output=True, text=True)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.startswith(f"The libraries that {part[1:4]}.py compares.")
