@@ -23,6 +23,7 @@ from .functional import (
 if TYPE_CHECKING:  # for type checkers and editors; Python loads these when they are first used: see _LAZY
     from . import counting as counting
     from . import data as data
+    from . import definitions as definitions
     from . import gradients as gradients
     from . import io as io
     from . import models as models
@@ -72,6 +73,7 @@ _LAZY = {
     "no_grad": "nn",
     "onnx": "",
     "paper": "",
+    "definitions": "",
     "reference": "",
     "set_num_threads": "engines.cpu.threads",
     "set_workspace_limit": "engines.cpu.workspace",

@@ -40,6 +40,7 @@ SECTIONS = (
     "npresnext.testing",
     "npresnext.testing.strategies",
     "npresnext.reference",
+    "npresnext.definitions",
     "npresnext.errors",
 )
 
