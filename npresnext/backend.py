@@ -1,7 +1,7 @@
-"""Which array library: the array decides, the toggle only says where new arrays are born.
+"""The array library of an operation, and the backend: the library in which new arrays are created.
 
-A function looks at the arrays it is given and computes with their library (``array_module``). The toggle
-matters only where there is no array yet: new weights, loaded images, random numbers.
+An operation runs on the library of its input arrays (``array_module``). The backend matters only where there is no
+array yet: for new weights, loaded images and random numbers.
 
     set_backend("cupy")               for the whole process, every thread and notebook cell
     with use_backend("cupy"): ...     for this block
@@ -38,7 +38,7 @@ _of_block: ContextVar[str | None] = ContextVar("npresnext_backend", default=None
 
 
 def set_backend(name: str, *, device: int | None = None) -> None:
-    """Choose where new arrays are born, for the whole process.
+    """Choose the array library in which new arrays are created, for the whole process.
 
     Parameters
     ----------
@@ -69,7 +69,9 @@ def set_backend(name: str, *, device: int | None = None) -> None:
 
 @contextlib.contextmanager
 def use_backend(name: str, *, device: int | None = None) -> Iterator[None]:
-    """Choose where new arrays are born, inside a ``with`` block; arguments and errors as for :func:`set_backend`.
+    """Choose the array library in which new arrays are created, inside a ``with`` block.
+
+    Arguments and errors are those of :func:`set_backend`.
 
     >>> with use_backend("numpy"):
     ...     get_backend()
@@ -85,7 +87,7 @@ def use_backend(name: str, *, device: int | None = None) -> Iterator[None]:
 
 
 def get_backend() -> str:
-    """Return "numpy" or "cupy": where new arrays are born here and now.
+    """Return "numpy" or "cupy": the array library in which a new array would be created now.
 
     Returns
     -------
@@ -101,7 +103,7 @@ def get_backend() -> str:
 
 
 def get_array_module() -> Any:
-    """Return the array library in which new arrays are born here and now."""
+    """Return the module of the array library in which a new array would be created now."""
     return _namespace(get_backend())
 
 
@@ -192,7 +194,7 @@ def asarray(values: Any, dtype: Any = None) -> Array:
 
 
 def to_numpy(array: Any) -> np.ndarray:
-    """Return any array (NumPy, CuPy, or what speaks ``__array__`` or DLPack) as a NumPy array, the only way back.
+    """Return any array as a NumPy array: of NumPy, CuPy, or a library with ``__array__`` or DLPack.
 
     Parameters
     ----------
@@ -216,7 +218,7 @@ def to_numpy(array: Any) -> np.ndarray:
 
 
 def _namespace(name: str) -> Any:
-    """Return the module of a backend, or raise what hinders its use."""
+    """Return the module of a backend, or raise the reason why it cannot be used."""
     if name == "numpy":
         return np
     if name != "cupy":
@@ -255,7 +257,7 @@ def _hindrance(cupy: Any) -> str:
 
 
 def _device(name: str, device: int | None) -> Any:
-    """Return the CUDA device asked for, or None; raise what hinders the backend or the device."""
+    """Return the CUDA device that was chosen, or None; raise the reason why backend or device cannot be used."""
     module = _namespace(name)
     if device is None:
         return None

@@ -6,7 +6,7 @@ Along one axis of ``size`` pixels, the window of output position ``o`` reads the
 
     o·stride − before + tap·dilation        for tap = 0 … kernel − 1
 
-and what lies outside the image counts as zero. Everything below follows from this line.
+and pixels outside the image count as zero. Everything below follows from this line.
 """
 
 from __future__ import annotations

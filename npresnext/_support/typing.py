@@ -1,4 +1,4 @@
-"""What the type checker is told of arrays, in one place."""
+"""The types of arrays, defined in one place."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def batch_norm(
         Shapes that do not fit, one of `mean` and `var` without the other, eps not above 0, or a single value per
         channel in training.
     TypeError
-        Mixed dtypes or array libraries, integer or complex dtypes, things that are not arrays.
+        Mixed dtypes or array libraries, integer or complex dtypes, arguments that are not arrays.
 
     Examples
     --------

@@ -38,9 +38,9 @@ def conv2d(
     not flipped. (Krizhevsky, Sutskever and Hinton 2012, section 3.5, split channels into groups; Xie et al.,
     "Aggregated residual transformations", arXiv:1611.05431, equation 2, give them their meaning here.)
 
-    All this holds for finite numbers. An infinity or a NaN stays in its group, and one of an image in that image (but
-    for the weight's gradient, which adds up all images); there it may reach more than the definition says, since the
-    zeros outside the image are multiplied like pixels.
+    The formula holds for finite numbers. An infinity or a NaN of x affects its own group and its own image only (and
+    the weight gradient of that group, which is summed over all images). There it may affect more values than the
+    formula says, because zeros outside the image are multiplied like pixels.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def conv2d(
     ValueError
         Shapes that do not fit, groups that do not divide, a kernel larger than the padded image.
     TypeError
-        Mixed dtypes or array libraries, integer images, things that are not arrays.
+        Mixed dtypes or array libraries, integer images, arguments that are not arrays.
 
     Examples
     --------

@@ -34,7 +34,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     ValueError
         Shapes that do not fit each other.
     TypeError
-        Mixed dtypes or array libraries, integer dtypes, things that are not arrays.
+        Mixed dtypes or array libraries, integer dtypes, arguments that are not arrays.
 
     Examples
     --------

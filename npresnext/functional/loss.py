@@ -63,7 +63,7 @@ def cross_entropy(
     ValueError
         Shapes that do not fit, a target out of range, a label smoothing outside [0, 1], an unknown reduction.
     TypeError
-        Targets that are not integers, mixed dtypes, things that are not arrays.
+        Targets that are not integers, mixed dtypes, arguments that are not arrays.
 
     Examples
     --------

@@ -17,7 +17,7 @@ from .batch_axis import with_batch_axis, without_batch_axis
 def max_pool2d(
     x: Array, kernel_size: Any, *, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
 ) -> Array:
-    """Take the maximum of each window; what lies outside the image counts as −∞, and NaN wins.
+    """Take the maximum of each window. Pixels outside the image count as −∞; a NaN makes the maximum NaN.
 
     Parameters
     ----------

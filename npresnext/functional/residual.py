@@ -32,7 +32,7 @@ def add(x: Array, y: Array) -> Array:
     ValueError
         The shapes differ.
     TypeError
-        Mixed dtypes or array libraries, integer or complex dtypes, things that are not arrays.
+        Mixed dtypes or array libraries, integer or complex dtypes, arguments that are not arrays.
 
     Examples
     --------

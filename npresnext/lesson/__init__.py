@@ -1,7 +1,8 @@
 """The lesson: the mathematics of every operation in plain array operations, for any array library.
 
-Each module holds one kind of operation. Its backward pass stands directly below its forward pass. The functions check
-nothing (:mod:`npresnext.functional` does that first), and use no trick: the engines are faster and compute the same.
+Each module contains one kind of operation, with the backward pass directly below the forward pass. The functions do
+not check their arguments (:mod:`npresnext.functional` does that first) and use no tricks for speed (the engines do, and
+compute the same results).
 
     conv               im2col, col2im, and grouped convolution as one matrix product
     batchnorm          batch normalisation and its running statistics

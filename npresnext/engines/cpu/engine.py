@@ -1,9 +1,10 @@
-"""CpuEngine: which NumPy arrays the fast paths take, and which go to the lesson.
+"""CpuEngine: the fast functions of this folder for the arrays that they take, and the lesson for all others.
 
-goes to the lesson                              because
-fewer than `least_macs` multiply-adds           there the lesson is faster
-empty arrays                                    there is nothing to do
-float16, bfloat16, complex, subclasses          BLAS has no 16-bit matmul; the lesson widens and conjugates
+The lesson computes
+
+    convolutions of fewer than `least_macs` multiply-adds    it is faster there
+    empty arrays                                             there is nothing to compute
+    float16, bfloat16 and complex numbers                    BLAS has no 16-bit matmul; the lesson widens and conjugates
 """
 
 from __future__ import annotations

@@ -35,16 +35,16 @@ def batch_norm(
     xp = array_module(x=x)
     plan, blocks = _slices(x.shape)
     x, weight, bias = (None if array is None else xp.ascontiguousarray(array) for array in (x, weight, bias))
-    rest, y = None, xp.empty(x.shape, dtype=x.dtype)
+    residue, y = None, xp.empty(x.shape, dtype=x.dtype)
     if mean is None:
         sums = sum_dtype(xp, x.dtype)
         partial = xp.empty((blocks, 3), dtype=sums)
-        mean, rest, var = (xp.empty((x.shape[1],), dtype=sums) for _ in range(3))
+        mean, residue, var = (xp.empty((x.shape[1],), dtype=sums) for _ in range(3))
         _start("channel_moments", x.dtype, blocks, x, partial, plan)
-        _start("merge_moments", sums, _blocks(x.shape[1]), partial, mean, rest, var, plan)
+        _start("merge_moments", sums, _blocks(x.shape[1]), partial, mean, residue, var, plan)
     else:
         mean, var = (xp.ascontiguousarray(widen(xp, array)) for array in (mean, var))
-    _start("normalise", x.dtype, blocks, x, mean, rest, var, weight, bias, y, np.float64(eps), plan)
+    _start("normalise", x.dtype, blocks, x, mean, residue, var, weight, bias, y, np.float64(eps), plan)
     return y, mean, var
 
 

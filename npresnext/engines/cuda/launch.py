@@ -53,7 +53,7 @@ def launch(file: str, name: str, blocks: int, threads: tuple[int, int], args: tu
 
 
 def check_device(array: Any) -> None:
-    """Raise unless `array` lies on the current device: another device's kernels cannot reach it."""
+    """Raise unless `array` is on the current device: kernels cannot reach the memory of another device."""
     import cupy
 
     its, current = array.device.id, cupy.cuda.device.get_device_id()
