@@ -10,18 +10,17 @@ array yet: for new weights, loaded images and random numbers.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
 import os
 import sys
-from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
 from ._support.arguments import as_int
+from ._support.scopes import Scope
 from ._support.typing import Array
 from .errors import (
     BackendMixError,
@@ -67,9 +66,8 @@ def set_backend(name: str, *, device: int | None = None) -> None:
     _of_process = name
 
 
-@contextlib.contextmanager
-def use_backend(name: str, *, device: int | None = None) -> Iterator[None]:
-    """Choose the array library in which new arrays are created, inside a ``with`` block.
+def use_backend(name: str, *, device: int | None = None) -> Scope[str | None]:
+    """Choose the array library in which new arrays are created, in a ``with`` block or a function so decorated.
 
     Arguments and errors are those of :func:`set_backend`.
 
@@ -77,13 +75,29 @@ def use_backend(name: str, *, device: int | None = None) -> Iterator[None]:
     ...     get_backend()
     'numpy'
     """
-    chosen = _device(name, device)
-    token = _of_block.set(name)
-    try:
-        with contextlib.nullcontext() if chosen is None else chosen:
-            yield
-    finally:
-        _of_block.reset(token)
+    return _BackendScope(name, _device(name, device))
+
+
+class _BackendScope(Scope[str | None]):
+    """The scope of a backend, with its CUDA device as the current one."""
+
+    def __init__(self, name: str, device: Any) -> None:
+        super().__init__(_of_block, name)
+        self._name, self._device = name, device
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        if self._device is not None:
+            self._device.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        if self._device is not None:
+            self._device.__exit__(*error)
+        super().__exit__(*error)
+
+    def again(self) -> Scope[str | None]:
+        """Return a new scope of the same backend and device."""
+        return _BackendScope(self._name, self._device)
 
 
 def get_backend() -> str:

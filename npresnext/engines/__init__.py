@@ -10,11 +10,10 @@ Every engine computes the same operations; property tests hold their results equ
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
 
+from .._support.scopes import Scope
 from ..errors import InvalidTypeError, InvalidValueError
 from ._engine import Engine
 from .cpu.engine import CpuEngine
@@ -29,9 +28,8 @@ _chosen: ContextVar[Engine | None] = ContextVar("npresnext_engine", default=None
 _fastest: dict[str, Engine] = {}  # name of an array library -> its engine, found at the first use
 
 
-@contextlib.contextmanager
-def use_engine(engine: str | Engine, *, allow_tf32: bool = False) -> Iterator[None]:
-    """Carry out every operation inside the ``with`` block by one engine.
+def use_engine(engine: str | Engine, *, allow_tf32: bool = False) -> Scope[Engine | None]:
+    """Carry out every operation by one engine, inside a ``with`` block or in a function so decorated.
 
     Parameters
     ----------
@@ -61,11 +59,7 @@ def use_engine(engine: str | Engine, *, allow_tf32: bool = False) -> Iterator[No
         if engine != "cuda":
             raise InvalidValueError(f"allow_tf32=True is for the engine cuda, but the engine is {chosen.name!r}")
         chosen = CudaEngine(allow_tf32=True)
-    token = _chosen.set(chosen)
-    try:
-        yield
-    finally:
-        _chosen.reset(token)
+    return Scope(_chosen, chosen)
 
 
 def engines_for(library: str) -> list[str]:
