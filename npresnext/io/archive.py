@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from ..errors import FileFormatError
 MOST_UNPACKED = 256 * 2**20
 MOST_RATIO = 100
 _CHUNK = 2**20
+# C:weights is a path on a drive; w:0 is how TensorFlow calls the first output of w
+_DRIVE = re.compile(r"[A-Za-z]:(?!\d+(\.npy)?$)")
 # All that zipfile raises for a file at odds with itself
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError)
 
@@ -75,9 +78,18 @@ def open_archive(file: IO[bytes]) -> Iterator[Archive]:
 
 
 def leads_out(name: str) -> bool:
-    """Whether an entry of this name would be unpacked outside its folder."""
-    parts = name.replace("\\", "/").split("/")
-    return not parts[0] or ".." in parts or ":" in parts[0] or "\0" in name
+    """Whether an entry of this name would be unpacked outside its folder: an absolute path, or too many "..".
+
+    >>> leads_out("a/../b"), leads_out("w:0"), leads_out("../b"), leads_out("C:\\\\b")
+    (False, False, True, True)
+    """
+    name = name.replace("\\", "/")
+    depth = 0
+    for part in name.split("/"):
+        depth += {"..": -1, ".": 0, "": 0}.get(part, 1)
+        if depth < 0:
+            return True
+    return name.startswith("/") or _DRIVE.match(name) is not None or "\0" in name
 
 
 def read_exactly(stream: IO[bytes], nbytes: int, what: str) -> np.ndarray:

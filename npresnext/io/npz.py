@@ -6,9 +6,11 @@ Metadata is an entry ``__metadata__``: the bytes of a JSON text.
 
 from __future__ import annotations
 
+import io
 import json
 import math
-import re
+import tokenize
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,11 +24,8 @@ from .metadata import parse_metadata
 
 METADATA = "__metadata__"
 _MOST_HEADER = 10_000
-# NumPy's description of the format: numpy.lib.format, "Format Version 1.0" and 2.0
-_HEADER = re.compile(
-    r"\{'descr': '([<>|=]?)([?a-zA-Z])(\d*)', 'fortran_order': (True|False), 'shape': \(((?:\d{1,19},? ?)*)\),? ?\}\s*"
-)
-_KINDS = {"f": "float", "i": "int", "u": "uint", "c": "complex"}
+# What NumPy raises for a header that is no description of an array
+_NO_HEADER = (ValueError, SyntaxError, TypeError, OverflowError, RecursionError, MemoryError, tokenize.TokenError)
 
 
 def read(archive: Archive) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -83,21 +82,20 @@ def _read_array(archive: Archive, name: str) -> np.ndarray:
 
 
 def _parse_header(header: bytes, name: str) -> tuple[np.dtype, bool, tuple[int, ...]]:
-    """Return dtype, whether the order is Fortran's, and the shape."""
-    match = _HEADER.fullmatch(header.decode("latin-1"))
-    if match is None:
-        raise FileFormatError(f"{name} has a header that describes no plain array: {header[:200]!r}")
-    order, kind, size, fortran, axes = match.groups()
-    shape = tuple(int(axis) for axis in re.findall(r"\d+", axes))
-    if kind == "O":
+    """Return dtype, whether the order is Fortran's, and the shape. NumPy reads the header, as a literal."""
+    stream = io.BytesIO(len(header).to_bytes(4, "little") + header)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that Python 2 wrote the file, or an old name of a dtype
+            shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream, max_header_size=_MOST_HEADER)
+    except _NO_HEADER as error:
+        raise FileFormatError(f"{name} has a header that describes no plain array: {header[:200]!r}") from error
+    if dtype.hasobject:
         raise FileFormatError(f"{name} holds Python objects, which would have to be unpickled: refused")
-    if kind in "b?":
-        dtype_name = "bool" if (kind, size) in (("b", "1"), ("?", "")) else kind + size
-    elif (kind, size) == ("V", "2"):
-        dtype_name = "bfloat16"
-    else:
-        dtype_name = f"{_KINDS.get(kind, kind)}{8 * int(size or 0) if int(size or 0) <= 16 else size}"
-    if dtype_name not in ITEMSIZE:
-        raise FileFormatError(f"{name} has the dtype {order}{kind}{size}: expected one of {', '.join(ITEMSIZE)}")
-    dtype = stored_dtype(dtype_name)
-    return (dtype.newbyteorder(">") if order == ">" else dtype), fortran == "True", shape
+    if dtype.names or dtype.subdtype or any(axis < 0 for axis in shape):
+        raise FileFormatError(f"{name} has a header that describes no plain array: {header[:200]!r}")
+    if dtype.str == "|V2":
+        return stored_dtype("bfloat16"), fortran, shape
+    if dtype.name not in ITEMSIZE:
+        raise FileFormatError(f"{name} has the dtype {dtype.str}: expected one of {', '.join(ITEMSIZE)}")
+    return dtype, fortran, shape

@@ -74,6 +74,14 @@ def test_an_array_of_objects_is_refused_and_not_unpickled(tmp_path):
         (npy("{'descr': '<U4', 'fortran_order': False, 'shape': (1,), }\n", bytes(16)), "the dtype <U4"),
         (npy("__import__('os').system('true')\n"), "no plain array"),
         (npy("(" * 5000), "no plain array"),
+        (npy("-" * 9000 + "1"), "no plain array"),
+        (npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), 'more': 1}\n", bytes(8)), "no plain array"),
+        (npy("{'descr': '4f4', 'fortran_order': False, 'shape': (1,), }\n", bytes(16)), "no plain array"),
+        (
+            npy("{'descr': '<f4', 'fortran_order': False, 'shape': (%s,), }\n" % ("9" * 5000), bytes(4)),
+            "no plain array",
+        ),
+        (npy("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }\n", bytes(8)), "Python objects"),
         (npy("{'descr': '<f4', 'fortran_order': False, 'shape': (0, 4611686018427387904), }\n"), "has the shape"),
         (npy("{'descr': '<f4', 'fortran_order': False, 'shape': (%s), }\n" % ("1, " * 70), bytes(4)), "has the shape"),
         (b"\x93NUMPY\x01\x00\xff\xff", "header of 65,535 bytes"),
@@ -84,6 +92,43 @@ def test_an_array_of_objects_is_refused_and_not_unpickled(tmp_path):
 def test_a_header_that_lies_is_refused(tmp_path, content, message):
     with pytest.raises(FileFormatError, match=message):
         load(zipped(tmp_path / "lies.npz", {"w.npy": content}))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'shape': (2, 3), 'fortran_order': False, 'descr': '<f4'}",  # another order of the keys
+        '{"descr": "<f4", "fortran_order": False, "shape": (2, 3)}',
+        "{'descr':'<f4','fortran_order':False,'shape':(2,3)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2L, 3L), }",  # Python 2
+        "{'descr': 'float32', 'fortran_order': False, 'shape': (2, 3,)}  \n\n",
+        "{  'descr' : u'<f4' , 'fortran_order' : False , 'shape' : ( 2 , 3 ) }",
+        "{'descr': 'f4', 'fortran_order': False, 'shape': (0x2, 3)}",
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Reading")  # NumPy's, where Python 2 wrote the file
+def test_headers_of_other_writers_are_read_as_numpy_reads_them(tmp_path, header):
+    values = np.arange(6, dtype="<f4").reshape(2, 3)
+    path = zipped(tmp_path / "other.npz", {"w.npy": npy(header, values.tobytes())})
+    assert np.array_equal(load(path)["w"], np.load(path, allow_pickle=False)["w"])
+    assert np.array_equal(load(path)["w"], values) and load(path)["w"].dtype == values.dtype
+
+
+@pytest.mark.parametrize(
+    "name", ["w:0", "dense/kernel:0", "a/../b", "a..b", "..a", "block 1\\w", "xy:z:0", "é", "w.npy"]
+)
+def test_names_that_stay_inside_the_archive_are_saved_and_loaded(tmp_path, name):
+    save(tmp_path / "state.npz", {name: np.arange(3.0)})
+    assert list(load(tmp_path / "state.npz")) == [name]
+    with np.load(tmp_path / "state.npz") as archive:
+        assert archive.files == [name]
+
+
+@pytest.mark.parametrize("name", ["../w", "a/../../w", "/w", "C:w", "C:\\w", "c:/w", "\\w"])
+def test_names_that_lead_out_are_refused_before_anything_is_written(tmp_path, name):
+    with pytest.raises(InvalidValueError, match="path out of it"):
+        save(tmp_path / "state.npz", {name: np.zeros(1)})
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("text", ["no json", "[1]", '{"a": 1}', "[" * 100_000])
