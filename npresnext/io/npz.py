@@ -6,10 +6,9 @@ Metadata is an entry ``__metadata__``: the bytes of a JSON text.
 
 from __future__ import annotations
 
-import io
 import json
 import math
-import tokenize
+import re
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -24,8 +23,16 @@ from .metadata import parse_metadata
 
 METADATA = "__metadata__"
 _MOST_HEADER = 10_000
-# What NumPy raises for a header that is no description of an array
-_NO_HEADER = (ValueError, SyntaxError, TypeError, OverflowError, RecursionError, MemoryError, tokenize.TokenError)
+# An item of the dictionary in a header: a dtype, a bool or a tuple of integers; Python 2 wrote 2L for 2
+_ITEM = re.compile(
+    r"""\s*u?(?P<quote>['"])(?P<key>\w+)(?P=quote)\s*:\s*
+    (?:
+        u?(?P<mark>['"])(?P<text>[<>|=]?[?A-Za-z][A-Za-z0-9]*)(?P=mark)
+        | (?P<bool>True|False)
+        | \((?P<axes>\s*|(?:\s*\d{1,19}L?\s*,)+(?:\s*\d{1,19}L?)?\s*)\)
+    )\s*(?:,|(?=\}))""",
+    re.VERBOSE,
+)
 
 
 def read(archive: Archive) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -82,20 +89,45 @@ def _read_array(archive: Archive, name: str) -> np.ndarray:
 
 
 def _parse_header(header: bytes, name: str) -> tuple[np.dtype, bool, tuple[int, ...]]:
-    """Return dtype, whether the order is Fortran's, and the shape. NumPy reads the header, as a literal."""
-    stream = io.BytesIO(len(header).to_bytes(4, "little") + header)
+    """Return dtype, whether the order is Fortran's, and the shape."""
+    values = _header_values(header.decode("latin-1"))
+    if values is None:
+        raise FileFormatError(f"{name} has a header that describes no plain array: {header[:200]!r}")
+    text, fortran, shape = values
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that Python 2 wrote the file, or an old name of a dtype
-            shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream, max_header_size=_MOST_HEADER)
-    except _NO_HEADER as error:
-        raise FileFormatError(f"{name} has a header that describes no plain array: {header[:200]!r}") from error
+            warnings.simplefilter("ignore")  # old names of dtypes
+            dtype = np.dtype(text)
+    except TypeError as error:
+        raise FileFormatError(f"{name} has the dtype {text}: expected one of {', '.join(ITEMSIZE)}") from error
     if dtype.hasobject:
         raise FileFormatError(f"{name} holds Python objects, which would have to be unpickled: refused")
-    if dtype.names or dtype.subdtype or any(axis < 0 for axis in shape):
-        raise FileFormatError(f"{name} has a header that describes no plain array: {header[:200]!r}")
     if dtype.str == "|V2":
         return stored_dtype("bfloat16"), fortran, shape
     if dtype.name not in ITEMSIZE:
-        raise FileFormatError(f"{name} has the dtype {dtype.str}: expected one of {', '.join(ITEMSIZE)}")
+        raise FileFormatError(f"{name} has the dtype {text}: expected one of {', '.join(ITEMSIZE)}")
     return dtype, fortran, shape
+
+
+def _header_values(text: str) -> tuple[str, bool, tuple[int, ...]] | None:
+    """Return descr, fortran_order and shape of a header, the text of a Python dictionary, or None.
+
+    numpy.lib.format gives the text to Python's compiler, which a deeply nested text can exhaust; this does not.
+
+    >>> _header_values("{'shape': (2L, 3L), 'fortran_order': False, 'descr': '<f4'}")
+    ('<f4', False, (2, 3))
+    """
+    match, found = re.match(r"\s*\{", text), {}
+    while match and (item := _ITEM.match(text, match.end())):
+        found[item["key"]] = item
+        match = item
+    if (
+        not match
+        or set(found) != {"descr", "fortran_order", "shape"}
+        or not re.match(r"\s*\}\s*$", text[match.end() :])
+    ):
+        return None
+    descr, fortran, axes = found["descr"]["text"], found["fortran_order"]["bool"], found["shape"]["axes"]
+    if descr is None or fortran is None or axes is None:
+        return None
+    return descr, fortran == "True", tuple(int(axis) for axis in re.findall(r"\d+", axes))

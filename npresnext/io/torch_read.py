@@ -19,7 +19,7 @@ from ..errors import FileFormatError
 from .archive import Archive, as_array, read_exactly
 from .dtypes import ITEMSIZE, stored_dtype
 from .metadata import MOST_METADATA, parse_metadata
-from .unpickle import StorageRef, TensorRef, unpickle
+from .unpickle import Placeholder, StorageRef, TensorRef, unpickle
 
 STREAM_MAGIC = bytes.fromhex("80028a0a6cfc9c46f920 6aa850192e")
 METADATA = "npresnext_metadata.json"
@@ -114,7 +114,7 @@ def _places(file: IO[bytes], position: int, keys: Any, storages: Mapping[str, St
 def _build(described: Any, read: ReadStorage, *, big: bool) -> Arrays:
     """Turn the descriptions of the network's tensors into arrays; tensors that share a storage share memory."""
     entries = _state_of(described)
-    strange = {name: type(value).__name__ for name, value in entries.items() if not _is_value(name, value)}
+    strange = {name: _kind(value) for name, value in entries.items() if not _is_value(name, value)}
     if strange:
         listed = ", ".join(f"{name!r} ({kind})" for name, kind in list(strange.items())[:8])
         raise FileFormatError(f"not a dictionary of tensors by name; among its entries are: {listed}")
@@ -159,14 +159,30 @@ def _view(raw: np.ndarray, tensor: TensorRef, big: bool) -> np.ndarray:
 def _state_of(described: Any) -> dict[Any, Any]:
     """Return the dictionary of tensors, which training scripts put into an entry of another dictionary."""
     for _ in range(4):
+        described = _as_dictionary(described)
         if not isinstance(described, dict):
-            kind = "a single tensor" if isinstance(described, TensorRef) else f"a {type(described).__name__}"
+            if isinstance(described, Placeholder):
+                raise FileFormatError(
+                    f"the checkpoint holds an object of the class {described.name}, which is not made here: refused; "
+                    "expected a dictionary of tensors by name (of a network, save model.state_dict())"
+                )
+            kind = "a single tensor" if isinstance(described, TensorRef) else f"a {_kind(described)}"
             raise FileFormatError(f"the checkpoint holds {kind}: expected a dictionary of tensors by name")
-        nested = [key for key in _NESTED if isinstance(described.get(key), dict)]
+        nested = [value for value in map(_as_dictionary, map(described.get, _NESTED)) if isinstance(value, dict)]
         if not nested:
             return described
-        described = described[nested[0]]
+        described = nested[0]
     raise FileFormatError(f"the checkpoint nests {' and '.join(_NESTED)} more than three deep")
+
+
+def _as_dictionary(value: Any) -> Any:
+    """Return the items of an object of a subclass of a dictionary, and anything else as it is."""
+    return value.items if isinstance(value, Placeholder) and value.items else value
+
+
+def _kind(value: Any) -> str:
+    """Return the class of an entry, as the pickle names it."""
+    return value.name if isinstance(value, Placeholder) else type(value).__name__
 
 
 def _is_value(name: Any, value: Any) -> bool:

@@ -1,8 +1,10 @@
-"""A pickle machine that can build tensors, dictionaries and plain containers, and nothing else.
+"""A pickle machine that builds tensors, dictionaries and plain containers, and only names everything else.
 
 A pickle is a program for a small stack machine. Python's own machine imports and calls whatever the program
 names; this one knows no import and no call. It reads the opcodes (``pickletools.genops``), keeps names as names,
-and has a table of the few that it answers itself. Whatever else a program asks for is refused by its name.
+and has a table of the few that it answers itself. Training scripts save more than tensors: arguments, paths, dates,
+NumPy's numbers. An object of any other class comes out as a :class:`Placeholder`, which has the name of the class and
+nothing else. Names that only an attack asks for, such as ``os.system``, are refused.
 
 Tensors come out as descriptions (:class:`TensorRef`), so nothing is read before the whole program has been understood.
 """
@@ -50,14 +52,24 @@ class _Name:
     dotted: str
 
 
+class Placeholder:
+    """What stands for an object of another class: its name, and the items if it is a kind of dictionary."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.items: dict[Any, Any] = {}
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
+
 def unpickle(stream: IO[bytes]) -> tuple[Any, dict[str, StorageRef]]:
     """Run one pickle; return what it builds and every storage it names. `stream` stands behind it afterwards.
 
     Raises
     ------
     FileFormatError
-        The pickle asks for something other than tensors and containers (the message has its name), is
-        malformed or truncated.
+        The pickle asks for what only an attack needs (the message has its name), is malformed or truncated.
     """
     try:
         return _run(stream)
@@ -106,6 +118,7 @@ def _run(stream: IO[bytes]) -> tuple[Any, dict[str, StorageRef]]:
                 | "BINBYTES"
                 | "SHORT_BINBYTES"
                 | "BINBYTES8"
+                | "BYTEARRAY8"
             ):
                 stack.append(arg)
             case "NONE":
@@ -116,6 +129,10 @@ def _run(stream: IO[bytes]) -> tuple[Any, dict[str, StorageRef]]:
                 marks.append(len(stack))
             case "POP":
                 stack.pop()
+            case "POP_MARK":
+                pop_to_mark()
+            case "FROZENSET":
+                stack.append(frozenset(map(_key, pop_to_mark())))
             case "EMPTY_TUPLE" | "EMPTY_LIST" | "EMPTY_DICT" | "EMPTY_SET":
                 stack.append({"TUPLE": (), "LIST": [], "DICT": {}, "SET": set()}[opcode.name[6:]])
             case "TUPLE":
@@ -129,13 +146,16 @@ def _run(stream: IO[bytes]) -> tuple[Any, dict[str, StorageRef]]:
                 stack[-size:] = [tuple(stack[-size:])]
             case "APPEND":
                 item = stack.pop()
-                _expect(stack[-1], list).append(item)
+                if not isinstance(stack[-1], Placeholder):
+                    _expect(stack[-1], list).append(item)
             case "APPENDS":
                 items = pop_to_mark()
-                _expect(stack[-1], list).extend(items)
+                if not isinstance(stack[-1], Placeholder):
+                    _expect(stack[-1], list).extend(items)
             case "ADDITEMS":
                 items = pop_to_mark()
-                _expect(stack[-1], set).update(map(_key, items))
+                if not isinstance(stack[-1], Placeholder):
+                    _expect(stack[-1], set).update(map(_key, items))
             case "SETITEM":
                 items = [stack.pop(-2), stack.pop()]
                 _fill(stack[-1], items)
@@ -160,6 +180,9 @@ def _run(stream: IO[bytes]) -> tuple[Any, dict[str, StorageRef]]:
                 stack.append(_call(stack.pop(), args))
             case "NEWOBJ":
                 args = stack.pop()
+                stack.append(_call(stack.pop(), args))
+            case "NEWOBJ_EX":
+                _, args = stack.pop(), stack.pop()
                 stack.append(_call(stack.pop(), args))
             case "BUILD":
                 state = stack.pop()
@@ -231,43 +254,48 @@ _ANSWERS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_parameter_with_state": _parameter,
     "torch.nn.parameter.Parameter": _parameter,
 }
+# Modules whose functions act on the machine: a pickle that names one is an attack. Safety does not rest on this list,
+# since nothing is ever called; the file is refused because whoever made it cannot be trusted.
+_REFUSED = {"_io", "_pickle", "code", "commands", "ctypes", "importlib", "io", "marshal", "nt", "os", "pickle", "posix"}
+_REFUSED |= {"pty", "runpy", "shutil", "socket", "subprocess", "sys", "webbrowser"}
+# Of Python's own names, only types: not eval, exec, getattr, open
+_TYPES = {"bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "object", "range"}
+_TYPES |= {"set", "slice", "str", "tuple"} | {"basestring", "long", "unicode", "xrange"}  # the latter are Python 2's
 # Until PyTorch 0.2 a tensor was pickled as an empty object of its class, to be filled by BUILD
 _EMPTY_TENSORS = {f"torch.{storage.removesuffix('Storage')}Tensor" for storage in OF_TORCH_STORAGE}
 
 
 def _named(dotted: str) -> _Name:
-    """Return a name that the machine answers, or refuse it."""
+    """Return a name, or refuse one that no state file needs; either way nothing of that name is looked up."""
     dotted = dotted.replace("__builtin__.", "builtins.").replace("torch.cuda.", "torch.")
     module, _, name = dotted.rpartition(".")
-    known = (
-        dotted in _ANSWERS
-        or dotted in _EMPTY_TENSORS
-        or (module == "torch" and (name in ITEMSIZE or name in OF_TORCH_STORAGE))
-        or dotted == "torch.storage.UntypedStorage"
-    )
-    if not known:
-        raise FileFormatError(
-            f"the pickle asks for {dotted}, and only tensors, dictionaries and plain containers are admitted: refused. "
-            "(Of a network that is yours, save model.state_dict() and not the model.)"
-        )
+    if module.partition(".")[0] in _REFUSED or (module == "builtins" and name not in _TYPES):
+        raise FileFormatError(f"the pickle asks for {dotted}, which no state file needs: refused")
     return _Name(dotted)
 
 
 def _call(target: Any, args: Any) -> Any:
-    """Answer a call of one of the names in the table."""
+    """Answer a call of one of the names in the table; of any other name, return a placeholder."""
+    if isinstance(target, Placeholder):
+        return Placeholder(target.name)
     name = _expect(target, _Name).dotted
     if name in _EMPTY_TENSORS and not args:
         return target
-    if name not in _ANSWERS:
+    if name in _ANSWERS:
+        return _ANSWERS[name](*_expect(args, tuple))
+    module, _, last = name.rpartition(".")
+    if module == "torch" and (last in ITEMSIZE or last in OF_TORCH_STORAGE):
         raise FileFormatError(f"the pickle calls {name}: refused")
-    return _ANSWERS[name](*_expect(args, tuple))
+    if name in ("copyreg._reconstructor", "copy_reg._reconstructor") and args and isinstance(args[0], _Name):
+        return Placeholder(args[0].dotted)  # how protocols 0 and 1 say that they make an object of a class
+    return Placeholder(name)
 
 
 def _build(target: Any, state: Any) -> Any:
     """Fill an empty tensor of old; the state of dictionaries and parameters (hooks, versions) is left out."""
     if isinstance(target, _Name) and target.dotted in _EMPTY_TENSORS:
         return _tensor(*_expect(state, tuple))
-    if not isinstance(target, (dict, TensorRef)):
+    if not isinstance(target, (dict, TensorRef, Placeholder)):
         raise FileFormatError(f"the pickle gives a state to {target!r:.80}: refused")
     return target
 
@@ -280,6 +308,8 @@ def _storage(saved: Any, storages: dict[str, StorageRef]) -> StorageRef:
     key, numel = _text(saved[2]), saved[4]
     if type(numel) is not int or numel < 0:
         raise FileFormatError(f"the storage {key} has {numel!r} elements")
+    if kind != "UntypedStorage" and kind not in OF_TORCH_STORAGE:
+        raise FileFormatError(f"the storage {key} is a {saved[1].dotted}, whose elements no array can hold: refused")
     dtype = "uint8" if kind == "UntypedStorage" else OF_TORCH_STORAGE[kind]
     start, length = (saved[5][1], saved[5][2]) if len(saved) == 6 and saved[5] else (0, numel)
     if any(type(value) is not int or value < 0 for value in (start, length)) or start + length > numel:
@@ -293,13 +323,14 @@ def _storage(saved: Any, storages: dict[str, StorageRef]) -> StorageRef:
 
 def _fill(target: Any, items: list[Any]) -> dict[Any, Any]:
     """Add the alternating keys and values to a dictionary."""
+    target = target.items if isinstance(target, Placeholder) else target
     _expect(target, dict).update((_key(items[i]), items[i + 1]) for i in range(0, len(items), 2))
     return target
 
 
 def _key(value: Any) -> Any:
-    """Return a key after checking that it is a scalar: to hash a deep tuple would exhaust the C stack."""
-    return _expect(value, (str, int, float, bytes, type(None)))
+    """Return a key after checking that it is a scalar or a placeholder: hashing a deep tuple exhausts the C stack."""
+    return _expect(value, (str, int, float, bytes, type(None), Placeholder))
 
 
 def _text(value: Any) -> str:

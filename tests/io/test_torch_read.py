@@ -1,7 +1,12 @@
 """Checkpoints that PyTorch wrote: the fixtures against their bytes, fresh ones against torch.load."""
 
+import argparse
+import collections
+import datetime
+import enum
 import io
 import json
+import pathlib
 import pickle
 import zipfile
 
@@ -12,8 +17,10 @@ from npresnext.errors import FileFormatError
 from npresnext.io import load
 from npresnext.io.dtypes import TORCH_STORAGE
 from npresnext.io.torch_read import STREAM_MAGIC
+from npresnext.io.unpickle import Placeholder, unpickle
 
 from support import torch_checkpoints as checkpoints
+from support.archives import zipped
 
 ml_dtypes = pytest.importorskip("ml_dtypes")
 EXPECTED = json.loads((checkpoints.DATA / "torch_expected.json").read_text())
@@ -236,3 +243,69 @@ def test_what_is_no_dictionary_of_plain_tensors_is_refused_by_name(tmp_path, mak
     torch.save(make(torch), tmp_path / "state.pt")
     with pytest.raises(FileFormatError, match=message):
         load(tmp_path / "state.pt")
+
+
+class Colour(enum.Enum):
+    """An enumeration of a user's own."""
+
+    RED = "red"
+
+
+class Settings(collections.OrderedDict):
+    """A dictionary of a user's own, with attributes."""
+
+
+def extras():
+    """What training scripts save beside the network."""
+    settings = Settings(lr=0.1, path=pathlib.PurePosixPath("/data"))
+    settings.name = "run"
+    return {
+        "args": argparse.Namespace(
+            lr=0.1, output_dir=pathlib.PurePosixPath("."), milestones=[30, 60], colour=Colour.RED
+        ),
+        "epoch": 3,
+        "best": np.float64(71.5),
+        "history": np.arange(4.0),
+        "started": datetime.datetime(2026, 1, 2),
+        "settings": settings,
+        "counts": collections.defaultdict(list, a=[1]),
+        "seen": frozenset({1, 2}),
+        "by colour": {Colour.RED: 1},
+        "types": [int, Colour, collections.OrderedDict],
+        "lr_scheduler": {"milestones": collections.Counter({30: 1}), "_step_count": 1},
+    }
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("container", [dict, collections.OrderedDict, Settings])
+@pytest.mark.parametrize("protocol, zip_format", [(2, True), (2, False), (3, True), (4, True), (5, True)])
+def test_the_tensors_of_a_training_scripts_checkpoint_are_read(tmp_path, container, zip_format, protocol):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    model = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    model(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    saved = {"model": container(model.state_dict()), "optimizer": optimizer.state_dict(), **extras()}
+    path = tmp_path / "checkpoint.pth"
+    torch.save(saved, path, _use_new_zipfile_serialization=zip_format, pickle_protocol=protocol)
+    state = load(path)
+    assert list(state) == ["weight", "bias"]
+    assert all(np.array_equal(state[name], tensor.numpy()) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_what_is_no_tensor_comes_out_as_the_name_of_its_class(protocol):
+    found, _ = unpickle(io.BytesIO(pickle.dumps(extras(), protocol)))
+    assert {name: repr(found[name]) for name in ("args", "started")} == {
+        "args": "<argparse.Namespace>",
+        "started": "<datetime.datetime>",
+    }
+    assert found["epoch"] == 3 and found["lr_scheduler"]["_step_count"] == 1
+    assert isinstance(found["settings"], Placeholder) and found["settings"].items["lr"] == 0.1
+
+
+def test_a_whole_network_in_an_entry_is_named_and_the_advice_is_what_was_not_done(tmp_path):
+    program = pickle.dumps({"model": argparse.Namespace(a=1), "epoch": 3}, 2)
+    with pytest.raises(FileFormatError, match=r"'model' \(argparse\.Namespace\)") as raised:
+        load(zipped(tmp_path / "state.pth", {"a/data.pkl": program}))
+    assert "state_dict" not in str(raised.value)
