@@ -109,3 +109,20 @@ def test_the_hooks_pin_one_version_of_each_tool():
     pins = set(re.findall(r"([\w-]+)==([\d.]+)", (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")))
     names = [name for name, _ in pins]
     assert {"ruff", "mypy"} <= set(names) and len(names) == len(set(names))
+
+
+def test_the_reading_order_gives_the_length_of_each_part():
+    """The number of lines may be wrong by a quarter: it says how long reading takes."""
+    rows = re.findall(
+        r"^\| \d \| \[[^\]]*\]\((npresnext/[^)]+)\) \| ([\d,]+) \|", prose(ROOT / "README.md"), re.MULTILINE
+    )
+    assert len(rows) == 6
+    for name, said in rows:
+        place = ROOT / name
+        files = (
+            [place]
+            if place.is_file()
+            else [path for ending in ("py", "cu", "cuh") for path in place.rglob(f"*.{ending}")]
+        )
+        lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in files)
+        assert abs(int(said.replace(",", "")) - lines) < lines / 4, f"{name} has {lines} lines"
