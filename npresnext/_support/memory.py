@@ -76,11 +76,3 @@ class allocating(contextlib.ContextDecorator):
 
     def _size(self) -> str:
         return f"{self.what} of shape {tuple(self.shape or ())} and dtype {self.dtype} takes {self._bytes():,} bytes"
-
-
-memory_for = allocating  # the names until every caller has moved
-
-
-def with_memory_errors(function: Any) -> Any:
-    """Let an AllocationError of `function` name it."""
-    return allocating(function.__name__)(function)

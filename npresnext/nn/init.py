@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .._support.dtypes import as_dtype
-from .._support.memory import memory_for
+from .._support.memory import allocating
 from .._support.typing import Array
 from ..backend import get_array_module
 from ..errors import InvalidValueError
@@ -96,7 +96,7 @@ def uniform_fan_in(shape: Sequence[int], fan_in: int, *, rng: Any = None, dtype:
     True
     """
     bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
-    with memory_for("a weight", shape, np.dtype("float64")):
+    with allocating("a weight", shape, np.dtype("float64")):
         return from_numpy(generator(rng).uniform(-bound, bound, tuple(shape)), dtype)
 
 
@@ -143,5 +143,5 @@ def kaiming_normal(
     if init not in fans:
         raise InvalidValueError(f"init must be one of {', '.join(fans)}, but is {init!r}")
     fan = shape[0] // fans[init] * math.prod(shape[2:])
-    with memory_for("a weight", shape, np.dtype("float64")):
+    with allocating("a weight", shape, np.dtype("float64")):
         return from_numpy(generator(rng).normal(0.0, math.sqrt(2 / fan) if fan else 0.0, tuple(shape)), dtype)

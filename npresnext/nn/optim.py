@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .._support.arguments import check_number
-from .._support.memory import with_memory_errors
+from .._support.memory import allocating
 from .._support.typing import Array
 from ..backend import array_module, to_numpy, widen
 from ..engines.cpu.blocks import by_elements
@@ -87,7 +87,7 @@ class SGD:
         self.weight_decay, self.nesterov = weight_decay, nesterov
         self._buffers: list[Array | None] = [None] * len(self.params)
 
-    @with_memory_errors
+    @allocating("SGD.step")
     def step(self) -> None:
         """Move every parameter one step down its gradient, in place.
 
