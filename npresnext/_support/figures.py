@@ -38,5 +38,5 @@ def new_figure(width: float, height: float) -> Any:
 def save_figure(figure: Any, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
     """Write a figure, whole or not at all, in the format that the path ends in."""
     path = check_picture(path, overwrite=overwrite)
-    with atomic_path(path, overwrite=overwrite) as beside:
-        figure.savefig(beside, format=path.suffix[1:].lower(), dpi=150)
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=150)

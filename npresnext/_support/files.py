@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and never over a user's file unasked."""
+"""Files that are written whole or not at all, and that replace a user's file only where the user asks for it."""
 
 from __future__ import annotations
 
@@ -37,45 +37,45 @@ def check_writable(path: str | os.PathLike[str], *, overwrite: bool = False) -> 
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
-    """Give a temporary name beside `path` to write to, and rename it to `path` if the block ends well.
+    """Give a temporary path in the same folder to write to, and rename it to `path` if the block ends well.
 
     If the block raises, or the process dies, `path` is as it was before. Errors as for :func:`check_writable`.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     with atomic_path(Path(folder) / "note.txt") as beside:
-    ...         _ = beside.write_text("whole")
+    ...     with atomic_path(Path(folder) / "note.txt") as temporary:
+    ...         _ = temporary.write_text("whole")
     ...     (Path(folder) / "note.txt").read_text()
     'whole'
     """
     path = check_writable(path, overwrite=overwrite)
     if path.exists() and not path.is_file():
-        raise InvalidValueError(f"{path} is a device or a pipe, in whose place no file is put: give the name of a file")
-    beside = path.with_name(f".{path.name[:32]}.{secrets.token_hex(4)}.partial")  # no longer than a name may be
-    _create(beside, 0o600 if path.exists() else 0o666)  # no more than the old file's permissions, until it has them
-    mode = (path if path.exists() else beside).stat().st_mode & 0o777
+        raise InvalidValueError(f"{path} is a device or a pipe, which no file may replace: give the name of a file")
+    temporary = path.with_name(f".{path.name[:32]}.{secrets.token_hex(4)}.partial")  # no longer than a name may be
+    _create(temporary, 0o600 if path.exists() else 0o666)  # no more than the old file's permissions, until it has them
+    mode = (path if path.exists() else temporary).stat().st_mode & 0o777
     try:
-        yield beside
-        with open(beside, "rb+") as written:  # Windows flushes no file that is open for reading alone
+        yield temporary
+        with open(temporary, "rb+") as written:  # Windows flushes no file that is open for reading alone
             os.fsync(written.fileno())
-        os.chmod(beside, mode)  # some writers put a file of their own there
+        os.chmod(temporary, mode)  # some writers put a file of their own there
         if overwrite:
-            os.replace(beside, path)
+            os.replace(temporary, path)
         else:
-            _rename_to_new(beside, path)
+            _rename_to_new(temporary, path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
-def _rename_to_new(beside: Path, path: Path) -> None:
+def _rename_to_new(temporary: Path, path: Path) -> None:
     """Rename, or raise FileExistsError if `path` came into being meanwhile."""
     try:
-        os.link(beside, path)
+        os.link(temporary, path)
     except FileExistsError:
         raise
     except OSError:  # a file system without links, such as exFAT
         _create(path, 0o666)
-        os.replace(beside, path)
+        os.replace(temporary, path)
 
 
 def _create(path: Path, mode: int) -> None:

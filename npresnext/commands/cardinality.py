@@ -30,9 +30,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="C",
         help="numbers of paths (default: those of the paper, 1 2 4 8 32)",
     )
-    parser.add_argument("--like", default="1x64d", metavar="CxDd", help="whose cost to keep (default: 1x64d)")
+    parser.add_argument("--like", default="1x64d", metavar="CxDd", help="the block whose cost to keep (default: 1x64d)")
     parser.add_argument(
-        "--by", choices=["parameters", "macs"], default="parameters", help="what is to be equal (default: parameters)"
+        "--by", choices=["parameters", "macs"], default="parameters", help="which cost to keep (default: parameters)"
     )
     parser.add_argument(
         "--depth",
@@ -40,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=[50],
         metavar="N",
-        help="of the networks that are counted (default: 50), or the blocks of each stage, such as 3 4 6 3",
+        help="depth of the networks (default: 50), or the blocks of each stage, such as 3 4 6 3",
     )
     parser.add_argument("--cifar", action="store_true", help="networks for 32x32 images, such as --depth 29")
     parser.add_argument("--network", action="store_true", help="keep the cost of the network, not of one block")

@@ -1,4 +1,4 @@
-"""``npresnext connectivity``: which channels reach which, with and without the 1x1 convolutions."""
+"""``npresnext connectivity``: which channels depend on which, with and without the 1x1 convolutions."""
 
 from __future__ import annotations
 

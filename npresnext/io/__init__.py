@@ -1,4 +1,4 @@
-"""State files and safe writing: dictionaries of arrays in and out. Knows no network."""
+"""State files: dictionaries of arrays, read without executing anything, and written whole or not at all."""
 
 from .._support.files import atomic_path, check_writable
 from .state import State, load, save

@@ -1,4 +1,4 @@
-"""Zip archives that nobody vouches for: what they claim is checked before a byte is unpacked."""
+"""Zip archives from anywhere: their names, places and sizes are checked before a byte is unpacked."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import numpy as np
 
 from ..errors import FileFormatError
 
-# Weights hardly compress; what unpacks beyond both of these was made to fill a memory.
+# Weights hardly compress: an archive that unpacks to more than both of these limits was made to exhaust memory.
 MOST_UNPACKED = 256 * 2**20
 MOST_RATIO = 100
 _CHUNK = 2**20
 # C:weights is a path on a drive; w:0 is how TensorFlow calls the first output of w
 _DRIVE = re.compile(r"[A-Za-z]:(?!\d+(\.npy)?$)")
-# All that zipfile raises for a file at odds with itself
+# What zipfile raises for a file that contradicts itself
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError)
 
 

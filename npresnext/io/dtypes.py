@@ -1,4 +1,4 @@
-"""The dtypes of state files: what PyTorch and safetensors call them, and what NumPy does."""
+"""The dtypes of state files, and what NumPy, PyTorch and safetensors call them."""
 
 from __future__ import annotations
 
@@ -42,5 +42,5 @@ def stored_dtype(name: str) -> np.dtype:
 
 
 def is_storable(dtype: np.dtype) -> bool:
-    """Whether arrays of `dtype` can stand in a state file."""
+    """Return whether a state file can hold arrays of `dtype`."""
     return dtype.name in ITEMSIZE

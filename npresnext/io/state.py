@@ -1,4 +1,4 @@
-"""State files in and out: the kind is told by content when reading, by the ending when writing."""
+"""State files: the content decides how a file is read, the ending of its name how it is written."""
 
 from __future__ import annotations
 
@@ -125,12 +125,12 @@ def save(
     """
     path = check_ending(path)
     arrays, metadata = _checked(state), check_metadata(metadata)
-    with atomic_path(path, overwrite=overwrite) as beside:
-        WRITERS[path.suffix](beside, arrays, metadata)
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        WRITERS[path.suffix](temporary, arrays, metadata)
 
 
 def check_ending(path: str | os.PathLike[str]) -> Path:
-    """Raise if the ending of `path` is none that :func:`save` writes, or what writes it is not installed."""
+    """Raise if :func:`save` does not write files with the ending of `path`, or if it lacks a library."""
     path = Path(path)
     if path.suffix not in WRITERS:
         raise InvalidValueError(f"{path} has the ending {path.suffix!r}: expected one of {', '.join(WRITERS)}")

@@ -2,7 +2,7 @@
 
 Both hold a pickle that describes tensors as strided views of storages, and the storages as raw little-endian
 bytes (big-endian where a zip archive says so): in the zip format as entries ``data/KEY``, in the stream format one
-behind the other, each after its length. (``torch/serialization.py`` writes both; nothing of it is needed to read.)
+after the other, each after its length. (``torch/serialization.py`` writes both; nothing of it is needed to read.)
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ STREAM_MAGIC = bytes.fromhex("80028a0a6cfc9c46f920 6aa850192e")
 METADATA = "npresnext_metadata.json"
 _STREAM_VERSION = 1001
 _MOST_PICKLE = 16 * 2**20
-# Broadcast tensors take no room in a file; what claims to be larger than this is no weight.
+# Broadcast tensors take no room in a file; a tensor of more bytes than this is not a weight.
 _MOST_BROADCAST = 2**30
 # Where training scripts put the state of the network, in the order of looking
 _NESTED = ("state_dict", "model", "model_state_dict")

@@ -64,7 +64,7 @@ class Placeholder:
 
 
 def unpickle(stream: IO[bytes]) -> tuple[Any, dict[str, StorageRef]]:
-    """Run one pickle; return what it builds and every storage it names. `stream` stands behind it afterwards.
+    """Run one pickle; return what it builds and every storage it names. `stream` is left at its end.
 
     Raises
     ------

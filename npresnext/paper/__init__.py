@@ -1,4 +1,4 @@
-"""What the ResNeXt paper (Xie et al., arXiv:1611.05431) says, as code: its forms, cardinality, and who reaches whom."""
+"""The ResNeXt paper (Xie et al., arXiv:1611.05431) as code: forms of a block, cardinality, connectivity."""
 
 from .cardinality import Design, equal_complexity, network_counts, valid_groups
 from .connectivity import connectivity, group_mask

@@ -88,13 +88,13 @@ def equal_complexity(
     reference : (C, d)
         The block whose cost is to be kept.
     by : "parameters" or "macs"
-        What is to be equal. In one block the two agree, but for a whole network they do not.
+        Which cost to keep. The two agree for one block, but not for a whole network.
     channels, size : int
         Channels in and out of the block, and the side of its image.
     depth : int or blocks of each stage, optional
         Keep the cost of the whole network of this depth rather than that of one block.
     kind : "imagenet" or "cifar"
-        Which skeleton `depth` speaks of.
+        The kind of network that `depth` describes.
 
     Returns
     -------
@@ -150,7 +150,7 @@ def valid_groups(in_channels: int, out_channels: int) -> list[int]:
     Returns
     -------
     list of int
-        Rising.
+        In increasing order.
 
     Examples
     --------
