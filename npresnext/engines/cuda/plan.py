@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...geometry import ConvGeometry
+from ..phases import Phase, all_input_grad_phases, forward_phase
 from .launch import DIVISOR, divisor
 
 PIXELS_PER_THREAD = 8  # TP of gather.cu
@@ -61,57 +62,15 @@ class Launch:
     plan: np.ndarray
 
 
-@dataclass(frozen=True)
-class Line:
-    """One axis of a phase: its pixels, and the (tap, offset in the input) that each of them gathers, left to right."""
-
-    start: int
-    count: int
-    taps: tuple[tuple[int, int], ...]
-
-    @property
-    def first(self) -> int:
-        """Offset of the leftmost tap."""
-        return self.taps[0][1] if self.taps else 0
-
-    @property
-    def reach(self) -> int:
-        """Distance from the leftmost to the rightmost tap."""
-        return self.taps[-1][1] - self.taps[0][1] if self.taps else 0
-
-
-def forward_lines(geometry: ConvGeometry, axis: int) -> list[Line]:
-    """Return the one phase of the forward pass: window o gathers the pixels o·stride + tap·dilation − before."""
-    before, dilation = geometry.padding[axis][0], geometry.dilation[axis]
-    count = (geometry.out_height, geometry.out_width)[axis]
-    return [Line(0, count, tuple((tap, tap * dilation - before) for tap in range(geometry.kernel[axis])))]
-
-
-def input_grad_lines(geometry: ConvGeometry, axis: int) -> list[Line]:
-    """Return the phases of the input gradient.
-
-    Pixel h was read as tap i by the window p with p·stride = h + before − i·dilation. For the pixels
-    h = start + stride·u of one phase, that is p = u + (start + before − i·dilation)/stride, for those i that divide.
-    """
-    before, stride, dilation = geometry.padding[axis][0], geometry.stride[axis], geometry.dilation[axis]
-    size = (geometry.height, geometry.width)[axis]
-    lines = []
-    for start in range(min(stride, size)):
-        ahead = [(tap, start + before - tap * dilation) for tap in reversed(range(geometry.kernel[axis]))]
-        taps = tuple((tap, distance // stride) for tap, distance in ahead if distance % stride == 0)
-        lines.append(Line(start, len(range(start, size, stride)), taps))
-    return lines
-
-
 @lru_cache(maxsize=1024)
 def forward_launch(geometry: ConvGeometry, itemsize: int) -> Launch | None:
     """Plan y = gather(x, weight); `itemsize` is that of the sums, 4 or 8 bytes."""
     inner, taps = geometry.inner, geometry.kernel[0] * geometry.kernel[1]
-    lines = forward_lines(geometry, 0), forward_lines(geometry, 1)
+    axes = [forward_phase(geometry, 0)], [forward_phase(geometry, 1)]
     return _gather(
         geometry,
         itemsize,
-        lines,
+        axes,
         geometry.stride,
         (1, 1),
         geometry.x_shape,
@@ -124,11 +83,11 @@ def forward_launch(geometry: ConvGeometry, itemsize: int) -> Launch | None:
 def input_grad_launch(geometry: ConvGeometry, itemsize: int) -> Launch | None:
     """Plan dx = gather(grad_output, weight with its two channel axes exchanged)."""
     inner, taps = geometry.inner, geometry.kernel[0] * geometry.kernel[1]
-    lines = input_grad_lines(geometry, 0), input_grad_lines(geometry, 1)
+    axes = all_input_grad_phases(geometry, 0), all_input_grad_phases(geometry, 1)
     return _gather(
         geometry,
         itemsize,
-        lines,
+        axes,
         (1, 1),
         geometry.stride,
         geometry.output_shape,
@@ -140,7 +99,7 @@ def input_grad_launch(geometry: ConvGeometry, itemsize: int) -> Launch | None:
 def _gather(
     geometry: ConvGeometry,
     itemsize: int,
-    lines: tuple[list[Line], list[Line]],
+    axes: tuple[list[Phase], list[Phase]],
     step: tuple[int, int],
     out_step: tuple[int, int],
     in_shape: tuple[int, ...],
@@ -148,7 +107,7 @@ def _gather(
     pitches: tuple[int, int],
 ) -> Launch | None:
     images, groups = geometry.batch, geometry.groups
-    phases = [(down, across) for down in lines[0] for across in lines[1]]
+    phases = [(down, across) for down in axes[0] for across in axes[1]]
     most_taps = max(len(down.taps) * len(across.taps) for down, across in phases)
     if len(phases) > 16 or geometry.kernel[0] * geometry.kernel[1] > 144 or not _in_range(geometry):
         return None
@@ -156,10 +115,10 @@ def _gather(
     per_thread = _channels_per_thread(outs, itemsize)
     rows_of_threads = min(-(-outs // per_thread), 8)
     block_outs = per_thread * rows_of_threads
-    height, width = lines[0][0].count, lines[1][0].count  # the first phase is the largest
+    height, width = axes[0][0].count, axes[1][0].count  # the first phase is the largest
     warps = range(1, min(8 // rows_of_threads, -(-images * height * width // (32 * PIXELS_PER_THREAD))) + 1)
 
-    reach = [max(line.reach for line in lines[axis]) for axis in (0, 1)]
+    reach = [max(phase.span for phase in phases_of_axis) for phases_of_axis in axes]
 
     def staged(tile: tuple[int, int, int]) -> tuple[int, int]:
         return (tile[1] - 1) * step[0] + reach[0] + 1, (tile[2] - 1) * step[1] + reach[1] + 1
@@ -214,20 +173,20 @@ def _gather(
     taps = 0
     for number, (down, across) in enumerate(phases):
         plan["phase"][number] = (
-            down.start,
-            across.start,
-            down.count,
-            across.count,
             down.first,
             across.first,
+            down.count,
+            across.count,
+            down.lowest_offset,
+            across.lowest_offset,
             len(down.taps) * len(across.taps),
             taps,
         )
         for i, j, y, x in _pairs(down, across):
-            plan["tap_input"][taps] = (y - down.first) * columns + x - across.first
+            plan["tap_input"][taps] = (y - down.lowest_offset) * columns + x - across.lowest_offset
             plan["tap_weight"][taps] = i * geometry.kernel[1] + j
             taps += 1
-    run = 3 if all(_side_by_side(across, 3) for across in lines[1]) else 1
+    run = 3 if all(_side_by_side(across, 3) for across in axes[1]) else 1
     return Launch((per_thread, run), blocks, (lanes, rows_of_threads), chunk * words(tile) * itemsize, plan)
 
 
@@ -235,7 +194,7 @@ def _gather(
 def weight_grad_launch(geometry: ConvGeometry, itemsize: int) -> Launch | None:
     """Plan the partial sums of dweight; the plan's `splits` says how many there are of each weight."""
     groups, taps = geometry.groups, geometry.kernel[0] * geometry.kernel[1]
-    down, across = forward_lines(geometry, 0)[0], forward_lines(geometry, 1)[0]
+    down, across = forward_phase(geometry, 0), forward_phase(geometry, 1)
     if taps > 144 or not _in_range(geometry):
         return None
     ins, outs = geometry.in_channels // groups, geometry.out_channels // groups
@@ -243,8 +202,8 @@ def weight_grad_launch(geometry: ConvGeometry, itemsize: int) -> Launch | None:
 
     def staged(tile: tuple[int, int, int]) -> tuple[int, int]:
         return (
-            (tile[1] - 1) * geometry.stride[0] + down.reach + 1,
-            (tile[2] - 1) * geometry.stride[1] + across.reach + 1,
+            (tile[1] - 1) * geometry.stride[0] + down.span + 1,
+            (tile[2] - 1) * geometry.stride[1] + across.span + 1,
         )
 
     def words(tile: tuple[int, int, int]) -> int:
@@ -280,8 +239,8 @@ def weight_grad_launch(geometry: ConvGeometry, itemsize: int) -> Launch | None:
         out_width=geometry.out_width,
         step_row=geometry.stride[0],
         step_column=geometry.stride[1],
-        from_row=down.first,
-        from_column=across.first,
+        from_row=down.lowest_offset,
+        from_column=across.lowest_offset,
         tiles_images=tiles[0],
         tiles_down=tiles[1],
         tiles_across=tiles[2],
@@ -293,7 +252,7 @@ def weight_grad_launch(geometry: ConvGeometry, itemsize: int) -> Launch | None:
         tile=_rectangle(*tile),
         staged=_rectangle(tile[0], rows, columns),
     )
-    offsets = [(y - down.first) * columns + x - across.first for _, _, y, x in _pairs(down, across)]
+    offsets = [(y - down.lowest_offset) * columns + x - across.lowest_offset for _, _, y, x in _pairs(down, across)]
     plan["tap_input"][:taps] = offsets
     return Launch((per_thread,), blocks * splits, (32, warps), words(tile) * itemsize, plan)
 
@@ -325,16 +284,16 @@ def _evenly(size: int, most: int) -> int:
     return -(-size // -(-size // most))
 
 
-def _pairs(down: Line, across: Line) -> Iterator[tuple[int, int, int, int]]:
-    for i, y in down.taps:
-        for j, x in across.taps:
+def _pairs(down: Phase, across: Phase) -> Iterator[tuple[int, int, int, int]]:
+    for i, y in down.taps_by_offset:
+        for j, x in across.taps_by_offset:
             yield i, j, y, x
 
 
-def _side_by_side(line: Line, run: int) -> bool:
-    """Do the taps of this line come in runs of neighbours?"""
-    offsets = [offset for _, offset in line.taps]
-    return len(offsets) % run == 0 and offsets == list(range(line.first, line.first + len(offsets)))
+def _side_by_side(phase: Phase, run: int) -> bool:
+    """Do the taps of this phase come in runs of neighbours?"""
+    offsets = [offset for _, offset in phase.taps_by_offset]
+    return len(offsets) % run == 0 and offsets == list(range(phase.lowest_offset, phase.lowest_offset + len(offsets)))
 
 
 def _channels_per_thread(outs: int, itemsize: int) -> int:
