@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import npresnext as nx
 from npresnext import functional as F
-from npresnext.engines.cpu.blocks import BLOCK_BYTES
+from npresnext.engines.cpu.thresholds import BLOCK_BYTES
 from npresnext.functional.activation import relu_
 
 

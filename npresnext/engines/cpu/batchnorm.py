@@ -1,12 +1,13 @@
 """Batch norm on NumPy arrays, with the addition and the rectifier that follow it in a network, block by block.
 
 Step by step, each of these would read and write whole arrays from and to memory. Here a thread takes some channels
-at a time (blocks.py), does everything to them in the cache, and writes each result once.
+at a time (blocks.py), computes everything for them in the cache, and writes each result once.
 
-Centring the values first costs a sweep over them, and is needed only by data far from zero: where the mean is small
-against the spread, ``Σx² − (Σx)²/count`` and ``x·scale + shift`` lose no accuracy.
+Values are centred only where they need it, since that is one more pass over them. Where the mean is small compared to
+the standard deviation, ``Σx² − (Σx)²/count`` and ``x·scale + shift`` lose no accuracy (thresholds.CENTRING_RATIO).
 
-What is short is computed for all channels beforehand where it can be: in a block it would hold the other threads up.
+Short vectors, one value for each channel, are computed for all channels before the blocks where that is possible:
+inside a block, many short NumPy calls would make the other threads wait for the interpreter's lock.
 """
 
 from __future__ import annotations
@@ -14,17 +15,16 @@ from __future__ import annotations
 import numpy as np
 
 from ..._support.typing import NumPyArray as Array
-from .blocks import in_blocks, room
-from .elementwise import gate
-
-FAR = 16.0  # times the variance: a squared mean beyond that costs more than two digits unless values are centred
+from . import thresholds
+from .blocks import block_scratch, for_each_block
+from .elementwise import mask_by_output, rectify
 
 
 def batch_norm(
     x: Array, weight: Array | None, bias: Array | None, mean: Array | None, var: Array | None, eps: float
 ) -> tuple[Array, Array, Array]:
     """Return y, mean and var as ``functional.batch_norm``, whose checks have passed."""
-    return _forward(x, weight, bias, None, mean, var, eps, False)
+    return _forward(x, weight, bias, None, mean, var, eps, rectified=False)
 
 
 def batch_norm_relu(
@@ -37,7 +37,7 @@ def batch_norm_relu(
     eps: float,
 ) -> tuple[Array, Array, Array]:
     """Return y, mean and var as ``functional.batch_norm_relu``, whose checks have passed."""
-    return _forward(x, weight, bias, shortcut, mean, var, eps, True)
+    return _forward(x, weight, bias, shortcut, mean, var, eps, rectified=True)
 
 
 def batch_norm_backward(
@@ -71,40 +71,44 @@ def _forward(
     mean: Array | None,
     var: Array | None,
     eps: float,
-    rectify: bool,
+    *,
+    rectified: bool,
 ) -> tuple[Array, Array, Array]:
     """Normalise, add the shortcut if there is one, and rectify if asked to."""
     y = np.empty(x.shape, x.dtype)
-    of_batch = mean is None
-    used_mean, used_var = (np.empty(x.shape[1], x.dtype) if given is None else given for given in (mean, var))
-    near_zero = not of_batch and _is_near_zero(used_mean, used_var)
-    source, target = _rows(x), _rows(y)  # (N, C, P)
-    other = None if shortcut is None else _rows(shortcut)
+    batch_statistics = mean is None or var is None
+    if mean is None or var is None:
+        used_mean, used_var = np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)  # filled block by block
+        near_zero = False
+    else:
+        used_mean, used_var = mean, var
+        near_zero = _is_near_zero(mean, var)
+    source, result = _maps(x), _maps(y)  # (N, C, P)
+    added = None if shortcut is None else _maps(shortcut)  # (N, C, P)
 
-    def piece(block: slice) -> None:
+    def normalise(block: slice) -> None:
         values = source[:, block]  # (N, c, P)
-        (work,) = room(x.dtype, values.shape)
-        if of_batch:
-            values, offset, used_mean[block], used_var[block] = _statistics(values, work)
+        (scratch,) = block_scratch(x.dtype, values.shape)
+        if batch_statistics:
+            values, offset, used_mean[block], used_var[block] = _statistics(values, scratch)
         else:
-            values, offset = _centred(values, used_mean[block], near_zero, False, work)
+            values, offset = _centred(values, used_mean[block], near_zero, False, scratch)
         scale = 1 / np.sqrt(used_var[block] + eps)  # (c,)
         if weight is not None:
             scale *= weight[block]
         shift = -offset * scale  # (c,)
         if bias is not None:
             shift += bias[block]
-        result = target[:, block]
-        np.multiply(values, _maps(scale, values), out=work)
-        if other is not None:
-            work += other[:, block]
-        if rectify:
-            work += _maps(shift, values)
-            np.clip(work, 0, np.inf, out=result)
+        np.multiply(values, _repeated(scale, values), out=scratch)
+        if added is not None:
+            scratch += added[:, block]
+        if rectified:
+            scratch += _repeated(shift, values)
+            rectify(scratch, result[:, block])
         else:
-            np.add(work, _maps(shift, values), out=result)
+            np.add(scratch, _repeated(shift, values), out=result[:, block])
 
-    in_blocks(piece, x, x.shape[1])
+    for_each_block(normalise, x, x.shape[1])
     return y, used_mean, used_var
 
 
@@ -119,71 +123,82 @@ def _backward(
     eps: float,
     batch_statistics: bool,
 ) -> tuple[Array, Array, Array]:
-    """Gradients of input, weight and bias; given the rectified `output`, fill `dshortcut` unless it is None."""
-    dx, dweight, dbias = (np.empty(shape, x.dtype) for shape in (x.shape, x.shape[1:2], x.shape[1:2]))
-    source, upstream, target = _rows(x), _rows(grad_output), _rows(dx)  # (N, C, P)
-    outputs = None if output is None else _rows(output)
-    branch = None if dshortcut is None else _rows(dshortcut)
+    """Gradients of input, weight and bias.
+
+    Given the rectified `output`, the upstream gradient passes the rectifier first; `dshortcut`, unless None, is filled
+    with what comes out of it.
+    """
+    dx, dweight, dbias = np.empty(x.shape, x.dtype), np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)
+    source, upstream, result = _maps(x), _maps(grad_output), _maps(dx)  # (N, C, P)
+    rectified = None if output is None else _maps(output)  # (N, C, P)
+    shortcut_result = None if dshortcut is None else _maps(dshortcut)  # (N, C, P)
     count, near_zero = source.shape[0] * source.shape[2], _is_near_zero(mean, var)
     inverse = 1 / np.sqrt(var + eps)  # (C,)
     scale = inverse if weight is None else inverse * weight  # (C,)
 
-    def piece(block: slice) -> None:
+    def send_back(block: slice) -> None:
         values, grad = source[:, block], upstream[:, block]  # (N, c, P)
-        work, gated = room(x.dtype, values.shape, values.shape)
-        if outputs is not None:
-            gated = gated if branch is None else branch[:, block]
-            gate(grad, outputs[:, block], work, gated)
-            grad = gated
-        values, offset = _centred(values, mean[block], near_zero, batch_statistics, work)
+        scratch, masked_grad = block_scratch(x.dtype, values.shape, values.shape)
+        if rectified is not None:
+            if shortcut_result is not None:
+                masked_grad = shortcut_result[:, block]
+            mask_by_output(grad, rectified[:, block], scratch, out=masked_grad)
+            grad = masked_grad
+        values, offset = _centred(values, mean[block], near_zero, batch_statistics, scratch)
         mean_grad = _mean(grad)  # (c,)
         dbias[block] = mean_grad * count
         dweight[block] = (_dot(grad, values) - offset * dbias[block]) * inverse[block]
         if batch_statistics:
             slope = -inverse[block] * dweight[block] / count  # (c,)
-            np.multiply(values, _maps(slope, values), out=work)
-            work += grad
-            work -= _maps(mean_grad + offset * slope, values)  # grad − means of grad and of x̂·grad
-            grad = work
-        np.multiply(grad, _maps(scale[block], values), out=target[:, block])
+            np.multiply(values, _repeated(slope, values), out=scratch)
+            scratch += grad
+            scratch -= _repeated(mean_grad + offset * slope, values)  # grad − means of grad and of x̂·grad
+            grad = scratch
+        np.multiply(grad, _repeated(scale[block], values), out=result[:, block])
 
-    in_blocks(piece, x, x.shape[1])
+    for_each_block(send_back, x, x.shape[1])
     return dx, dweight, dbias
 
 
-def _statistics(values: Array, work: Array) -> tuple[Array, Array, Array, Array]:
-    """Return values (N, c, P), in `work` less a first mean if far from zero; their mean; mean and variance of x."""
+def _statistics(values: Array, scratch: Array) -> tuple[Array, Array, Array, Array]:
+    """Return the values (N, c, P), their mean, and mean and variance of the input, (c,) each.
+
+    Far from zero the returned values lie in `scratch` and are centred: the input less a first estimate of its mean.
+    """
     mean, var = _moments(values)
     if _is_near_zero(mean, var):
         return values, mean, mean, var
-    values = np.subtract(values, _maps(mean, values), out=work)
-    offset, var = _moments(values)  # (c,): how far rounding moved the mean
+    values = np.subtract(values, _repeated(mean, values), out=scratch)
+    offset, var = _moments(values)  # (c,): the rounding error of the first estimate
     return values, offset, mean + offset, var
 
 
-def _centred(values: Array, mean: Array, near_zero: bool, of_batch: bool, work: Array) -> tuple[Array, Array]:
-    """Return values (N, c, P), in `work` less `mean` unless that is near zero, and the mean of what is returned."""
+def _centred(values: Array, mean: Array, near_zero: bool, needs_mean: bool, scratch: Array) -> tuple[Array, Array]:
+    """Return values (N, c, P), in `scratch` less `mean` unless that is near zero, and the mean of what is returned.
+
+    Unless it `needs_mean`, the mean of centred values is taken to be 0.
+    """
     if near_zero:
         return values, mean
-    values = np.subtract(values, _maps(mean, values), out=work)
-    return values, _mean(values) if of_batch else np.zeros_like(mean)
+    values = np.subtract(values, _repeated(mean, values), out=scratch)
+    return values, _mean(values) if needs_mean else np.zeros_like(mean)
 
 
 def _is_near_zero(mean: Array, var: Array) -> bool:
     """Whether no channel needs centring; false where the squares overflow."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return bool((mean * mean <= FAR * var).all())
+        return bool((mean * mean <= thresholds.CENTRING_RATIO * var).all())
 
 
 def _moments(values: Array) -> tuple[Array, Array]:
-    """Mean and variance of each channel of (N, c, P), accurate near zero."""
+    """Return mean and variance of each channel of (N, c, P), accurate near zero."""
     mean = _mean(values)  # (c,)
     with np.errstate(over="ignore", invalid="ignore"):
         return mean, _dot(values, values) / (values.shape[0] * values.shape[2]) - mean * mean
 
 
 def _mean(values: Array) -> Array:
-    """Mean of each channel of (N, c, P)."""
+    """Return the mean of each channel of (N, c, P)."""
     return _dot(values, np.ones(values.shape[-1], values.dtype)) / (values.shape[0] * values.shape[2])
 
 
@@ -192,13 +207,13 @@ def _dot(a: Array, b: Array) -> Array:
     return np.vecdot(a, b).sum(axis=0)  # (c,)
 
 
-def _maps(vector: Array, values: Array) -> Array:
-    """Repeat (c,) as maps (c, P), to go over values (N, c, P): NumPy's loops take a column far more slowly."""
+def _repeated(vector: Array, values: Array) -> Array:
+    """Repeat (c,) as maps (c, P), to combine with values (N, c, P): NumPy's loops take a column far more slowly."""
     maps = np.empty(values.shape[1:], vector.dtype)
     maps[...] = vector[:, None]
     return maps
 
 
-def _rows(array: Array) -> Array:
+def _maps(array: Array) -> Array:
     """View (N, C, ...) as (N, C, P)."""
-    return array.reshape(*array.shape[:2], -1)
+    return array.reshape(*array.shape[:2], -1)  # (N, C, P)

@@ -1,9 +1,8 @@
 """Blocks: the same function on parts of large NumPy arrays, in the cache and on all threads.
 
-A chain of simple operations on a large array reads and writes it from memory at every link. Cut into blocks that
-fit the cache, only the first link reads from memory and only the last writes there, and blocks go to threads.
-
-Blocks depend on shapes alone, so results are the same bits for every number of threads.
+A chain of simple operations on a large array reads it from memory and writes it back at every step. Cut into blocks
+that fit in the cache, only the first step reads from memory and only the last one writes there. The blocks are shared
+out over the threads; they depend on shapes alone, so results are the same bits for any number of threads.
 """
 
 from __future__ import annotations
@@ -15,53 +14,61 @@ from typing import Any
 
 import numpy as np
 
-from ..._support.integers import chunks
+from ..._support.integers import ceil_div, chunks
 from ..._support.typing import Array
-from .threads import run
-from .workspace import carve, get_workspace_limit, take
+from . import thresholds
+from .threads import Tasks, parallel_for
+from .workspace import claim, get_workspace_limit, scratch_arrays
 
-BLOCK_BYTES = 5 * 2**19  # of one array: several fit the cache, and one NumPy call outlasts a wait for the lock
 
-
-def in_blocks(work: Callable[[slice], None], x: Array, total: int) -> None:
-    """Call ``work(block)`` for blocks of the `total` channels, rows or values that the array x consists of."""
-    if x.size:
-        count = -(-x.nbytes // BLOCK_BYTES)
-        if count > 1:
-            count = min(total, count + count % 2)  # even, to be shared out evenly; more would be too small
-        run(work, chunks(total, -(-total // count)), small=count < 2)
+def for_each_block(function: Callable[[slice], None], x: Array, length: int) -> None:
+    """Call ``function(block)`` for all blocks of ``range(length)``: the channels, rows or values of the array x."""
+    if not x.size:
+        return
+    count = ceil_div(x.nbytes, thresholds.BLOCK_BYTES)
+    if count > 1:
+        count = min(length, count + count % 2)  # even, so that two threads have the same number
+    parallel_for(function, chunks(length, ceil_div(length, count)), on_one_thread=count < 2)
 
 
 def by_elements(calls: Iterable[tuple[Callable[..., None], tuple[Array | None, ...]]]) -> None:
-    """Make all calls ``work(*arrays)``, each changing arrays of one shape element by element, on blocks of them.
+    """Make every call ``function(*arrays)`` block by block: for functions that work element by element.
 
-    Small arrays share a block; no memory may be changed by two calls.
+    The arrays of a call have one shape, or are None. Small arrays share a block. No two calls may write to the same
+    memory.
     """
-    pieces: list[list[Callable[[], None]]] = []
-    left = 0
-    for work, arrays in calls:
-        given = [array for array in arrays if array is not None]
-        if not all(type(array) is np.ndarray and array.flags.c_contiguous for array in given):
-            work(*arrays)
+    tasks: list[list[Callable[[], None]]] = []  # the calls of one block each
+    bytes_left = 0  # in the block of the last task
+    for function, arrays in calls:
+        present = [array for array in arrays if array is not None]
+        if not all(type(array) is np.ndarray and array.flags.c_contiguous for array in present):
+            function(*arrays)  # these cannot be cut
             continue
-        flat, itemsize = [array if array is None else array.reshape(-1) for array in arrays], given[0].itemsize
-        for block in chunks(given[0].size, BLOCK_BYTES // itemsize):
-            if (block.stop - block.start) * itemsize > left:
-                pieces.append([])
-                left = BLOCK_BYTES
-            pieces[-1].append(functools.partial(work, *(array if array is None else array[block] for array in flat)))
-            left -= (block.stop - block.start) * itemsize
-
-    def work_on(piece: list[Callable[[], None]]) -> None:
-        for call in piece:
-            call()
-
-    run(work_on, pieces, small=len(pieces) < 2)
+        flat = [array if array is None else array.reshape(-1) for array in arrays]
+        itemsize = present[0].itemsize
+        for block in chunks(present[0].size, thresholds.BLOCK_BYTES // itemsize):
+            block_bytes = (block.stop - block.start) * itemsize
+            if block_bytes > bytes_left:
+                tasks.append([])
+                bytes_left = thresholds.BLOCK_BYTES
+            parts = [array if array is None else array[block] for array in flat]
+            tasks[-1].append(functools.partial(function, *parts))
+            bytes_left -= block_bytes
+    parallel_for(_run_in_order, tasks, on_one_thread=len(tasks) < 2)
 
 
-def room(dtype: np.dtype[Any], *shapes: tuple[int, ...]) -> list[Array]:
-    """Return arrays to work in until this thread asks again: out of its workspace, unless they are too large for it."""
+def _run_in_order(calls: Tasks) -> None:
+    """Make every call."""
+    for call in calls:
+        call()
+
+
+def block_scratch(dtype: np.dtype[Any], *shapes: tuple[int, ...]) -> list[Array]:
+    """Return undefined arrays for one block: from this thread's workspace, or new ones where they do not fit in it.
+
+    They are valid until the thread asks again.
+    """
     if sum(map(math.prod, shapes)) * dtype.itemsize > get_workspace_limit() // 2:
         return [np.empty(shape, dtype) for shape in shapes]
-    take(None)  # whoever has left data there finds them gone
-    return carve(dtype, *shapes)
+    claim(None)  # what a convolution has left there is overwritten
+    return scratch_arrays(dtype, *shapes)

@@ -1,34 +1,6 @@
-"""The fast engine for NumPy arrays: grouped convolution without the column matrix.
+"""The convolution of the CPU engine, on arrays of float32 or float64 that are not empty.
 
-The lesson (im2col.py) copies every pixel kh·kw times before one big matmul; then the copying takes far longer
-than the arithmetic. Here each pixel is copied kw times only. Lay out, for each of the kw tap columns, the image
-shifted by that tap, rows one after the other:
-
-    x (3 rows)         copies for a 3x3 kernel, padding 1: one for each tap column
-                         left            middle          right
-                         . . . .         . . . .         . . . .      <- a row of zeros above
-    a b c d              . a b c         a b c d         b c d .      <- tap row 0 starts at the row above,
-    e f g h    ----->    . e f g         e f g h         f g h .      <- tap row 1 here,
-    i j k l              . i j k         i j k l         j k l .      <- tap row 2 there
-                         . . . .         . . . .         . . . .      <- a row of zeros below
-
-    y  =  W[:, :, 0] · copies[rows 0, 1, 2]  +  W[:, :, 1] · copies[rows 1, 2, 3]  +  W[:, :, 2] · copies[rows 2, 3, 4]
-
-Rows that follow each other are one run of memory, so what a tap row reads is a *view* of the copies, and each of
-the kh matmuls takes a whole map at once. Everything else follows from it:
-
-    stride          the copies keep every stride-th column, and their rows sorted by their rest modulo the stride,
-                    so that what a tap row reads is a run again
-    input_grad      the same, from grad_output to dx, phase by phase (plan.py): gathered, never scattered
-    weight_grad     the same copies times the other array: dW[:, :, i] = grad_output · copies[rows i …]ᵀ
-    gradients       both from the same copies of grad_output
-    groups          a batch axis of the matmul
-    1x1             needs no copies: the image itself is read
-
-Tiles (tiles.py) keep copies in the cache and memory bounded, threads (threads.py) take disjoint tiles, and
-the workspace (workspace.py) is kept from call to call, with the views into it. plan.py says which pixels a
-tap reads, copies.py lays copies out, products.py multiplies, epilogue.py adds what follows, sweep.py
-goes over all tiles.
+Its idea and its words are explained in engines/cpu/__init__.py.
 """
 
 from __future__ import annotations
@@ -39,12 +11,11 @@ import numpy as np
 
 from ..._support.typing import NumPyArray as Array
 from ...geometry import ConvGeometry
-from .epilogue import Ending
-from .plan import forward_plan, input_plan
-from .sweep import channels_at_once, convolve, weigh, weighing
-from .tiles import PIECES
-
-JOINT = PIECES  # groups from which on both gradients come out of one sweep: enough to share out over threads
+from . import thresholds
+from .epilogue import Epilogue
+from .gather import gather
+from .plan import forward_plans, input_grad_plans
+from .weight_grad import max_input_channels, weight_grad_tasks, write_weight_grad
 
 
 def forward(x: Array, weight: Array, bias: Array | None, geometry: ConvGeometry) -> Array:
@@ -67,8 +38,9 @@ def _forward(
         bias = bias.reshape(G, -1, 1, 1)  # (G, C_out/G, 1, 1)
     if shortcut is not None:
         shortcut = _split(shortcut, G)
-    ending = Ending(bias, shortcut, rectify)
-    convolve(_split(x, G), _split_weight(weight, G), _split(y, G), forward_plan(geometry), geometry.macs, ending)
+    epilogue = Epilogue(bias, shortcut, rectify)
+    plans, macs = forward_plans(geometry), geometry.macs
+    gather(_split(x, G), _split_weight(weight, G), _split(y, G), plans, macs, epilogue=epilogue)
     return y
 
 
@@ -77,7 +49,7 @@ def input_grad(grad_output: Array, weight: Array, geometry: ConvGeometry) -> Arr
     dx = _blank(geometry, grad_output.dtype)
     G = geometry.groups
     weight = _split_weight(weight, G).swapaxes(1, 2)  # (G, C_in/G, C_out/G, kh, kw)
-    convolve(_split(grad_output, G), weight, _split(dx, G), input_plan(geometry), geometry.macs)
+    gather(_split(grad_output, G), weight, _split(dx, G), input_grad_plans(geometry), geometry.macs)
     return dx
 
 
@@ -85,29 +57,29 @@ def weight_grad(grad_output: Array, x: Array, geometry: ConvGeometry) -> Array:
     """Gradient of the weight: grad_output times shifted copies of x."""
     dweight = np.empty(geometry.weight_shape, x.dtype)
     G = geometry.groups
-    weigh(_split(x, G), _split(grad_output, G), _split_weight(dweight, G), forward_plan(geometry), geometry.macs)
+    plans, macs = forward_plans(geometry), geometry.macs
+    write_weight_grad(_split(x, G), _split(grad_output, G), _split_weight(dweight, G), plans, macs)
     return dweight
 
 
 def gradients(grad_output: Array, x: Array, weight: Array, geometry: ConvGeometry) -> tuple[Array, Array]:
-    """Both gradients: with many groups from the same shifted copies of grad_output, else side by side."""
+    """Both gradients: with many groups from the same copies of grad_output, otherwise from tasks that run together."""
     dx, dweight = _blank(geometry, x.dtype), np.empty(geometry.weight_shape, x.dtype)
-    G, macs, plan = geometry.groups, geometry.macs, input_plan(geometry)
+    G, macs, plans = geometry.groups, geometry.macs, input_grad_plans(geometry)
     images, upstream, target = _split(x, G), _split(grad_output, G), _split(dx, G)
     kernels, dkernels = _split_weight(weight, G), _split_weight(dweight, G)
-    turned = kernels.swapaxes(1, 2)  # (G, C_in/G, C_out/G, kh, kw)
-    if G < JOINT or channels_at_once(kernels) < weight.shape[1]:
-        with weighing(images, upstream, dkernels, forward_plan(geometry)) as pieces:
-            convolve(upstream, turned, target, plan, macs, beside=pieces)
+    transposed = kernels.swapaxes(1, 2)  # (G, C_in/G, C_out/G, kh, kw)
+    if G >= thresholds.MAX_CHUNKS and max_input_channels(kernels) >= weight.shape[1]:
+        write_weight_grad(upstream, images, dkernels.swapaxes(1, 2), plans, macs, weight=transposed, target=target)
     else:
-        weigh(upstream, images, dkernels.swapaxes(1, 2), plan, macs, weight=turned, target=target)
+        with weight_grad_tasks(images, upstream, dkernels, forward_plans(geometry)) as tasks:
+            gather(upstream, transposed, target, plans, macs, other_tasks=tasks)
     return dx, dweight
 
 
 def _blank(geometry: ConvGeometry, dtype: Any) -> Array:
     """Return the array for dx: zeros where strides leave pixels that no window reads."""
-    plan = input_plan(geometry)
-    phases = sum(len(part.rows) for part in plan)
+    phases = sum(len(plan.row_phases) for plan in input_grad_plans(geometry))
     every = min(geometry.stride[0], geometry.height) * min(geometry.stride[1], geometry.width)
     return (np.empty if phases == every else np.zeros)(geometry.x_shape, dtype)
 

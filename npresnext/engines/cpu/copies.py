@@ -1,6 +1,6 @@
 """Laying out the copies of a tile: the only step of a convolution that moves data without computing.
 
-Rows outside the image, and columns outside it, become zeros; no padded image is ever made.
+Rows and columns outside the image become zeros; no padded image is ever made.
 """
 
 from __future__ import annotations
@@ -13,83 +13,88 @@ from typing import Any
 import numpy as np
 
 from ..._support.typing import NumPyArray as Array
-from .plan import Pass
+from .plan import GatherPlan
 from .tiles import Tile
 
-_PAIRS = sys.byteorder == "little"  # the first of two numbers is the low half of one twice as long
+_LITTLE_ENDIAN = sys.byteorder == "little"  # the first of two numbers is the low half of one twice as long
 
 
 @dataclass(frozen=True)
-class Move:
-    """Pixels of the source planes, and where they go."""
+class CopyStep:
+    """Pixels of the source, and where they are copied to."""
 
-    target: Array  # (n, g, c, rows, columns), a view of the copies
+    target: Array  # (n, g, in, rows, columns), a view of the copies
     rows: slice
-    first: int  # column, and every `step`-th from there
-    step: int
+    first_column: int
+    column_step: int
 
 
-def moves(copies: Array, plan: Pass, tile: Tile, plane: tuple[int, int]) -> list[Move]:
-    """List what fills ``copies (n, g, c, stack, column, rows, columns)`` from source planes of a size."""
-    found = []
-    rows = tile.rows.stop - tile.rows.start
-    for stack, blocks in enumerate(plan.stacks):
-        start = 0
+def copy_steps(copies: Array, plan: GatherPlan, tile: Tile, map_shape: tuple[int, int]) -> list[CopyStep]:
+    """List what fills ``copies (n, g, in, row stack, column offset, rows, columns)`` from maps of a shape (H, W)."""
+    steps = []
+    height, width = map_shape
+    for stack, blocks in enumerate(plan.row_stacks):
+        block_start = 0
         for block in blocks:
-            target = copies[:, :, :, stack, :, start : start + rows + block.extra]  # (n, g, c, column, r, q)
-            start += rows + block.extra
-            inside, pixels = _inside(
-                block.first + tile.rows.start * plan.row_step, plan.row_step, target.shape[-2], plane[0]
-            )
-            for column, offset in enumerate(plan.offsets):
-                across, columns = _inside(
-                    offset + tile.columns.start * plan.column_step, plan.column_step, target.shape[-1], plane[1]
-                )
-                part = target[:, :, :, column, inside, across]
+            block_end = block_start + tile.shape.rows + block.extra
+            target = copies[:, :, :, stack, :, block_start:block_end]  # (n, g, in, column offset, rows, columns)
+            block_start = block_end
+            first_row = block.first + tile.rows.start * plan.row_step
+            target_rows, rows = _inside_image(first_row, plan.row_step, target.shape[-2], height)
+            for number, offset in enumerate(plan.column_offsets):
+                first_column = offset + tile.columns.start * plan.column_step
+                target_columns, columns = _inside_image(first_column, plan.column_step, target.shape[-1], width)
+                part = target[:, :, :, number, target_rows, target_columns]  # (n, g, in, rows, columns)
                 if part.size:
-                    found.append(Move(part, pixels, columns.start, plan.column_step))
-    return found
+                    steps.append(CopyStep(part, rows, columns.start, plan.column_step))
+    return steps
 
 
-def carry_out(found: list[Move], source: Array) -> None:
-    """Copy from ``source (n, g, c, H, W)`` to the targets."""
-    for move in found:
-        target, rows = move.target, source[..., move.rows, :]
+def run_copy_steps(steps: list[CopyStep], source: Array) -> None:
+    """Copy from ``source (n, g, in, H, W)`` to the targets."""
+    for step in steps:
+        target, rows = step.target, source[..., step.rows, :]
         count = target.shape[-1]
-        if move.step == 2 and _PAIRS and target.itemsize == 4 and rows.strides[-1] == 4 and target.strides[-1] == 4:
-            _copy_firsts_of_pairs(target, rows[..., move.first :])
+        if step.column_step == 2 and _can_copy_halves(target, rows):
+            _copy_every_other(target, rows[..., step.first_column :])
         else:
-            copy_rows(target, rows[..., move.first : move.first + (count - 1) * move.step + 1 : move.step])
+            end = step.first_column + (count - 1) * step.column_step + 1
+            copy_rows(target, rows[..., step.first_column : end : step.column_step])
 
 
-def _copy_firsts_of_pairs(target: Array, rows: Array) -> None:
-    """Copy every other of 32-bit numbers: two of them are one of 64 bits, and to cut that to 32 keeps the first."""
+def _can_copy_halves(target: Array, source: Array) -> bool:
+    """Whether both hold 32-bit numbers side by side, on a machine where :func:`_copy_every_other` is right."""
+    return _LITTLE_ENDIAN and target.itemsize == source.strides[-1] == target.strides[-1] == 4
+
+
+def _copy_every_other(target: Array, rows: Array) -> None:
+    """Copy every other 32-bit number: two of them are one of 64 bits, and to cut that to 32 bits keeps the first."""
     pairs = min(target.shape[-1], rows.shape[-1] // 2)
     np.copyto(target[..., :pairs].view(np.uint32), rows[..., : 2 * pairs].view(np.uint64), casting="unsafe")
     target[..., pairs:] = rows[..., 2 * pairs : 2 * target.shape[-1] : 2]
 
 
 def copy_rows(target: Array, source: Array) -> None:
-    """Copy an array; where its rows are runs of memory, a whole row is one element, which halves the time."""
-    width = target.shape[-1] * target.itemsize
-    if target.dtype == source.dtype and target.strides[-1] == source.strides[-1] == target.itemsize < width:
-        target, source = target.view(_row(width)), source.view(_row(width))
+    """Copy an array; where its rows are contiguous, a whole row is one element, which halves the time."""
+    row_bytes = target.shape[-1] * target.itemsize
+    if target.dtype == source.dtype and target.strides[-1] == source.strides[-1] == target.itemsize < row_bytes:
+        target, source = target.view(_row_dtype(row_bytes)), source.view(_row_dtype(row_bytes))  # (…, 1)
     target[...] = source
 
 
 @functools.cache
-def _row(width: int) -> np.dtype[Any]:
-    """Return the dtype of a row of `width` bytes, made once: NumPy loses a Ctrl-C that comes while it makes one."""
-    return np.dtype((np.void, width))
+def _row_dtype(row_bytes: int) -> np.dtype[Any]:
+    """Return the dtype of a row, made once: NumPy loses a Ctrl-C that comes while it makes one."""
+    return np.dtype((np.void, row_bytes))
 
 
 def images_first(array: Array) -> Array:
-    """View what holds its images side by side, (g, …, rows, n, columns), as (n, g, …, rows, columns)."""
+    """View images that lie side by side, (g, …, rows, n, columns), as (n, g, …, rows, columns)."""
     return np.moveaxis(array, -2, 0)
 
 
-def _inside(first: int, step: int, count: int, size: int) -> tuple[slice, slice]:
-    """Return which r of 0 … count−1 have ``0 <= first + r·step < size``, and the pixels ``first + r·step`` of those."""
+def _inside_image(first: int, step: int, count: int, size: int) -> tuple[slice, slice]:
+    """Return the r of 0 … count−1 for which ``0 <= first + r·step < size``, and those pixels ``first + r·step``."""
     low = min(max(0, -(first // step)), count)
     high = max(low, min(count, (size - 1 - first) // step + 1))
     return slice(low, high), slice(first + low * step, max(0, first + (high - 1) * step + 1), step)

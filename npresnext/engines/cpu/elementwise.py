@@ -1,81 +1,105 @@
-"""What works element by element on NumPy arrays, block by block (blocks.py), without temporary arrays."""
+"""Elementwise operations on NumPy arrays, block by block (blocks.py) and without temporary arrays."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from ..._support.typing import NumPyArray as Array
-from .blocks import in_blocks, room
+from .blocks import block_scratch, for_each_block
+
+_UNSIGNED = {itemsize: np.dtype(f"u{itemsize}") for itemsize in (2, 4, 8)}  # the integers of so many bytes
 
 
 def relu(x: Array) -> Array:
     """Return max(x, 0)."""
-    return _rectify(np.empty_like(x), x, None)
+    return _add_and_rectify(x, None, np.empty_like(x))
 
 
 def relu_(x: Array, shortcut: Array | None) -> Array:
     """Overwrite x with max(x + shortcut, 0)."""
-    return _rectify(x, x, shortcut)
+    return _add_and_rectify(x, shortcut, x)
 
 
 def relu_backward(grad_output: Array, output: Array) -> Array:
     """Return the gradient where the output is above 0 or NaN, and 0 elsewhere."""
     dx = np.empty(output.shape, output.dtype)
-    grad, y, target = (array.reshape(-1) for array in (grad_output, output, dx))
+    grad, y, result = (array.reshape(-1) for array in (grad_output, output, dx))
 
-    def piece(block: slice) -> None:
-        (work,) = room(y.dtype, y[block].shape)
-        gate(grad[block], y[block], work, target[block])
+    def work(block: slice) -> None:
+        (scratch,) = block_scratch(y.dtype, y[block].shape)
+        mask_by_output(grad[block], y[block], scratch, out=result[block])
 
-    in_blocks(piece, dx, dx.size)
+    for_each_block(work, dx, dx.size)
     return dx
 
 
 def add(x: Array, y: Array) -> Array:
     """Return x + y."""
-    return _add(np.empty_like(x), x, y)
+    return _add(x, y, np.empty_like(x))
 
 
 def add_(x: Array, y: Array) -> Array:
     """Overwrite x with x + y."""
-    return _add(x, x, y)
+    return _add(x, y, x)
 
 
-def gate(grad: Array, output: Array, work: Array, target: Array) -> None:
-    """Write into `target` the values of `grad` where `output` is above 0 or NaN, and 0 elsewhere; uses up `work`."""
-    integer = f"u{grad.itemsize}"
-    is_open = work.view(integer)
-    closed = output <= 0
-    is_open[...] = np.logical_not(closed, out=closed)
-    np.multiply(grad.view(integer), is_open, out=target.view(integer))  # 0 or 1 times the bits: exact, even for NaN
+def mask_bits(values: Array, mask: Array, out: Array | None = None) -> Array:
+    """Return the floating `values` where `mask` is 1, and 0 where it is 0, even in place of infinity and NaN.
+
+    The bits of the values are multiplied as integers. That is exact, and several times faster than np.where, which
+    mispredicts its way through a random mask.
+
+    Parameters
+    ----------
+    values : array
+        Floats of 2, 4 or 8 bytes.
+    mask : array
+        Of the same shape: bool, or unsigned integers as wide as the values, which need no conversion.
+    out : array, optional
+        Where to write the result; it may be `values`.
+
+    >>> mask_bits(np.array([1.5, np.inf, np.nan]), np.array([True, False, True]))
+    array([1.5, 0. , nan])
+    """
+    unsigned = _UNSIGNED[values.itemsize]
+    out_bits = None if out is None else out.view(unsigned)
+    return np.multiply(values.view(unsigned), mask, out=out_bits).view(values.dtype)
 
 
-def rectify(values: Array, target: Array) -> None:
-    """Write max(values, 0) into `target`; np.maximum takes three times as long with a single number."""
-    np.clip(values, 0, np.inf, out=target)
+def mask_by_output(grad: Array, output: Array, scratch: Array, *, out: Array) -> None:
+    """Write into `out` the values of `grad` where `output` is above 0 or NaN, and 0 elsewhere; overwrite `scratch`."""
+    below = output <= 0
+    mask = scratch.view(_UNSIGNED[scratch.itemsize])
+    mask[...] = np.logical_not(below, out=below)
+    mask_bits(grad, mask, out)
 
 
-def _rectify(target: Array, x: Array, shortcut: Array | None) -> Array:
-    """Write max(x + shortcut, 0) into `target`."""
-    values, result = x.reshape(-1), target.reshape(-1)
-    other = None if shortcut is None else shortcut.reshape(-1)
-
-    def piece(block: slice) -> None:
-        part, out = values[block], result[block]
-        if other is not None:
-            part = np.add(part, other[block], out=out)
-        rectify(part, out)
-
-    in_blocks(piece, x, x.size)
-    return target
+def rectify(values: Array, out: Array) -> None:
+    """Write max(values, 0) into `out`; np.maximum with a single number takes three times as long."""
+    np.clip(values, 0, np.inf, out=out)
 
 
-def _add(target: Array, x: Array, y: Array) -> Array:
-    """Write x + y into `target`."""
-    a, b, result = (array.reshape(-1) for array in (x, y, target))
+def _add_and_rectify(x: Array, shortcut: Array | None, out: Array) -> Array:
+    """Write max(x + shortcut, 0) into `out`."""
+    values, result = x.reshape(-1), out.reshape(-1)
+    added = None if shortcut is None else shortcut.reshape(-1)
 
-    def piece(block: slice) -> None:
+    def work(block: slice) -> None:
+        part = values[block]
+        if added is not None:
+            part = np.add(part, added[block], out=result[block])
+        rectify(part, result[block])
+
+    for_each_block(work, x, x.size)
+    return out
+
+
+def _add(x: Array, y: Array, out: Array) -> Array:
+    """Write x + y into `out`."""
+    a, b, result = (array.reshape(-1) for array in (x, y, out))
+
+    def work(block: slice) -> None:
         np.add(a[block], b[block], out=result[block])
 
-    in_blocks(piece, x, x.size)
-    return target
+    for_each_block(work, x, x.size)
+    return out

@@ -1,4 +1,4 @@
-"""What may follow a convolution while its results still lie in the cache: ``relu(y + bias + shortcut)``."""
+"""Epilogue: what follows a convolution while its results still lie in the cache, ``relu(y + bias + shortcut)``."""
 
 from __future__ import annotations
 
@@ -9,24 +9,27 @@ from .elementwise import rectify
 
 
 @dataclass(frozen=True)
-class Ending:
-    """Of the three, those that are wanted."""
+class Epilogue:
+    """The steps that follow: each is left out if it is None or False."""
 
     bias: Array | None = None  # (G, C_out/G, 1, 1)
     shortcut: Array | None = None  # (N, G, C_out/G, oh, ow)
     rectify: bool = False
 
-    def of(self, outputs: slice) -> Ending:
-        """Return the ending of some channels of every group."""
+    def for_outputs(self, outputs: slice) -> Epilogue:
+        """Return the epilogue of some output channels of every group."""
         bias = None if self.bias is None else self.bias[:, outputs]
         shortcut = None if self.shortcut is None else self.shortcut[:, :, outputs]
-        return Ending(bias, shortcut, self.rectify)
+        return Epilogue(bias, shortcut, self.rectify)
 
-    def finish(self, part: Array, place: tuple[slice, ...]) -> None:
-        """Do it to a `part` of the results, which stands at ``place`` among the images, groups, channels, pixels."""
+    def apply(self, result: Array, place: tuple[slice, ...]) -> None:
+        """Change a part of the results in place; `place` says which images, groups, channels and pixels it is."""
         if self.bias is not None:
-            part += self.bias[place[1]]
+            result += self.bias[place[1]]  # (g, out, 1, 1)
         if self.shortcut is not None:
-            part += self.shortcut[place]
+            result += self.shortcut[place]
         if self.rectify:
-            rectify(part, part)
+            rectify(result, result)
+
+
+NO_EPILOGUE = Epilogue()

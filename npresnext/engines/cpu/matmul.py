@@ -1,37 +1,40 @@
-"""The product of two NumPy matrices on the threads of threads.py instead of BLAS's own.
+"""The product of two NumPy matrices on the package's threads (threads.py) instead of BLAS's own.
 
-OpenBLAS's threads wait for more work by spinning, some 100 milliseconds after each product: so long they take a core
-from the convolutions that follow a fully connected layer.
+OpenBLAS's threads wait for more work by spinning, some 100 milliseconds after each product. So long they would take a
+core from the convolutions that follow a fully connected layer.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from ..._support.integers import chunks
+from ..._support.integers import ceil_div, chunks
 from ..._support.typing import NumPyArray as Array
-from .sweep import SINGLE
-from .threads import run
-from .tiles import PIECES
-
-UNTHREADED = 2**18  # multiply-adds up to which OpenBLAS itself keeps to one thread (its interface/gemm.c),
-UNTHREADED_VECTOR = 2**13  # and with a vector (interface/gemv.c)
+from . import thresholds
+from .threads import parallel_for
 
 
 def matmul(a: Array, b: Array) -> Array:
-    """Return ``a · b``, cut along its longer side into pieces that depend on shapes alone."""
+    """Return ``a · b``, cut along its longer side into chunks that depend on shapes alone."""
     (rows, inner), columns = a.shape, b.shape[1]
     macs = rows * inner * columns
-    if macs <= (UNTHREADED_VECTOR if 1 in (rows, columns) else UNTHREADED):
+    if macs <= _blas_single_thread_macs(rows, columns):
         return np.matmul(a, b)
     y = np.empty((rows, columns), a.dtype)
 
-    def piece(part: slice) -> None:
+    def multiply(chunk: slice) -> None:
         if columns > rows:
-            np.matmul(a, b[:, part], out=y[:, part])
+            np.matmul(a, b[:, chunk], out=y[:, chunk])
         else:
-            np.matmul(a[part], b, out=y[part])
+            np.matmul(a[chunk], b, out=y[chunk])
 
-    longer = max(rows, columns)
-    run(piece, chunks(longer, -(-longer // (1 if macs < SINGLE else PIECES))))
+    longer_side = max(rows, columns)
+    count = 1 if macs < thresholds.SINGLE_THREAD else thresholds.MAX_CHUNKS
+    parallel_for(multiply, chunks(longer_side, ceil_div(longer_side, count)))
     return y
+
+
+def _blas_single_thread_macs(rows: int, columns: int) -> int:
+    """Return up to how many multiply-adds OpenBLAS itself uses one thread."""
+    has_vector = rows == 1 or columns == 1
+    return thresholds.BLAS_SINGLE_THREAD_VECTOR if has_vector else thresholds.BLAS_SINGLE_THREAD

@@ -1,191 +1,218 @@
-"""Which pixels every tap reads: the plan of a pass, in integers alone.
+"""Gather plans: which source pixels are copied where, and which matmuls read the copies. Integers alone.
 
-One algorithm serves the forward pass and the input gradient, because along one axis both say the same:
-*number u of a phase of the result reads pixel u·step + offset of the source, for every tap of that phase.*
+The phases of a convolution (engines/phases.py) say which pixels every tap reads. A plan says how to lay out copies of
+the source, so that what many taps read is one matrix. There are two layouts:
 
-    forward          one phase, all outputs:        u reads  x[u·stride + tap·dilation − before]
-    input gradient   `stride` phases of the input:  pixel u·stride + b reads
-                                                    grad_output[u + (b + before − tap·dilation)/stride]
-                     for those taps where the division leaves no rest
+    row shift   One copy for each tap column. All tap rows read the same copies, from different starting rows on
+                (the drawing is in engines/cpu/__init__.py).
+    im2col      One copy for each tap, read by a single matmul: the columns of the lesson. This is better where
+                adding up the results of the tap rows would cost more than copying, as in a 7x7 stem from 3 to 64
+                channels.
 
-So the input gradient is gathered, phase by phase, never scattered. (At stride 1 it is one phase: the
-convolution of grad_output with the flipped kernel.)
-
-A `Pass` says how to lay out the copies of the source (drawing in cpu.py):
-
-    shared   one copy for each tap column; its rows serve all tap rows, at different starting rows
-    merged   one copy for each tap, all in one matmul: the textbook's columns. Better where adding up the
-             results of the tap rows would cost more than copying, as in a 7x7 stem from 3 to 64 channels
+A convolution needs one plan for each column phase of its result.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ...geometry import ConvGeometry
+from ..phases import Phase, forward_phase, input_grad_phases
+from . import thresholds
 
 
 @dataclass(frozen=True)
-class Phase:
-    """Along one axis, the results ``first, first + step, …`` (`count` of them) and the taps they read."""
+class RowBlock:
+    """Source rows that lie one below the other in a copy.
 
-    first: int
-    step: int
-    count: int
-    taps: tuple[tuple[int, int], ...]  # (tap, offset)
-
-
-@dataclass(frozen=True)
-class Block:
-    """Source rows ``first + r·step`` for r = 0 … count + extra − 1, one after the other in a copy."""
+    For a tile of `rows` rows these are ``first + r·row_step`` for r = 0 … rows + extra − 1.
+    """
 
     first: int
     extra: int
 
 
 @dataclass(frozen=True)
-class Run:
-    """Matmuls that read the copies at starting rows a constant step apart, so that one call does them all."""
+class BatchedMatmul:
+    """Matrix products that are one call of np.matmul, because their starting rows are a constant step apart.
 
-    phase: int  # the row phase that they add to
-    kernel_rows: tuple[tuple[int, ...], ...]  # of each matmul
-    block: int
-    shift: int  # of the first, from the beginning of the block
-    step: int  # from one to the next
+    Each product multiplies the weights of its kernel rows by what the copies hold from its starting row on.
+    """
+
+    row_phase: int  # number of the row phase that the products are added to
+    kernel_rows: tuple[tuple[int, ...], ...]  # one entry for each product
+    block: int  # number of the row block that they read
+    shift: int  # starting row of the first product, counted from the beginning of the block
+    shift_step: int  # from the starting row of one product to that of the next
 
 
 @dataclass(frozen=True, eq=False)  # plans are cached, so that being the same is being equal
-class Pass:
+class GatherPlan:
     """One layout of copies, and the matmuls that read it.
 
-    The copies are indexed [stack, column, channel], and so is K, the inner axis of the matmuls: a stack is a pile
-    of blocks of rows, a column an offset along the rows, in the order of ``kernel_rows`` and ``kernel_columns``.
+    There is a copy for each row stack and column offset. The inner axis K of the matmuls is (row stack, column offset,
+    channel), in the order of ``kernel_rows`` and ``kernel_columns``.
     """
 
-    rows: tuple[Phase, ...]  # the row phases that the products add to
-    columns: Phase  # the column phase of them all
-    row_step: int  # of the source
+    row_phases: tuple[Phase, ...]  # of the result, all that the plan computes
+    column_phase: Phase  # of the result, the same for all of them
+    row_step: int  # from one copied source row to the next
     column_step: int
-    stacks: tuple[tuple[Block, ...], ...]
-    offsets: tuple[int, ...]  # of each column copy
-    kernel_columns: tuple[int, ...]
-    runs: tuple[Run, ...]  # in the order of their phases
+    row_stacks: tuple[tuple[RowBlock, ...], ...]  # the blocks of a stack lie one below the other
+    column_offsets: tuple[int, ...]
+    kernel_columns: tuple[int, ...]  # one for each column offset
+    matmuls: tuple[BatchedMatmul, ...]  # in the order of their row phases
 
     @functools.cached_property
-    def copies(self) -> int:
+    def copy_count(self) -> int:
         """How many copies of the source the layout holds."""
-        return len(self.stacks) * len(self.offsets)
+        return len(self.row_stacks) * len(self.column_offsets)
 
     @functools.cached_property
-    def taps(self) -> int:
-        """How many taps of the kernel it serves."""
-        return len(self.kernel_columns) * sum(len(rows) for run in self.runs for rows in run.kernel_rows)
+    def tap_count(self) -> int:
+        """How many taps of the kernel the plan serves."""
+        return len(self.kernel_columns) * sum(len(rows) for matmul in self.matmuls for rows in matmul.kernel_rows)
 
     @functools.cached_property
     def is_identity(self) -> bool:
         """Whether the only copy would be the source as it is."""
-        alone = self.copies == 1 and self.stacks == ((Block(0, 0),),) and self.offsets == (0,)
-        return alone and self.row_step == self.column_step == 1
+        one_copy = self.row_stacks == ((RowBlock(0, 0),),) and self.column_offsets == (0,)
+        return one_copy and self.row_step == self.column_step == 1
 
     @functools.cached_property
-    def count(self) -> int:
-        """The results of the longest row phase."""
-        return max(phase.count for phase in self.rows)
+    def row_count(self) -> int:
+        """How many rows the longest row phase has."""
+        return max(phase.count for phase in self.row_phases)
 
-    def height(self, rows: int) -> int:
-        """How many rows a copy needs to serve `rows` rows of the result."""
-        return sum(rows + block.extra for block in self.stacks[0])
+    @functools.cached_property
+    def column_count(self) -> int:
+        """How many columns the column phase has."""
+        return self.column_phase.count
 
-    def start(self, run: Run, rows: int) -> int:
-        """The row of the copies at which `run` starts to read, for `rows` rows of the result."""
-        return sum(rows + block.extra for block in self.stacks[0][: run.block]) + run.shift
+    def copy_height(self, rows: int) -> int:
+        """How many rows a copy has in a tile of `rows` rows."""
+        return sum(rows + block.extra for block in self.row_stacks[0])
 
-    def matmuls(self, phase: int | None = None) -> int:
-        """How many matmuls add to a row phase, or to all of them together."""
-        return sum(len(run.kernel_rows) for run in self.runs if phase in (None, run.phase))
+    def starting_row(self, matmul: BatchedMatmul, rows: int) -> int:
+        """The row of the copies from which the first product of `matmul` reads, in a tile of `rows` rows."""
+        return sum(rows + block.extra for block in self.row_stacks[0][: matmul.block]) + matmul.shift
+
+    @functools.cached_property
+    def product_counts(self) -> tuple[int, ...]:
+        """How many matrix products are added to each row phase."""
+        return tuple(
+            sum(len(matmul.kernel_rows) for matmul in self.matmuls if matmul.row_phase == number)
+            for number in range(len(self.row_phases))
+        )
+
+    @functools.cached_property
+    def product_count(self) -> int:
+        """How many matrix products there are in all."""
+        return sum(self.product_counts)
 
 
 @functools.lru_cache(maxsize=512)
-def forward_plan(geometry: ConvGeometry) -> tuple[Pass, ...]:
+def forward_plans(geometry: ConvGeometry) -> tuple[GatherPlan, ...]:
     """Plan y from x."""
-    rows, columns = (_output_phases(geometry, axis) for axis in (0, 1))
-    # copying is 1 a value; adding two results up and reading them again is about 2
-    taps, fan_in, fan_out = geometry.kernel, geometry.in_channels, geometry.out_channels
-    merged = fan_in * taps[0] * taps[1] < fan_in * taps[1] + 2 * fan_out * (taps[0] - 1)
-    return _passes(rows, columns, geometry.stride, merged)
+    rows, columns = forward_phase(geometry, 0), forward_phase(geometry, 1)
+    layout = _im2col_layout(rows) if _im2col_is_cheaper(geometry) else _row_shift_layout([rows], geometry.stride[0])
+    return _plans(layout, [columns], geometry.stride)
 
 
 @functools.lru_cache(maxsize=512)
-def input_plan(geometry: ConvGeometry) -> tuple[Pass, ...]:
-    """Plan dx from grad_output."""
-    rows, columns = (_input_phases(geometry, axis) for axis in (0, 1))
-    return _passes(rows, columns, (1, 1), False)
-
-
-def _output_phases(geometry: ConvGeometry, axis: int) -> list[Phase]:
-    """All outputs along one axis as one phase."""
-    before, dilation = geometry.padding[axis][0], geometry.dilation[axis]
-    windows = (geometry.out_height, geometry.out_width)[axis]
-    return [Phase(0, 1, windows, tuple((k, k * dilation - before) for k in range(geometry.kernel[axis])))]
-
-
-def _input_phases(geometry: ConvGeometry, axis: int) -> list[Phase]:
-    """The pixels along one axis, split into phases read by the same taps; pixels that no tap reads are in none."""
-    before, dilation, stride = geometry.padding[axis][0], geometry.dilation[axis], geometry.stride[axis]
-    size = (geometry.height, geometry.width)[axis]
-    phases = []
-    for b in sorted({(k * dilation - before) % stride for k in range(geometry.kernel[axis])}):
-        if b >= size:
-            break
-        reads = [(k, b + before - k * dilation) for k in range(geometry.kernel[axis])]
-        taps = tuple((k, distance // stride) for k, distance in reads if distance % stride == 0)
-        phases.append(Phase(b, stride, (size - b + stride - 1) // stride, taps))
-    return phases
-
-
-def _passes(rows: list[Phase], columns: list[Phase], steps: tuple[int, int], merged: bool) -> tuple[Pass, ...]:
-    """Pair row phases with column phases."""
+def input_grad_plans(geometry: ConvGeometry) -> tuple[GatherPlan, ...]:
+    """Plan dx from grad_output; no plan where no tap reads the image."""
+    rows, columns = input_grad_phases(geometry, 0), input_grad_phases(geometry, 1)
     if not rows:
         return ()
-    passes = []
-    for row_phases, stacks, runs in [_merged([row]) for row in rows] if merged else [_shared(rows, steps[0])]:
-        for column in columns:
-            kernel_columns, offsets = zip(*column.taps)
-            passes.append(Pass(row_phases, column, *steps, stacks, offsets, kernel_columns, runs))
-    return tuple(passes)
+    return _plans(_row_shift_layout(rows, 1), columns, (1, 1))
 
 
-_Layout = tuple[tuple[Phase, ...], tuple[tuple[Block, ...], ...], tuple[Run, ...]]
+class _RowLayout(NamedTuple):
+    """The rows of a plan."""
+
+    phases: tuple[Phase, ...]
+    stacks: tuple[tuple[RowBlock, ...], ...]
+    matmuls: tuple[BatchedMatmul, ...]
 
 
-def _merged(rows: list[Phase]) -> _Layout:
-    """Every tap row has copies of its own, and one matmul reads them all."""
-    kernel_rows, offsets = zip(*rows[0].taps)
-    return tuple(rows), tuple((Block(offset, 0),) for offset in offsets), (Run(0, (kernel_rows,), 0, 0, 0),)
+def _plans(layout: _RowLayout, column_phases: list[Phase], steps: tuple[int, int]) -> tuple[GatherPlan, ...]:
+    """Combine the layout of the rows with each column phase."""
+    plans = []
+    for column_phase in column_phases:
+        kernel_columns, offsets = zip(*column_phase.taps)
+        plan = GatherPlan(layout.phases, column_phase, *steps, layout.stacks, offsets, kernel_columns, layout.matmuls)
+        plans.append(plan)
+    return tuple(plans)
 
 
-def _shared(rows: list[Phase], step: int) -> _Layout:
-    """Tap rows whose source rows overlap share a block, where each starts at a row of its own."""
-    count = max(row.count for row in rows)
-    blocks: list[Block] = []
-    starts = []  # (phase, block, shift, tap)
-    reads = [(offset % step, offset, phase, tap) for phase, row in enumerate(rows) for tap, offset in row.taps]
-    for residue, offset, phase, tap in sorted(reads):
+def _im2col_is_cheaper(geometry: ConvGeometry) -> bool:
+    """Whether copying for all taps costs less than copying for one tap row, and adding up kh results."""
+    kh, kw = geometry.kernel
+    im2col = geometry.in_channels * kh * kw
+    row_shift = geometry.in_channels * kw + thresholds.ADDITION_COST * geometry.out_channels * (kh - 1)
+    return im2col < row_shift
+
+
+def _im2col_layout(phase: Phase) -> _RowLayout:
+    """Give every tap row copies of its own, which one product reads."""
+    kernel_rows, offsets = zip(*phase.taps)
+    stacks = tuple((RowBlock(offset, 0),) for offset in offsets)
+    return _RowLayout((phase,), stacks, (BatchedMatmul(0, (kernel_rows,), 0, 0, 0),))
+
+
+class _TapRow(NamedTuple):
+    """A tap row of a row phase, and where it reads: the number of a row block, and the starting row in it."""
+
+    row_phase: int
+    block: int
+    shift: int
+    tap: int
+
+
+def _row_shift_layout(row_phases: list[Phase], row_step: int) -> _RowLayout:
+    """Let tap rows whose source rows overlap share a block."""
+    blocks, tap_rows = _row_blocks(row_phases, row_step)
+    return _RowLayout(tuple(row_phases), (blocks,), _batched(tap_rows))
+
+
+def _row_blocks(row_phases: list[Phase], row_step: int) -> tuple[tuple[RowBlock, ...], list[_TapRow]]:
+    """Return the blocks of source rows that the taps read, and where each tap row starts.
+
+    A block holds every `row_step`-th row. A tap row joins the block before it if it reads rows of the same remainder
+    modulo the step, and begins no later than one row after the end of the block.
+    """
+    rows = max(phase.count for phase in row_phases)
+    reads = [
+        (offset % row_step, offset, number, tap)
+        for number, phase in enumerate(row_phases)
+        for tap, offset in phase.taps
+    ]
+    blocks: list[RowBlock] = []
+    tap_rows = []
+    for remainder, offset, number, tap in sorted(reads):
         last = blocks[-1] if blocks else None
-        if last is None or last.first % step != residue or (offset - last.first) // step > last.extra + count:
-            blocks.append(Block(offset, 0))
+        if last is None or last.first % row_step != remainder or offset > last.first + (last.extra + rows) * row_step:
+            blocks.append(RowBlock(offset, 0))
         else:
-            blocks[-1] = Block(last.first, (offset - last.first) // step)
-        starts.append((phase, len(blocks) - 1, (offset - blocks[-1].first) // step, tap))
-    runs: list[Run] = []
-    for phase, block, shift, tap in sorted(starts):
-        if runs and (runs[-1].phase, runs[-1].block) == (phase, block):
-            last_run = runs[-1]
-            length = len(last_run.kernel_rows)
-            gap = shift - last_run.shift if length == 1 else last_run.step
-            if shift == last_run.shift + length * gap:
-                runs[-1] = Run(phase, (*last_run.kernel_rows, (tap,)), block, last_run.shift, gap)
-                continue
-        runs.append(Run(phase, ((tap,),), block, shift, 0))
-    return tuple(rows), (tuple(blocks),), tuple(runs)
+            blocks[-1] = RowBlock(last.first, (offset - last.first) // row_step)
+        tap_rows.append(_TapRow(number, len(blocks) - 1, (offset - blocks[-1].first) // row_step, tap))
+    return tuple(blocks), tap_rows
+
+
+def _batched(tap_rows: list[_TapRow]) -> tuple[BatchedMatmul, ...]:
+    """Unite the products of tap rows that read one block for one row phase.
+
+    Their starting rows are always evenly spaced: the taps of a phase are, and so are those of them whose offsets leave
+    the same remainder.
+    """
+    matmuls = []
+    for (row_phase, block), group in itertools.groupby(sorted(tap_rows), key=lambda row: (row.row_phase, row.block)):
+        products = list(group)
+        shift_step = products[1].shift - products[0].shift if len(products) > 1 else 0
+        kernel_rows = tuple((product.tap,) for product in products)
+        matmuls.append(BatchedMatmul(row_phase, kernel_rows, block, products[0].shift, shift_step))
+    return tuple(matmuls)

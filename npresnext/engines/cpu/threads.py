@@ -1,11 +1,11 @@
-"""Threads: pieces of work shared out over a pool, with the calling thread working too.
+"""Threads: independent items of work shared out over a pool of threads, of which the calling thread is one.
 
-NumPy gives the interpreter's lock back inside its loops and matmuls, so threads help as soon as each call
-does enough. Three rules make the results independent of the number of threads, bit for bit: the pieces
-depend on shapes alone, no two pieces write the same element, and BLAS runs single-threaded inside a piece.
+NumPy releases the interpreter's lock inside its loops and matmuls, so threads help as soon as each call does enough.
+Three rules make the results the same bits for any number of threads: the items depend on shapes alone, no two items
+write the same element, and BLAS uses one thread inside an item.
 
-The pool is born at the first call that needs it, its threads sleep on a queue, and a fork starts afresh.
-BLAS's thread count belongs to the whole process, so one lock counts who needs it at one.
+The pool is made at the first call that needs it, and its threads sleep on a queue in between. After a fork the child
+makes its own.
 """
 
 from __future__ import annotations
@@ -16,16 +16,19 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from ..._support.arguments import as_int
 from ...errors import InvalidValueError
+from . import thresholds
+from .blas import single_threaded_blas
 
-Piece = TypeVar("Piece")
+Item = TypeVar("Item")
+Tasks: TypeAlias = Sequence[Callable[[], None]]  # in any order, on any threads
 
-_NOTHING = object()  # left to do
+_NO_ITEM = object()
 
 _QUOTAS = (  # of control groups, version 2 and 1: the files that hold microseconds of quota and period
     ("/sys/fs/cgroup/cpu.max",),
@@ -70,27 +73,35 @@ def get_num_threads() -> int:
     return _default
 
 
-def run(work: Callable[[Piece], None], pieces: Sequence[Piece], *, small: bool = False) -> None:
-    """Call ``work(piece)`` for every piece, on several threads unless it is `small` work; raise the first error."""
-    if small:
-        for piece in pieces:
-            work(piece)
+def parallel_for(function: Callable[[Item], None], items: Sequence[Item], *, on_one_thread: bool = False) -> None:
+    """Call ``function(item)`` for every item, in any order on several threads, and raise the first error.
+
+    With `on_one_thread` the calling thread does all of them, in order, without the cost of starting another.
+    """
+    if on_one_thread:
+        for item in items:
+            function(item)
         return
-    job = _Job(work, pieces)
-    with _single_threaded_blas():
-        for _ in range(min(get_num_threads(), len(pieces)) - 1):
+    job = _Job(function, items)
+    with single_threaded_blas():
+        for _ in range(min(get_num_threads(), len(items)) - 1):
             _pool.submit(job)
-        job.work_on()
+        job.work()
         job.finish()
 
 
-class _Job:
-    """One call of :func:`run`: the pieces that are left, and who is still at work on one."""
+def run_tasks(tasks: Tasks, macs: int) -> None:
+    """Run all tasks of a convolution of `macs` multiply-adds, on several threads if that is enough work."""
+    parallel_for(lambda task: task(), tasks, on_one_thread=macs < thresholds.SINGLE_THREAD)
 
-    def __init__(self, work: Callable[[Any], None], pieces: Sequence[Any]) -> None:
-        self.work, self.pieces = work, deque(pieces)
+
+class _Job:
+    """One call of :func:`parallel_for`: the items that are left, and how many other threads work on them."""
+
+    def __init__(self, function: Callable[[Any], None], items: Sequence[Any]) -> None:
+        self.function, self.items = function, deque(items)
         self.error: BaseException | None = None
-        self.active, self.closed = 0, False
+        self.helpers, self.closed = 0, False
         self.changed = threading.Condition()
         self.context = contextvars.copy_context()  # NumPy's error state is in it
 
@@ -99,33 +110,33 @@ class _Job:
         with self.changed:
             if self.closed:
                 return
-            self.active += 1
-        self.context.copy().run(self.work_on)
+            self.helpers += 1
+        self.context.copy().run(self.work)
         with self.changed:
-            self.active -= 1
+            self.helpers -= 1
             self.changed.notify()
 
-    def work_on(self) -> None:
-        """Take piece after piece until none is left, or one has failed on any thread."""
+    def work(self) -> None:
+        """Take item after item until none is left, or one has failed on any thread."""
         try:
-            while self.error is None and (piece := self._take()) is not _NOTHING:
-                self.work(piece)
+            while self.error is None and (item := self._take()) is not _NO_ITEM:
+                self.function(item)
         except BaseException as error:
             self.error = error
 
     def _take(self) -> Any:
-        """Take one of the pieces that are left: a deque, unlike an iterator, gives each out once without any lock."""
+        """Take one of the items that are left: a deque, unlike an iterator, gives each out once without any lock."""
         try:
-            return self.pieces.popleft()
+            return self.items.popleft()
         except IndexError:
-            return _NOTHING
+            return _NO_ITEM
 
     def finish(self) -> None:
-        """Wait for the other threads, then raise what went wrong on any."""
+        """Wait for the other threads, then raise the error of any of them."""
         with self.changed:
             self.closed = True
-            self.changed.wait_for(lambda: self.active == 0)
-        del self.work, self.pieces  # a thread that comes late must not keep them, and their arrays, alive
+            self.changed.wait_for(lambda: self.helpers == 0)
+        del self.function, self.items  # a thread that comes late must not keep them, and their arrays, alive
         if self.error is not None:
             raise self.error
 
@@ -150,52 +161,13 @@ class _Pool:
             self.jobs.put(job)
 
     def _serve(self) -> None:
+        """Help with job after job, for ever."""
         while True:
             self.jobs.get().help()
 
 
-class _Blas:
-    """BLAS at one thread for as long as anybody asks for it."""
-
-    def __init__(self) -> None:
-        self.lock, self.users = threading.Lock(), 0
-        self.libraries: list[Any] | None = None
-        self.before: list[int] = []
-
-    def hold(self) -> None:
-        with self.lock:
-            if self.libraries is None:
-                import threadpoolctl  # here, not at the top: importing npresnext loads NumPy alone
-
-                self.libraries = threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
-            if self.users == 0:
-                self.before = [library.get_num_threads() for library in self.libraries]
-                self._set([1] * len(self.before))
-            self.users += 1
-
-    def release(self) -> None:
-        with self.lock:
-            self.users -= 1
-            if self.users == 0:
-                self._set(self.before)
-
-    def _set(self, numbers: list[int]) -> None:
-        for library, number in zip(self.libraries or (), numbers):
-            if library.get_num_threads() != number:
-                library.set_num_threads(number)
-
-
-@contextlib.contextmanager
-def _single_threaded_blas() -> Iterator[None]:
-    """Hold BLAS at one thread inside the block."""
-    _blas.hold()
-    try:
-        yield
-    finally:
-        _blas.release()
-
-
 def _from_environment() -> int | None:
+    """Return the number of threads that NPRESNEXT_NUM_THREADS asks for, or None if it is not set."""
     text = os.environ.get("NPRESNEXT_NUM_THREADS")
     if not text:
         return None
@@ -217,14 +189,12 @@ def _available_cores() -> int:
     return cores
 
 
-def _start_afresh() -> None:
-    """In the child of a fork: its threads are gone, and locks may be held by nobody."""
-    global _pool, _blas
-    held, _pool, _blas = _blas, _Pool(), _Blas()
-    if held.users:
-        held._set(held.before)
+def _reset_after_fork() -> None:
+    """In the child of a fork: the threads of the pool do not exist there, and one may have held its lock."""
+    global _pool
+    _pool = _Pool()
 
 
-_pool, _blas = _Pool(), _Blas()
+_pool = _Pool()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_afresh)
+    os.register_at_fork(after_in_child=_reset_after_fork)

@@ -1,8 +1,8 @@
-"""Workspace: one buffer a thread, bounded, and kept for the next call.
+"""Workspace: one scratch buffer for each thread, bounded, and kept for the next call.
 
-What a convolution needs beyond its input and output lies in here, so that neither the batch nor the size of
-the image matters to it, and only the first call pays for the system's handing out of memory. Views into the buffer
-are kept with it: making those of one tile takes Python as long as its matmuls take.
+Whatever a convolution needs beyond its input and output lies in this buffer. So its size depends neither on the batch
+nor on the size of the images, and only the first call pays for fresh memory from the system. The views into the buffer
+are kept with it: to make those of one tile takes Python as long as the matmuls of the tile take.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..._support.arguments import as_int
+from ..._support.integers import ceil_div
 from ..._support.typing import NumPyArray as Array
 from ...errors import InvalidValueError
 
@@ -22,32 +23,32 @@ Views = TypeVar("Views")
 
 DEFAULT_LIMIT = 14 * 2**20
 _ALIGNMENT = 64  # bytes: a cache line
-_MOST = 512  # views kept for as many kinds of tiles
+_MAX_CACHED_VIEWS = 512  # layouts of tiles whose views are kept
 
 _limit = DEFAULT_LIMIT
 
 
 class _Workspace(threading.local):
-    """What one thread keeps."""
+    """The buffer of one thread."""
 
     def __init__(self) -> None:
-        self.forget()
+        self.release()
 
-    def forget(self) -> None:
-        """Let the buffer go, and all views into it."""
+    def release(self) -> None:
+        """Free the buffer and all views into it."""
         self.limit, self.buffer = _limit, np.empty(0, np.uint8)
         self.views: dict[Hashable, Any] = {}
-        self.user: object = None  # whose data lie in the buffer
+        self.intact_owner: object = None  # whose contents lie in the buffer, complete
 
 
-_mine = _Workspace()
+_workspace = _Workspace()
 
 
 def set_workspace_limit(num_bytes: int) -> None:
     """Choose how many bytes a convolution may use on each thread, beyond its input and output.
 
-    A limit that is too small for one row of a convolution's output is reported by that convolution, with the
-    least that it needs. The default is 14 MiB.
+    A limit that is too small for one pixel of a convolution's output is an error of that convolution, which says how
+    many bytes it needs. The default is 14 MiB.
 
     Parameters
     ----------
@@ -70,46 +71,48 @@ def get_workspace_limit() -> int:
     return _limit
 
 
-def views(key: Hashable, make: Callable[[], Views]) -> Views:
-    """Return ``make()``, views into this thread's buffer, or what it made when asked for the same `key` before."""
-    if _mine.limit != _limit:
-        _mine.forget()
-    found: Views | None = _mine.views.get(key)
+def cached_views(key: Hashable, make: Callable[[], Views]) -> Views:
+    """Return ``make()``, views into this thread's buffer, or what it made when called for the same `key` before."""
+    if _workspace.limit != _limit:
+        _workspace.release()
+    found: Views | None = _workspace.views.get(key)
     if found is None:
-        found = make()  # through carve: this may empty the dictionary
-        if len(_mine.views) >= _MOST:
-            _mine.views.clear()
-        _mine.views[key] = found
+        found = make()  # calls scratch_arrays, which may empty the dictionary
+        if len(_workspace.views) >= _MAX_CACHED_VIEWS:
+            _workspace.views.clear()
+        _workspace.views[key] = found
     return found
 
 
-def carve(dtype: np.dtype[Any], *shapes: Sequence[int]) -> list[Array]:
-    """Return arrays out of this thread's buffer, the same memory at every call; what they hold is undefined."""
-    sizes = [-(-dtype.itemsize * math.prod(shape) // _ALIGNMENT) * _ALIGNMENT for shape in shapes]
-    if _mine.limit != _limit or _mine.buffer.size < sum(sizes):
-        _mine.forget()  # the old buffer goes before the new one comes
-        _mine.buffer = np.empty(sum(sizes), np.uint8)
+def scratch_arrays(dtype: np.dtype[Any], *shapes: Sequence[int]) -> list[Array]:
+    """Return arrays that lie in this thread's buffer, from its beginning on; their contents are undefined."""
+    lengths = [dtype.itemsize * math.prod(shape) for shape in shapes]
+    sizes = [ceil_div(length, _ALIGNMENT) * _ALIGNMENT for length in lengths]
+    if _workspace.limit != _limit or _workspace.buffer.size < sum(sizes):
+        _workspace.release()  # the old buffer is freed before the new one is allocated
+        _workspace.buffer = np.empty(sum(sizes), np.uint8)
     arrays, start = [], 0
-    for shape, size in zip(shapes, sizes):
-        arrays.append(_mine.buffer[start : start + dtype.itemsize * math.prod(shape)].view(dtype).reshape(shape))
+    for shape, length, size in zip(shapes, lengths, sizes):
+        arrays.append(_workspace.buffer[start : start + length].view(dtype).reshape(shape))
         start += size
     return arrays
 
 
-def take(user: object) -> bool:
-    """Take the buffer over for a `user`, and tell whether its data still lie there as it has left them."""
-    untouched, _mine.user = _mine.user is user, None
-    return untouched
+def claim(owner: object) -> bool:
+    """Claim the buffer for writing; return whether it still holds the contents that `owner` marked as intact."""
+    was_intact = _workspace.intact_owner is owner
+    _workspace.intact_owner = None
+    return was_intact
 
 
-def leave(user: object) -> None:
-    """Leave the data of a `user` in the buffer, whole."""
-    _mine.user = user
+def mark_intact(owner: object) -> None:
+    """Note that the buffer holds the contents of `owner`, complete, until the next claim."""
+    _workspace.intact_owner = owner
 
 
-def too_small(what: str, least: int) -> InvalidValueError:
-    """Return the error for a limit that does not even fit the smallest piece of work."""
+def limit_too_small(what: str, needed: int) -> InvalidValueError:
+    """Return the error for a limit in which even `what` does not fit."""
     return InvalidValueError(
-        f"the workspace limit of {_limit:,} bytes is too small: {what} needs {least:,} bytes on each thread; "
+        f"the workspace limit of {_limit:,} bytes is too small: {what} needs {needed:,} bytes on each thread; "
         f"call set_workspace_limit with at least that"
     )

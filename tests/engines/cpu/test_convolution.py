@@ -8,74 +8,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import npresnext as nx
-from npresnext.engines import CpuEngine, Engine
-from npresnext.engines.cpu import sweep as cpu_sweep
+from npresnext.engines.cpu import thresholds
 from npresnext.engines.cpu.threads import get_num_threads
 from npresnext.engines.cpu.workspace import get_workspace_limit
 from npresnext.geometry import ConvGeometry
 
-LESSON, CPU = Engine(), CpuEngine(least_macs=0)  # the second takes tiny convolutions too
+from support.convolutions import CPU, LESSON, assert_equals_lesson, everything, geometries, operands
 
 
 @pytest.fixture(autouse=True)
 def everything_is_large(monkeypatch):
     """Tiny examples go through tiles and threads as large ones do; settings are put back."""
-    monkeypatch.setattr(cpu_sweep, "SINGLE", 0)
+    monkeypatch.setattr(thresholds, "SINGLE_THREAD", 0)
     threads, limit = get_num_threads(), get_workspace_limit()
     yield
     nx.set_num_threads(threads)
     nx.set_workspace_limit(limit)
-
-
-@st.composite
-def geometries(draw):
-    """Any geometry that has an output, with groups from one to many and every asymmetry."""
-
-    def pair(low, high):
-        return draw(st.tuples(st.integers(low, high), st.integers(low, high)))
-
-    groups = draw(st.sampled_from([1, 2, 3, 8, 10]))
-    inputs, outputs = draw(st.sampled_from([(1, 1), (2, 3), (4, 1), (3, 4), (17, 16)]))
-    sizes, kernel, stride, dilation = pair(1, 9), pair(1, 4), pair(1, 3), pair(1, 3)
-    padding = (pair(-1, 3), pair(-1, 3))
-    reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation)]
-    sizes = [max(size, r - sum(sides)) for size, r, sides in zip(sizes, reach, padding)]
-    shape = (draw(st.integers(1, 4)), groups * inputs, *sizes)
-    return ConvGeometry.of_conv(
-        shape, (groups * outputs, inputs, *kernel), stride=stride, padding=padding, dilation=dilation, groups=groups
-    )
-
-
-def integers(rng, shape, dtype="float32"):
-    return rng.integers(-9, 10, shape).astype(dtype)
-
-
-def operands(geometry, seed, dtype="float32"):
-    rng = np.random.default_rng(seed)
-    shapes = (geometry.x_shape, geometry.weight_shape, (geometry.out_channels,), geometry.output_shape)
-    return [integers(rng, shape, dtype) for shape in shapes]
-
-
-def everything(engine, x, weight, bias, grad, geometry):
-    """All that an engine computes; both ways to the gradients, and with `grad` as a shortcut before a rectifier."""
-    results = [
-        engine.conv2d(x, weight, bias, geometry),
-        engine.conv2d_input_grad(grad, weight, geometry),
-        engine.conv2d_weight_grad(grad, x, geometry),
-        *engine.conv2d_input_and_weight_grad(grad, x, weight, geometry),
-    ]
-    return results + [
-        engine.conv2d_relu(x, weight, bias, geometry, grad),
-        engine.conv2d_relu(x, weight, None, geometry, None),
-    ]
-
-
-def assert_equals_lesson(geometry, seed=0, dtype="float32"):
-    x, weight, bias, grad = operands(geometry, seed, dtype)
-    found = everything(CPU, x, weight, bias, grad, geometry)
-    for array, expected in zip(found, everything(LESSON, x, weight, bias, grad, geometry), strict=True):
-        np.testing.assert_array_equal(array, expected)
-        assert array.dtype == expected.dtype
 
 
 @given(geometry=geometries(), seed=st.integers(0, 99), threads=st.sampled_from([1, 2, 5]))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from npresnext import functional as F
+from npresnext.engines.cpu import blas as cpu_blas
 from npresnext.engines.cpu import matmul as cpu_matmul
 from npresnext.engines.cpu import threads as cpu_threads
 from npresnext.errors import AllocationError
@@ -44,7 +45,9 @@ def test_refused_memory_is_told_with_the_shape_of_the_result(monkeypatch):
 def test_a_large_linear_layer_keeps_blas_to_one_thread(monkeypatch):
     held = []
     matmul = np.matmul
-    monkeypatch.setattr(np, "matmul", lambda *args, **out: held.append(cpu_threads._blas.users) or matmul(*args, **out))
+    monkeypatch.setattr(
+        np, "matmul", lambda *args, **out: held.append(cpu_blas._blas_threads.holders) or matmul(*args, **out)
+    )
     x, weight, grad = (np.ones(shape, "float32") for shape in ((16, 512), (1000, 512), (16, 1000)))
     F.linear(x, weight)
     F.linear_backward(grad, x, weight)

@@ -10,22 +10,12 @@ import numpy as np
 import pytest
 
 import npresnext as nx
-from npresnext.engines.cpu import (
-    blocks as cpu_blocks,
-)
+from npresnext.engines.cpu import blas as cpu_blas
 from npresnext.engines.cpu import convolution as cpu_convolution
-from npresnext.engines.cpu import (
-    products as cpu_products,
-)
-from npresnext.engines.cpu import (
-    sweep as cpu_sweep,
-)
-from npresnext.engines.cpu import (
-    threads as cpu_threads,
-)
-from npresnext.engines.cpu import (
-    workspace as cpu_workspace,
-)
+from npresnext.engines.cpu import threads as cpu_threads
+from npresnext.engines.cpu import thresholds
+from npresnext.engines.cpu import tile_buffers as cpu_tile_buffers
+from npresnext.engines.cpu import workspace as cpu_workspace
 from npresnext.engines.cpu.engine import LEAST_MACS
 from npresnext.geometry import ConvGeometry
 
@@ -40,7 +30,7 @@ GEOMETRIES = {
 
 @pytest.fixture(autouse=True)
 def threads_put_back(monkeypatch):
-    monkeypatch.setattr(cpu_sweep, "SINGLE", 0)
+    monkeypatch.setattr(thresholds, "SINGLE_THREAD", 0)
     before = cpu_threads.get_num_threads()
     yield
     nx.set_num_threads(before)
@@ -60,20 +50,20 @@ def all_results(geometry, seed=0):
     return y, dx, dw, db, nx.conv2d_weight_grad(grad, x, weight.shape, **window)
 
 
-def test_every_piece_is_worked_on_once():
+def test_every_item_is_worked_on_once():
     nx.set_num_threads(5)
     done = []  # a list takes them from all threads, with and without an interpreter's lock
-    cpu_threads.run(done.append, range(1_000_000))
+    cpu_threads.parallel_for(done.append, range(1_000_000))
     assert sorted(done) == list(range(1_000_000))
 
 
 def test_a_job_that_is_over_keeps_nothing_alive_for_a_thread_that_comes_late():
-    def work(piece):
+    def work(item):
         pass
 
     reference, job = weakref.ref(work), cpu_threads._Job(work, [1])
     del work
-    job.work_on()
+    job.work()
     job.finish()
     assert reference() is None
     job.help()
@@ -114,17 +104,17 @@ def test_batch_norm_is_the_same_for_every_number_of_threads_and_block(centre, mo
         yield from (y, mean, var, *nx.functional.batch_norm_relu_backward(grad, y, x, mean, var, weight))
 
     whole = list(results())
-    monkeypatch.setattr(cpu_blocks, "BLOCK_BYTES", 3 * x.nbytes // 12)
+    monkeypatch.setattr(thresholds, "BLOCK_BYTES", 3 * x.nbytes // 12)
     for threads in (1, 2, 5):
         nx.set_num_threads(threads)
         for array, expected in zip(results(), whole, strict=True):
             np.testing.assert_array_equal(array, expected)
     nx.set_num_threads(1)
     monkeypatch.setattr(cpu_workspace, "_limit", 1000)  # bytes: no block finds room in it
-    cpu_workspace._mine.forget()
+    cpu_workspace._workspace.release()
     for array, expected in zip(results(), whole, strict=True):
         np.testing.assert_array_equal(array, expected)
-    assert cpu_workspace._mine.buffer.size == 0
+    assert cpu_workspace._workspace.buffer.size == 0
 
 
 def test_a_convolution_finds_nothing_that_batch_norm_left_in_the_workspace():
@@ -141,7 +131,7 @@ def test_a_convolution_finds_nothing_that_batch_norm_left_in_the_workspace():
 def test_elements_in_blocks_equal_the_whole(monkeypatch):
     rng = np.random.default_rng(0)
     x, grad = rng.normal(size=(3, 5, 7)), rng.normal(size=(3, 5, 7))
-    monkeypatch.setattr(cpu_blocks, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(thresholds, "BLOCK_BYTES", 64)
     nx.set_num_threads(2)
     np.testing.assert_array_equal(nx.functional.relu(x), np.where(x > 0, x, 0))
     np.testing.assert_array_equal(nx.functional.relu_backward(grad, x), np.where(x > 0, grad, 0))
@@ -161,7 +151,7 @@ def test_max_pooling_in_blocks_equals_the_lesson(monkeypatch):
     grad = rng.normal(size=(2, 7, 5, 4)).astype("float32")
     with nx.use_engine("im2col"):
         expected = results()
-    monkeypatch.setattr(cpu_blocks, "BLOCK_BYTES", x.nbytes // 3)
+    monkeypatch.setattr(thresholds, "BLOCK_BYTES", x.nbytes // 3)
     for threads in (1, 2, 5):
         nx.set_num_threads(threads)
         for array, correct in zip(results(), expected, strict=True):
@@ -188,7 +178,7 @@ def test_steps_of_sgd_in_blocks_equal_those_of_the_whole(monkeypatch):
     for settings in ({}, {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}, {"momentum": 0.9, "dampening": 0.5}):
         whole = descend(**settings)
         with monkeypatch.context() as patch:
-            patch.setattr(cpu_blocks, "BLOCK_BYTES", 64)
+            patch.setattr(thresholds, "BLOCK_BYTES", 64)
             np.testing.assert_array_equal(descend(**settings), whole)
 
 
@@ -222,15 +212,15 @@ def test_memory_refused_on_one_thread_is_a_clear_error_and_the_next_call_works(m
     nx.set_num_threads(2)
     geometry = GEOMETRIES["grouped"]
     expected = all_results(geometry)
-    carve, calls = cpu_products.carve, []
+    scratch_arrays, calls = cpu_tile_buffers.scratch_arrays, []
 
     def refusing(*args, **kwargs):
         calls.append(1)
         if len(calls) == 3:
             raise MemoryError
-        return carve(*args, **kwargs)
+        return scratch_arrays(*args, **kwargs)
 
-    monkeypatch.setattr(cpu_products, "carve", refusing)
+    monkeypatch.setattr(cpu_tile_buffers, "scratch_arrays", refusing)
     monkeypatch.setattr(cpu_workspace, "_limit", cpu_workspace.DEFAULT_LIMIT - 1)  # every thread asks for memory anew
     with pytest.raises(nx.errors.AllocationError, match="there is no memory for it"):
         all_results(geometry)
@@ -264,14 +254,14 @@ def test_blas_has_its_threads_back_afterwards_even_after_an_error():
         before = [library["num_threads"] for library in blas.info()]
         seen = []
 
-        def work(piece):
+        def work(item):
             # SciPy, where another test has loaded it, brings a BLAS of its own
             numpys = [library for library in blas.info() if "scipy.libs" not in library["filepath"]]
             seen.extend(library["num_threads"] for library in numpys)
             raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError):
-            cpu_threads.run(work, [1, 2])
+            cpu_threads.parallel_for(work, [1, 2])
         assert set(seen) == {1}
         assert [library["num_threads"] for library in blas.info()] == before
 
@@ -280,8 +270,8 @@ def test_blas_has_its_threads_back_when_the_last_of_several_calls_ends():
     blas = pytest.importorskip("threadpoolctl").ThreadpoolController().select(user_api="blas")
     numbers = lambda: {library["num_threads"] for library in blas.info()}  # noqa: E731
     with blas.limit(limits=2):
-        with cpu_threads._single_threaded_blas():
-            with cpu_threads._single_threaded_blas():
+        with cpu_blas.single_threaded_blas():
+            with cpu_blas.single_threaded_blas():
                 assert numbers() == {1}
             assert numbers() == {1}
         assert numbers() == {2}
@@ -396,10 +386,10 @@ def test_numpys_error_state_holds_on_every_thread(state):
     nx.set_num_threads(2)
     seen, both = {}, threading.Barrier(2, timeout=10)
 
-    def work(piece):
-        both.wait()  # so that each thread takes one piece
+    def work(item):
+        both.wait()  # so that each thread takes one item
         seen[threading.get_ident()] = np.geterr()["over"]
 
     with np.errstate(over=state):
-        cpu_threads.run(work, [0, 1])
+        cpu_threads.parallel_for(work, [0, 1])
     assert len(seen) == 2 and set(seen.values()) == {state}

@@ -1,0 +1,70 @@
+"""BLAS's own threads: kept at one while the package's threads work.
+
+BLAS's thread count belongs to the whole process. So all calls share one count of those that need it at one, under a
+lock, and the last of them to end restores what it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+
+class _BlasThreads:
+    """The thread counts of all BLAS libraries of the process, and how many calls hold them at one."""
+
+    def __init__(self) -> None:
+        self.lock, self.holders = threading.Lock(), 0
+        self.libraries: list[Any] | None = None
+        self.counts_before: list[int] = []
+
+    def hold(self) -> None:
+        """Set every library to one thread, unless another call has done so already."""
+        with self.lock:
+            if self.libraries is None:
+                import threadpoolctl  # here, not at the top: importing npresnext loads NumPy alone
+
+                self.libraries = threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
+            if self.holders == 0:
+                self.counts_before = [library.get_num_threads() for library in self.libraries]
+                self.set_counts([1] * len(self.counts_before))
+            self.holders += 1
+
+    def release(self) -> None:
+        """Restore the thread counts, if no other call needs them at one."""
+        with self.lock:
+            self.holders -= 1
+            if self.holders == 0:
+                self.set_counts(self.counts_before)
+
+    def set_counts(self, counts: list[int]) -> None:
+        """Set the thread count of each library."""
+        for library, count in zip(self.libraries or (), counts):
+            if library.get_num_threads() != count:
+                library.set_num_threads(count)
+
+
+@contextlib.contextmanager
+def single_threaded_blas() -> Iterator[None]:
+    """Keep BLAS at one thread inside the block."""
+    _blas_threads.hold()
+    try:
+        yield
+    finally:
+        _blas_threads.release()
+
+
+def _reset_after_fork() -> None:
+    """In the child of a fork: the lock may be held by a thread that does not exist there, and no call is running."""
+    global _blas_threads
+    of_parent, _blas_threads = _blas_threads, _BlasThreads()
+    if of_parent.holders:
+        of_parent.set_counts(of_parent.counts_before)
+
+
+_blas_threads = _BlasThreads()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_after_fork)

@@ -1,0 +1,69 @@
+"""Thresholds decide how fast results come, and never whether they are right."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from npresnext.engines.cpu import thresholds
+from npresnext.geometry import ConvGeometry
+
+from support.convolutions import assert_equals_lesson, geometries
+from support.thresholds import changed_thresholds
+
+VALUES = {
+    "SINGLE_THREAD": st.sampled_from([1, 10**9]),
+    "TILE_BYTES": st.sampled_from([1, 1_000, 20_000, 6 * 2**20]),
+    "PACK_BYTES": st.sampled_from([1, 100, 2**19]),
+    "SMALL_PACKING": st.sampled_from([1, 2**16]),
+    "MAX_CHUNKS": st.sampled_from([1, 2, 3, 8, 100]),
+    "SIDE_BY_SIDE_CHUNKS": st.sampled_from([1, 2, 100]),
+    "MAX_CHANNEL_CHUNKS": st.sampled_from([1, 2, 4]),
+    "CHANNELS_PER_CHUNK": st.sampled_from([1, 3, 64]),
+    "INNER_SIZE_PER_CHUNK": st.sampled_from([1, 20, 256]),
+    "SMALL_MATMUL": st.sampled_from([1, 500, 10**6]),
+    "SHORT_MAP": st.sampled_from([1, 10, 10**6]),
+    "SHORT_COPIED_MAP": st.sampled_from([1, 10, 10**6]),
+    "TRANSPOSED_CHANNELS": st.sampled_from([1, 3, 24]),
+    "ADDITION_COST": st.sampled_from([1, 2, 100]),
+}
+
+
+@given(geometry=geometries(), values=st.fixed_dictionaries(VALUES))
+@settings(max_examples=150)
+def test_convolutions_equal_the_lesson_with_any_thresholds(geometry, values):
+    with changed_thresholds(**values):
+        assert_equals_lesson(geometry)
+
+
+@pytest.mark.parametrize("few_chunks", [1, 2, 5])
+def test_both_gradients_from_the_same_copies_equal_the_lesson_with_few_groups(few_chunks):
+    geometry = ConvGeometry.of_conv((3, 15, 6, 5), (20, 3, 3, 3), stride=2, padding=1, groups=5)
+    with changed_thresholds(MAX_CHUNKS=few_chunks, SINGLE_THREAD=1):
+        assert_equals_lesson(geometry)
+
+
+def test_changed_thresholds_are_put_back():
+    before = thresholds.TILE_BYTES
+    with changed_thresholds(TILE_BYTES=1):
+        assert thresholds.TILE_BYTES == 1
+    assert thresholds.TILE_BYTES == before
+
+
+def test_no_module_imports_a_threshold_by_value():
+    """A test that changes a threshold would miss it there."""
+    modules = sorted(Path(thresholds.__file__).parent.parent.rglob("*.py"))
+    for path in modules:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                assert node.module.split(".")[-1] != "thresholds", path
+
+
+def test_every_threshold_is_used():
+    folder = Path(thresholds.__file__).parent
+    text = "".join(path.read_text(encoding="utf-8") for path in folder.glob("*.py"))
+    for name in vars(thresholds):
+        if name.isupper():
+            assert f"thresholds.{name}" in text, name
