@@ -1,4 +1,4 @@
-"""Dump the gradient norm of every conv group while a network trains: the same as ``npresnext gradnorms``.
+"""Write the gradient norm of every conv group to a file while a network trains, as ``npresnext gradnorms`` does.
 
 python scripts/dump_group_grad_norms.py -o norms.csv --plot norms.png
 """

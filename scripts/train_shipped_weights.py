@@ -1,10 +1,10 @@
-"""Train the weights that travel inside the package, and write each with its card.
+"""Train the weights that are bundled with the package, and write each with its card.
 
     python scripts/train_shipped_weights.py digits
     python scripts/train_shipped_weights.py fashion-mnist --data-dir /usr/share/datasets/fashion-mnist
 
-The training is ``npresnext train`` with the arguments that the card shows. A run that dies goes on from its checkpoint
-(--checkpoint FILE.npz) when started again. On the same machine a seed gives the same bytes.
+The training is ``npresnext train`` with the arguments on the card. With --checkpoint FILE.npz, a run that was killed
+continues when it is started again. On the same machine a seed gives the same bytes.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ CARD = """# resnext_small, {weights}
 | input | grey images of {size}x{size}, from 0 to 1, minus {mean}, divided by {std} |
 | licence | BSD-3-Clause, as the package |
 
-The test images took no part in the training. The figure is that of the last epoch; no epoch was chosen by it.
+The network was not trained on the test images. The accuracy is that of the last epoch; it did not decide which epoch
+to keep.
 """
 
 
@@ -74,9 +75,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", choices=SETS)
     parser.add_argument("--data-dir", metavar="DIR", help="the folder with the IDX files of Fashion-MNIST")
-    parser.add_argument("--epochs", type=int, help="how often every image is seen")
-    parser.add_argument("--checkpoint", metavar="FILE.npz", help="where the run is kept, to go on if it dies")
-    parser.add_argument("--folder", type=pathlib.Path, default=FOLDER, help="where weights and card go")
+    parser.add_argument("--epochs", type=int, help="passes over the training images")
+    parser.add_argument("--checkpoint", metavar="FILE.npz", help="write checkpoints, and continue from the one that is there")
+    parser.add_argument("--folder", type=pathlib.Path, default=FOLDER, help="the folder for weights and card")
     args = parser.parse_args()
     entry = SETS[args.data]
     epochs = args.epochs or entry["epochs"]

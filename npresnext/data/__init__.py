@@ -1,4 +1,4 @@
-"""Images with labels: the digits inside the package, IDX files that the user names, batches of them."""
+"""Labelled images: the bundled digits, MNIST and Fashion-MNIST from IDX files, and batches for training."""
 
 from .batches import Augment, all_batches, normalise, random_crop, training_batches
 from .digits import load_digits

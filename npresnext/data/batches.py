@@ -1,4 +1,4 @@
-"""Batches: shuffled, augmented and normalised on the host, then handed to the backend."""
+"""Batches of images: shuffled, augmented and normalised in host memory, then copied to the current backend."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from .images import ImageSet
 
 @dataclasses.dataclass(frozen=True)
 class Augment:
-    """What training images go through at random: a flip, and a crop from a zero-padded image.
+    """Random changes of the training images: a flip, and a crop from the zero-padded image.
 
     Attributes
     ----------
-    flip
-        Mirror every second image, on average, from left to right.
-    crop
-        Pad each side by so many black pixels, fewer than the image has, and cut out the old size at a random place;
-        0 does not.
+    flip : bool
+        Whether each image is mirrored from left to right with probability 1/2.
+    crop : int
+        Pad each side by this many black pixels (fewer than the image has), and cut out an image of the old size at a
+        random position; 0 for no crop.
 
     Raises
     ------
@@ -42,7 +42,7 @@ class Augment:
 
     def __post_init__(self) -> None:
         if self.crop < 0:
-            raise InvalidValueError(f"crop={self.crop}: expected a number of pixels, 0 or more")
+            raise InvalidValueError(f"crop must be a number of pixels, at least 0, but is {self.crop}")
 
     def __call__(self, images: np.ndarray, rng: Any) -> np.ndarray:
         """Return augmented copies of `images` (N, C, H, W)."""
@@ -56,7 +56,7 @@ class Augment:
 
 
 def random_crop(images: np.ndarray, padding: int, rng: Any) -> np.ndarray:
-    """Return each of `images` (N, C, H, W) cut out of its zero-padded self, at a place of its own.
+    """Pad each image with zeros, and cut out an image of the old size at a random position.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def random_crop(images: np.ndarray, padding: int, rng: Any) -> np.ndarray:
     count, _, height, width = images.shape
     most = min(height, width) - 1
     if not 0 <= padding <= most:
-        raise InvalidValueError(f"padding={padding}: expected 0 to {most}, less than an image of {height}x{width} has")
+        raise InvalidValueError(f"padding must be from 0 to {most} for images of {height}x{width}, but is {padding}")
     padded = np.pad(images, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))  # (N, C, 2p+1, 2p+1, H, W)
     top, left = rng.integers(0, 2 * padding + 1, size=(2, count))
@@ -92,16 +92,17 @@ def random_crop(images: np.ndarray, padding: int, rng: Any) -> np.ndarray:
 
 
 def normalise(data: ImageSet, images: np.ndarray, dtype: str = "float32") -> Array:
-    """Return bytes (N, C, H, W) of `data` as an array of the backend with mean 0 and deviation 1.
+    """Return images of `data` as an array of the current backend, normalised to mean 0 and standard deviation 1.
 
-    (pixel / white - mean) / std, in float32 for the 16-bit types.
+    The formula is (pixel / white - mean) / std. For the 16-bit dtypes it is computed in float32.
 
     Parameters
     ----------
     data : ImageSet
-        Whose `white`, `mean` and `std` are used.
+        Gives `white`, `mean` and `std`.
     images : uint8 array (N, C, H, W)
     dtype : str
+        That of the result.
 
     Returns
     -------
@@ -129,32 +130,32 @@ def training_batches(
     augment: Augment | None = None,
     dtype: str = "float32",
 ) -> Iterator[tuple[Array, Array]]:
-    """Yield the shuffled batches of one epoch, from batch `start` on, as images and labels of the backend.
+    """Yield the shuffled batches of one epoch as images and labels, arrays of the current backend.
 
-    The order follows from (seed, epoch), and the augmentation of a batch from (seed, epoch, batch): whoever
-    stops after any batch can go on from there, with the same numbers as if nothing had happened. What is left
-    over after the last whole batch sits out this epoch.
+    The order of the images follows from (seed, epoch), and the augmentation of a batch from (seed, epoch, batch). So a
+    run that stopped after any batch can continue from there with the same numbers. The images that remain after the
+    last whole batch are not used in this epoch.
 
     Parameters
     ----------
     data : ImageSet
     batch_size : int
-        Images a batch.
+        Images per batch.
     seed, epoch : int
-        From 0 on.
+        At least 0.
     start : int
         The first batch to yield, counted from 0.
     augment : Augment, optional
-        What the images go through before they are normalised.
+        Random changes of the images before they are normalised.
     dtype : str
-        Of the images (batch_size, C, H, W); the labels (batch_size,) are int64.
+        The dtype of the images (batch_size, C, H, W). The labels (batch_size,) are int64.
 
     Raises
     ------
     ValueError
         `batch_size` is below 1, or above the number of images; `seed` or `epoch` is negative.
     TypeError
-        `data` is not an ImageSet, but, say, the pair that ``load_digits`` returns.
+        `data` is not an ImageSet, but for example the pair that ``load_digits`` returns.
 
     Examples
     --------
@@ -175,23 +176,27 @@ def training_batches(
 
 
 def batches_per_epoch(data: ImageSet, batch_size: int) -> int:
-    """Return how many whole batches there are in `data`."""
+    """Return the number of whole batches in `data`."""
     _check_set(data)
     if not 1 <= as_int(batch_size, "batch_size") <= len(data):
-        raise InvalidValueError(f"batch_size={batch_size}: expected 1 to {len(data)}, the images of {data.name}")
+        raise InvalidValueError(
+            f"batch_size must be from 1 to {len(data)}, the images of {data.name}, but is {batch_size}"
+        )
     return len(data) // batch_size
 
 
 def all_batches(data: ImageSet, batch_size: int, *, dtype: str = "float32") -> Iterator[tuple[Array, Array]]:
-    """Yield all of `data` in its own order, as images and labels of the backend; the last batch may be smaller.
+    """Yield all images and labels of `data` in their order, as arrays of the current backend.
+
+    The last batch may be smaller.
 
     Parameters
     ----------
     data : ImageSet
     batch_size : int
-        Images a batch, at least 1.
+        Images per batch, at least 1.
     dtype : str
-        Of the images (batch_size, C, H, W); the labels (batch_size,) are int64.
+        The dtype of the images (batch_size, C, H, W). The labels (batch_size,) are int64.
 
     Raises
     ------
@@ -211,9 +216,9 @@ def all_batches(data: ImageSet, batch_size: int, *, dtype: str = "float32") -> I
 
 
 def _check_set(data: ImageSet) -> None:
-    """Raise unless `data` is one set: the functions that load one return two."""
+    """Raise unless `data` is an ImageSet; a pair of them, as load_digits returns, is a common mistake."""
     if not isinstance(data, ImageSet):
         raise InvalidTypeError(
             f"data must be an ImageSet, but is of type {type(data).__name__} "
-            "(load_digits and its like return two, one to train and one to test)"
+            "(load_digits and similar functions return a pair: a training set and a test set)"
         )

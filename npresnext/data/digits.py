@@ -1,4 +1,4 @@
-"""The 1,797 handwritten digits that travel inside the package: see digits.md for where they come from."""
+"""The 1,797 handwritten digits that are bundled with the package; digits.md names their source."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import numpy as np
 
 from .images import ImageSet
 
-MEAN, STD = 0.3051, 0.3762  # of the training pixels, white being 1
+MEAN, STD = 0.3051, 0.3762  # of the training pixels, scaled from 0 (black) to 1 (white)
 
 
 def load_digits() -> tuple[ImageSet, ImageSet]:
-    """Return the digits as a training set of 1,442 and a test set of 355 images, 8x8 pixels, ten classes.
+    """Return the digits: a training set of 1,442 images and a test set of 355, of 8x8 pixels in ten classes.
 
     The split is fixed: every fifth image of each class, in the order of the source, is a test image.
 
     Returns
     -------
     (train, test)
-        Two :class:`ImageSet`; pixels run from 0 to 16.
+        Two :class:`ImageSet`; pixels have values from 0 to 16.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST from the IDX files that they are published in, ``.gz`` or plain."""
+"""MNIST and Fashion-MNIST from the IDX files in which they are published, ``.gz`` or plain."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def load_fashion_mnist(folder: str | os.PathLike[str]) -> tuple[ImageSet, ImageS
     Parameters
     ----------
     folder : path
-        Where the files lie under the names that they are published with, gzipped or not.
+        Contains the files under their published names, gzipped or not.
 
     Returns
     -------
@@ -38,21 +38,26 @@ def load_fashion_mnist(folder: str | os.PathLike[str]) -> tuple[ImageSet, ImageS
     Raises
     ------
     ValueError
-        A file is absent (the message says how to get it), truncated, of another kind, or the counts disagree.
+        A file is missing (the message says where to get it), truncated or of another kind, or the number of images
+        differs from the number of labels.
     """
-    return _load(Path(folder), "fashion-mnist", mean=0.2860, std=0.3530, help=FASHION_MNIST_HELP)
+    return _load(Path(folder), "fashion-mnist", mean=0.2860, std=0.3530, advice=FASHION_MNIST_HELP)
 
 
 def load_mnist(folder: str | os.PathLike[str]) -> tuple[ImageSet, ImageSet]:
-    """Return MNIST as a training and a test set: files, sets and errors as for :func:`load_fashion_mnist`."""
-    return _load(Path(folder), "mnist", mean=0.1307, std=0.3081, help=MNIST_HELP)
+    """Return MNIST as a training and a test set; files, result and errors are as in :func:`load_fashion_mnist`."""
+    return _load(Path(folder), "mnist", mean=0.1307, std=0.3081, advice=MNIST_HELP)
 
 
 def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     """Return the array of unsigned bytes in an IDX file, gzipped or not.
 
-    The format (http://yann.lecun.com/exdb/mnist): two zero bytes, a byte for the type (8 is unsigned bytes), a
-    byte for the number of axes, each axis as a big-endian 32-bit integer, then the values in C order.
+    The format (http://yann.lecun.com/exdb/mnist):
+
+    1. two zero bytes;
+    2. a byte for the type of the values (8 for unsigned bytes), and a byte for the number of axes;
+    3. the length of each axis as a big-endian 32-bit integer;
+    4. the values in C order.
 
     Parameters
     ----------
@@ -60,12 +65,13 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
 
     Returns
     -------
-    uint8 array of the shape that the file says
+    uint8 array
+        Its shape is the one in the file.
 
     Raises
     ------
     ValueError
-        The file is truncated, longer than it says, or of another kind.
+        The file is of another kind, or its length does not match its shape.
 
     Examples
     --------
@@ -79,43 +85,45 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     content = _content(Path(path))
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] != UNSIGNED_BYTES:
         raise FileFormatError(
-            f"{path} is no IDX file of unsigned bytes: it begins with {content[:4].hex(' ')}, expected 00 00 08"
+            f"{path} is not an IDX file of unsigned bytes: it begins with {content[:4].hex(' ')}, expected 00 00 08"
         )
     start = 4 + 4 * content[3]
     shape = tuple(int(size) for size in np.frombuffer(content[4:start][: 4 * (len(content) // 4 - 1)], ">u4"))
     held = max(0, len(content) - start)
     if len(shape) < content[3] or held != math.prod(shape):
         raise FileFormatError(
-            f"{path} says that it holds {math.prod(shape)} values, of shape {shape}, and holds {held}: "
-            "it is truncated or damaged; get it anew"
+            f"{path} should hold {math.prod(shape)} values, of shape {shape}, but holds {held}: "
+            "it is truncated or damaged; download it again"
         )
     try:
         return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
-    except ValueError as error:  # more axes than NumPy has, or nothing at all along a huge one
-        raise FileFormatError(f"{path} says that it holds an array of shape {shape}: {error}") from error
+    except ValueError as error:  # more axes than NumPy supports, or a huge axis beside one of length 0
+        raise FileFormatError(f"{path} should hold an array of shape {shape}: {error}") from error
 
 
 def _content(path: Path) -> bytes:
-    """Return the bytes of a file, unpacked if they are gzipped."""
+    """Return the content of a file, decompressed if it is gzipped."""
     raw = path.read_bytes()
     if raw[:2] != b"\x1f\x8b":
         return raw
     try:
         return gzip.decompress(raw)
     except (EOFError, OSError, zlib.error) as error:
-        raise FileFormatError(f"{path} is truncated or damaged ({error}): get it anew") from error
+        raise FileFormatError(f"{path} is truncated or damaged ({error}): download it again") from error
 
 
-def _load(folder: Path, name: str, *, mean: float, std: float, help: str) -> tuple[ImageSet, ImageSet]:
-    """Return both parts of a set whose files have the usual four names."""
+def _load(folder: Path, name: str, *, mean: float, std: float, advice: str) -> tuple[ImageSet, ImageSet]:
+    """Return the training and the test set from the four files in `folder`."""
 
     def part(prefix: str, role: str) -> ImageSet:
-        images_path = _find(folder, f"{prefix}-images", "idx3-ubyte", name, help)
-        labels_path = _find(folder, f"{prefix}-labels", "idx1-ubyte", name, help)
+        images_path = _find(folder, f"{prefix}-images", "idx3-ubyte", name, advice)
+        labels_path = _find(folder, f"{prefix}-labels", "idx1-ubyte", name, advice)
         images, labels = read_idx(images_path), read_idx(labels_path)
         for path, array, axes in ((images_path, images, 3), (labels_path, labels, 1)):
             if array.ndim != axes or not array.size:
-                raise FileFormatError(f"{path} holds an array of shape {array.shape}: expected {axes} axes, none of 0")
+                raise FileFormatError(
+                    f"{path} holds an array of shape {array.shape}: expected {axes} axes, none of length 0"
+                )
         if len(images) != len(labels):
             raise FileFormatError(
                 f"{images_path} holds {len(images)} images and {labels_path} {len(labels)} labels: "
@@ -124,16 +132,16 @@ def _load(folder: Path, name: str, *, mean: float, std: float, help: str) -> tup
         return ImageSet(f"{name} {role}", images[:, None], labels.astype(np.int64), 10, mean=mean, std=std)
 
     if not folder.is_dir():
-        raise FileFormatError(f"there is no folder {folder}, where {name} was to be. {help}")
+        raise FileFormatError(f"there is no folder {folder} with the files of {name}. {advice}")
     train, test = part("train", "train"), part("t10k", "test")
     if train.shape != test.shape:
         raise FileFormatError(f"{folder}: training images have shape {train.shape} and test images {test.shape}")
     return train, test
 
 
-def _find(folder: Path, stem: str, kind: str, name: str, help: str) -> Path:
-    """Return the path of one file, under any of the names that it goes by."""
+def _find(folder: Path, stem: str, kind: str, name: str, advice: str) -> Path:
+    """Return the path of one file, which may have one of four names."""
     for candidate in (f"{stem}-{kind}.gz", f"{stem}-{kind}", f"{stem}.{kind}.gz", f"{stem}.{kind}"):
         if (folder / candidate).is_file():
             return folder / candidate
-    raise FileFormatError(f"{folder} has no {stem}-{kind}.gz, which {name} needs. {help}")
+    raise FileFormatError(f"{folder} has no {stem}-{kind}.gz, which is part of {name}. {advice}")

@@ -1,4 +1,4 @@
-"""A set of labelled images, checked once when it is made."""
+"""A set of labelled images, which is checked when it is made."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from ..errors import InvalidTypeError, InvalidValueError, ShapeError
 
 @dataclasses.dataclass(frozen=True)
 class ImageSet:
-    """Images and their labels, as stored: unsigned bytes in host memory, normalised only when batched.
+    """Images and their labels, as unsigned bytes in host memory; only batches are normalised.
 
     Attributes
     ----------
     name
-        What the set is called in logs and files.
+        The name of the set in messages and files.
     images : (N, C, H, W) uint8
     labels : (N,) of integers
-        Classes, from 0 to ``num_classes - 1``.
+        Classes from 0 to ``num_classes - 1``.
     num_classes
-        How many classes there are.
+        The number of classes.
     white
-        The largest value that a pixel can have.
+        The largest possible value of a pixel.
     mean, std
-        Of the training pixels after division by `white`.
+        The mean and the standard deviation of the training pixels after division by `white`.
 
     Raises
     ------
     ValueError, TypeError
-        Shapes, counts, dtype or labels disagree.
+        Shapes, dtypes or labels are wrong or do not fit each other.
 
     Examples
     --------
@@ -65,7 +65,9 @@ class ImageSet:
             raise InvalidTypeError(f"labels of {self.name} have dtype {self.labels.dtype}: expected integers")
         brightest = self.images.max(initial=0)
         if brightest > self.white:
-            raise InvalidValueError(f"{self.name} has a pixel of {brightest}: none can be above white={self.white}")
+            raise InvalidValueError(
+                f"{self.name} has a pixel with the value {brightest}: expected at most white={self.white}"
+            )
         wrong = self.labels[(self.labels < 0) | (self.labels >= self.num_classes)]
         if wrong.size:
             raise InvalidValueError(
@@ -85,13 +87,13 @@ class ImageSet:
         return self.images.shape[1:]
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of the images, then the labels as little-endian int64: equal for equal data."""
+        """Return the SHA-256 of the images followed by the labels as little-endian int64."""
         digest = hashlib.sha256(np.ascontiguousarray(self.images).data)
         digest.update(np.ascontiguousarray(self.labels, dtype="<i8").data)
         return digest.hexdigest()
 
     def first(self, count: int) -> ImageSet:
-        """Return the first `count` images: a smaller set to try something on."""
+        """Return a set of the first `count` images."""
         if not 1 <= count <= len(self):
-            raise InvalidValueError(f"count={count}: {self.name} has {len(self)} images, expected 1 to {len(self)}")
+            raise InvalidValueError(f"count must be from 1 to {len(self)}, the images of {self.name}, but is {count}")
         return dataclasses.replace(self, images=self.images[:count], labels=self.labels[:count])

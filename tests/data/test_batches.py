@@ -102,7 +102,7 @@ def test_each_crop_is_a_window_of_the_padded_image(padding, seed):
 
 @pytest.mark.parametrize("padding", [-1, 3, 10**30])
 def test_a_crop_may_not_miss_the_image(padding):
-    with pytest.raises(InvalidValueError, match=f"padding={padding}: expected 0 to 2, less than an image of 3x4"):
+    with pytest.raises(InvalidValueError, match=f"padding must be from 0 to 2 for images of 3x4, but is {padding}"):
         random_crop(numbered().images, padding, rng=0)
 
 
@@ -129,7 +129,9 @@ def test_normalisation_is_the_formula_to_the_last_bit():
 
 @pytest.mark.parametrize("batch_size", [0, 21, -1])
 def test_an_impossible_batch_size_is_refused(batch_size):
-    with pytest.raises(InvalidValueError, match=f"batch_size={batch_size}: expected 1 to 20"):
+    with pytest.raises(
+        InvalidValueError, match=f"batch_size must be from 1 to 20, the images of .*, but is {batch_size}"
+    ):
         next(training_batches(numbered(20), batch_size, seed=0, epoch=0))
 
 
@@ -137,7 +139,7 @@ def test_an_impossible_batch_size_is_refused(batch_size):
     "take", [lambda data: training_batches(data, 4, seed=0, epoch=0), lambda data: all_batches(data, 4)]
 )
 def test_both_sets_in_the_place_of_one_are_refused(take):
-    with pytest.raises(InvalidTypeError, match="data must be an ImageSet, but is of type tuple .*return two"):
+    with pytest.raises(InvalidTypeError, match="data must be an ImageSet, but is of type tuple .*return a pair"):
         next(take(load_digits()))
 
 
@@ -147,12 +149,12 @@ def test_a_seed_below_zero_is_refused():
 
 
 def test_a_negative_crop_is_refused():
-    with pytest.raises(InvalidValueError, match="crop=-1"):
+    with pytest.raises(InvalidValueError, match="crop must be a number of pixels, at least 0, but is -1"):
         Augment(crop=-1)
 
 
 def test_a_pixel_above_white_is_refused_when_the_set_is_made():
-    with pytest.raises(InvalidValueError, match="dots has a pixel of 17: none can be above white=16"):
+    with pytest.raises(InvalidValueError, match="dots has a pixel with the value 17: expected at most white=16"):
         ImageSet("dots", np.full((1, 1, 2, 2), 17, np.uint8), np.array([0]), num_classes=2, white=16)
 
 

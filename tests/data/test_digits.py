@@ -93,5 +93,7 @@ def test_the_first_images_are_a_set_of_their_own_and_there_must_be_some():
     assert len(train.first(1)) == 1
     assert len(few) == 7 and (few.images == train.images[:7]).all() and (few.labels == train.labels[:7]).all()
     for count in (0, len(train) + 1):
-        with pytest.raises(InvalidValueError, match=f"count={count}: digits train has 1442 images"):
+        with pytest.raises(
+            InvalidValueError, match=f"count must be from 1 to 1442, the images of digits train, but is {count}"
+        ):
             train.first(count)

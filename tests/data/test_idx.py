@@ -52,10 +52,10 @@ def test_an_absent_file_is_named_and_the_message_says_how_to_get_it(tmp_path):
     (tmp_path / "t10k-labels-idx1-ubyte.gz").unlink()
     with pytest.raises(FileFormatError, match="has no t10k-labels-idx1-ubyte.gz.* dataset-fashion-mnist"):
         load_fashion_mnist(tmp_path)
-    with pytest.raises(FileFormatError, match="has no train-images.* which mnist needs. Download"):
+    with pytest.raises(FileFormatError, match="has no train-images.* which is part of mnist. Download"):
         (tmp_path / "empty").mkdir()
         load_mnist(tmp_path / "empty")
-    with pytest.raises(FileFormatError, match="there is no folder .*nowhere.* mnist .* Download"):
+    with pytest.raises(FileFormatError, match="there is no folder .*nowhere with the files of mnist. Download"):
         load_mnist(tmp_path / "nowhere")
 
 
@@ -73,11 +73,11 @@ def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path_factory, data):
 @pytest.mark.parametrize(
     "content, words",
     [
-        (b"", "is no IDX file"),
-        (bytes([0, 0, 8]), "is no IDX file"),
+        (b"", "is not an IDX file"),
+        (bytes([0, 0, 8]), "is not an IDX file"),
         (b"\x89PNG\r\n\x1a\n", "begins with 89 50 4e 47"),
         (b"\0\0\x0d\1\0\0\0\1\0\0\0\0", "begins with 00 00 0d 01, expected 00 00 08"),
-        (idx_bytes(np.zeros(4, np.uint8)) + b"!", "holds 4 values, of shape \\(4,\\), and holds 5"),
+        (idx_bytes(np.zeros(4, np.uint8)) + b"!", "should hold 4 values, of shape \\(4,\\), but holds 5"),
         (b"\0\0\x08\3" + b"\xff" * 12, "truncated or damaged"),
         (b"\0\0\x08\3" + b"\xff" * 8 + bytes(4), "shape \\(4294967295, 4294967295, 0\\)"),
         (b"\0\0\x08\xff" + b"\0\0\0\1" * 255 + b"!", "shape \\(1, 1, 1"),
