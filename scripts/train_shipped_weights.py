@@ -76,7 +76,9 @@ def main() -> int:
     parser.add_argument("data", choices=SETS)
     parser.add_argument("--data-dir", metavar="DIR", help="the folder with the IDX files of Fashion-MNIST")
     parser.add_argument("--epochs", type=int, help="passes over the training images")
-    parser.add_argument("--checkpoint", metavar="FILE.npz", help="write checkpoints, and continue from the one that is there")
+    parser.add_argument(
+        "--checkpoint", metavar="FILE.npz", help="write checkpoints, and continue from the one that is there"
+    )
     parser.add_argument("--folder", type=pathlib.Path, default=FOLDER, help="the folder for weights and card")
     args = parser.parse_args()
     entry = SETS[args.data]
