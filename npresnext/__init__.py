@@ -77,7 +77,7 @@ _LAZY = {
     "reference": "",
     "set_num_threads": "engines.cpu.threads",
     "set_workspace_limit": "engines.cpu.workspace",
-    "summary": "counting.summary",
+    "summary": "counting.network",
     "testing": "",
     "training": "",
 }

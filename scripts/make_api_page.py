@@ -28,7 +28,6 @@ SECTIONS = (
     "npresnext.models",
     "npresnext.paper.forms",
     "npresnext.paper.convert",
-    "npresnext.models.fuse",
     "npresnext.data",
     "npresnext.training.schedules",
     "npresnext.training",

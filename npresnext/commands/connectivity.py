@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     from ..errors import InvalidValueError
     from ..models import get_model
     from ..nn.init import Undrawn
-    from ..paper.connectivity import connectivity
+    from ..paper.channel_masks import connectivity
 
     parts = dict(get_model(args.model, rng=Undrawn()).named_modules())
     if args.part not in parts:

@@ -32,7 +32,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the summary."""
-    from ..counting.summary import DEFAULT_COLUMNS, summary
+    from ..counting.network import summary
+    from ..counting.rows import DEFAULT_COLUMNS
     from ..models import get_model
     from ..nn.init import Undrawn
 

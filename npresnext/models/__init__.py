@@ -1,7 +1,7 @@
 """ResNet and ResNeXt: blocks, networks, and the family by name.
 
 Each function that is named after a network takes the keyword arguments of :class:`ResNet`. Weights that others have
-trained are loaded by :func:`from_state`.
+trained are loaded by :func:`from_state`, and :func:`fuse` folds batch norm away for inference.
 """
 
 from .blocks import BasicBlock, Bottleneck
@@ -21,8 +21,9 @@ from .family import (
     wide_resnet50_2,
     wide_resnet101_2,
 )
-from .from_state import from_state
+from .folding import fuse
 from .pretrained import shipped_weights
+from .recognition import from_state
 from .registry import get_model, list_models
 from .resnet import ResNet
 
@@ -31,6 +32,7 @@ __all__ = [
     "Bottleneck",
     "ResNet",
     "from_state",
+    "fuse",
     "get_model",
     "list_models",
     "resnet101",

@@ -1,4 +1,8 @@
-"""The residual blocks: a branch of convolutions, a shortcut around it, and their sum."""
+"""The residual blocks: a branch of convolutions, a shortcut around it, and their sum.
+
+``bn1``, ``bn2``, ``bn3`` carry torchvision's names; each is a :class:`~npresnext.nn.BatchNormReLU2d`, which does what
+follows a convolution in one pass: batch norm, the addition of the shortcut if it is given one, and the rectifier.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,8 @@ from .._support.arguments import as_int, check_number
 from .._support.typing import Array
 from ..errors import InvalidValueError
 from ..functional.residual import add_
-from ..nn import BatchNorm2d, Conv2d, Module, ReLU, Sequential
+from ..nn import BatchNorm2d, BatchNormReLU2d, Conv2d, Module, Sequential
 from ..nn.init import generator
-from .unit import run_unit, run_unit_backward
 
 
 class BasicBlock(Module):
@@ -73,25 +76,23 @@ class BasicBlock(Module):
             )
         drawn: dict[str, Any] = {"rng": generator(rng), "dtype": dtype}
         self.conv1 = Conv2d(inplanes, planes, 3, stride, padding=1, bias=False, **drawn)
-        self.bn1 = BatchNorm2d(planes, dtype=dtype)
-        self.relu1 = ReLU()
+        self.bn1 = BatchNormReLU2d(planes, dtype=dtype)
         self.conv2 = Conv2d(planes, planes, 3, padding=1, groups=groups, bias=False, **drawn)
-        self.bn2 = BatchNorm2d(planes, dtype=dtype)
-        self.relu2 = ReLU()
+        self.bn2 = BatchNormReLU2d(planes, dtype=dtype)
         self.downsample = downsample
 
     def forward(self, x: Array) -> Array:
         """Run the branch, add the shortcut, rectify."""
-        y = run_unit(self.conv1, self.bn1, self.relu1, x)
-        return run_unit(self.conv2, self.bn2, self.relu2, y, lambda: _shortcut(self.downsample, x))
+        shortcut = x if self.downsample is None else self.downsample(x)
+        y = self.bn1(self.conv1(x))  # 3x3, batch norm, rectifier
+        return self.bn2(self.conv2(y), shortcut)  # grouped 3x3, batch norm, addition of the shortcut, rectifier
 
     def backward(self, grad_output: Array) -> Array:
-        """Go back through the branch and the shortcut; the input collects both gradients."""
-        dy, dshortcut = run_unit_backward(self.conv2, self.bn2, self.relu2, grad_output, needs_shortcut=True)
-        if self.downsample is not None:
-            dshortcut = self.downsample.backward(dshortcut)
-        dx, _ = run_unit_backward(self.conv1, self.bn1, self.relu1, dy)
-        return add_(dx, dshortcut)
+        """Go back through the branch and the shortcut, and add up their gradients of the input."""
+        dy, dshortcut = self.bn2.backward(grad_output)
+        dy = self.bn1.backward(self.conv2.backward(dy))
+        dx = self.conv1.backward(dy)
+        return add_(dx, dshortcut if self.downsample is None else self.downsample.backward(dshortcut))
 
 
 def path_width(planes: int, groups: int, width_per_group: int) -> int:
@@ -162,30 +163,27 @@ class Bottleneck(Module):
         width = groups * path_width(planes, groups, width_per_group)
         drawn: dict[str, Any] = {"rng": generator(rng), "dtype": dtype}
         self.conv1 = Conv2d(inplanes, width, 1, bias=False, **drawn)
-        self.bn1 = BatchNorm2d(width, dtype=dtype)
-        self.relu1 = ReLU()
+        self.bn1 = BatchNormReLU2d(width, dtype=dtype)
         self.conv2 = Conv2d(width, width, 3, stride, padding=1, groups=groups, bias=False, **drawn)
-        self.bn2 = BatchNorm2d(width, dtype=dtype)
-        self.relu2 = ReLU()
+        self.bn2 = BatchNormReLU2d(width, dtype=dtype)
         self.conv3 = Conv2d(width, planes * self.expansion, 1, bias=False, **drawn)
-        self.bn3 = BatchNorm2d(planes * self.expansion, dtype=dtype)
-        self.relu3 = ReLU()
+        self.bn3 = BatchNormReLU2d(planes * self.expansion, dtype=dtype)
         self.downsample = downsample
 
     def forward(self, x: Array) -> Array:
         """Run the branch, add the shortcut, rectify."""
-        y = run_unit(self.conv1, self.bn1, self.relu1, x)
-        y = run_unit(self.conv2, self.bn2, self.relu2, y)
-        return run_unit(self.conv3, self.bn3, self.relu3, y, lambda: _shortcut(self.downsample, x))
+        shortcut = x if self.downsample is None else self.downsample(x)
+        y = self.bn1(self.conv1(x))  # 1x1, batch norm, rectifier
+        y = self.bn2(self.conv2(y))  # grouped 3x3, batch norm, rectifier
+        return self.bn3(self.conv3(y), shortcut)  # 1x1, batch norm, addition of the shortcut, rectifier
 
     def backward(self, grad_output: Array) -> Array:
-        """Go back through the branch and the shortcut; the input collects both gradients."""
-        dy, dshortcut = run_unit_backward(self.conv3, self.bn3, self.relu3, grad_output, needs_shortcut=True)
-        if self.downsample is not None:
-            dshortcut = self.downsample.backward(dshortcut)
-        dy, _ = run_unit_backward(self.conv2, self.bn2, self.relu2, dy)
-        dx, _ = run_unit_backward(self.conv1, self.bn1, self.relu1, dy)
-        return add_(dx, dshortcut)
+        """Go back through the branch and the shortcut, and add up their gradients of the input."""
+        dy, dshortcut = self.bn3.backward(grad_output)
+        dy = self.bn2.backward(self.conv3.backward(dy))
+        dy = self.bn1.backward(self.conv2.backward(dy))
+        dx = self.conv1.backward(dy)
+        return add_(dx, dshortcut if self.downsample is None else self.downsample.backward(dshortcut))
 
 
 def projection(inplanes: int, outplanes: int, stride: int, *, rng: Any = None, dtype: Any = "float32") -> Sequential:
@@ -193,8 +191,3 @@ def projection(inplanes: int, outplanes: int, stride: int, *, rng: Any = None, d
     return Sequential(
         Conv2d(inplanes, outplanes, 1, stride, bias=False, rng=rng, dtype=dtype), BatchNorm2d(outplanes, dtype=dtype)
     )
-
-
-def _shortcut(downsample: Module | None, x: Array) -> Array:
-    """Return what the shortcut brings: x itself, or its projection."""
-    return x if downsample is None else downsample(x)

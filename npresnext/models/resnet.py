@@ -9,20 +9,18 @@ from .._support.arguments import as_int
 from .._support.typing import Array
 from ..errors import InvalidTypeError, InvalidValueError
 from ..nn import (
-    BatchNorm2d,
+    BatchNormReLU2d,
     Conv2d,
     GlobalAvgPool2d,
     Linear,
     MaxPool2d,
     Module,
     Parameter,
-    ReLU,
     Sequential,
 )
 from ..nn.init import full, generator, kaiming_normal
 from .blocks import BasicBlock, Bottleneck, projection
-from .fuse import fuse
-from .unit import run_unit, run_unit_backward
+from .folding import fuse
 
 STEMS = {"imagenet": {"kernel_size": 7, "stride": 2, "padding": 3}, "cifar": {"kernel_size": 3, "padding": 1}}
 
@@ -97,8 +95,7 @@ class ResNet(Module):
             raise InvalidValueError("layers is empty: expected the number of blocks in each stage")
         drawn: dict[str, Any] = {"rng": generator(rng), "dtype": dtype}
         self.conv1 = Conv2d(in_channels, planes, **STEMS[stem], bias=False, **drawn)
-        self.bn1 = BatchNorm2d(planes, dtype=dtype)
-        self.relu = ReLU()
+        self.bn1 = BatchNormReLU2d(planes, dtype=dtype)
         self.maxpool = MaxPool2d(3, stride=2, padding=1) if stem == "imagenet" else None
         channels = planes
         for index, blocks in enumerate(layers):
@@ -131,7 +128,7 @@ class ResNet(Module):
 
     def forward(self, x: Array) -> Array:
         """Map images (N, C, H, W) to logits (N, num_classes)."""
-        x = run_unit(self.conv1, self.bn1, self.relu, x)  # (N, planes, oh, ow)
+        x = self.bn1(self.conv1(x))  # (N, planes, oh, ow)
         if self.maxpool is not None:
             x = self.maxpool(x)
         for stage in self.stages:
@@ -147,12 +144,11 @@ class ResNet(Module):
             grad = stage.backward(grad)
         if self.maxpool is not None:
             grad = self.maxpool.backward(grad)
-        dx, _ = run_unit_backward(self.conv1, self.bn1, self.relu, grad)
-        return dx
+        return self.conv1.backward(self.bn1.backward(grad))  # (N, C_in, H, W)
 
-    def fuse(self) -> Module:
-        """Return a new network for inference, batch norm folded in: see :func:`npresnext.models.fuse.fuse`."""
-        return fuse(self)
+    def fuse(self, input_size: Sequence[int] | None = None) -> Module:
+        """Return a new network for inference, batch norm folded in: see :func:`npresnext.models.fuse`."""
+        return fuse(self, input_size)
 
     def _initialise(self, init: str, zero_init_residual: bool, rng: Any, dtype: Any) -> None:
         """Draw the convolutions anew, as networks start, and silence the branches if asked to."""

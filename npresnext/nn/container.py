@@ -1,16 +1,26 @@
-"""Sequential: modules in a row."""
+"""Modules in a row: Sequential, which calls them one after another, and ModuleList, which only holds them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Self
 
 from .._support.typing import Array
 from ..errors import InvalidTypeError, InvalidValueError
 from .module import Module
 
 
-class Sequential(Module):
+class _Row(Module):
+    """What Sequential and ModuleList share: their length, their modules by position, and iteration."""
+
+    def __iter__(self) -> Iterator[Module]:
+        return self.children()
+
+    def __len__(self) -> int:
+        return len(list(self.children()))
+
+
+class Sequential(_Row):
     """Modules in a row, each fed with the output of the one before.
 
     Parameters
@@ -72,13 +82,59 @@ class Sequential(Module):
             grad_output = module.backward(grad_output)
         return grad_output
 
-    def __iter__(self) -> Iterator[Module]:
-        return self.children()
-
-    def __len__(self) -> int:
-        return len(list(self.children()))
-
     def __getitem__(self, index: int | slice) -> Module:
         if isinstance(index, slice):
             return Sequential(dict(list(self.named_children())[index]))
         return list(self.children())[index]
+
+
+class ModuleList(_Row):
+    """Modules that belong to a module and are called by its own forward, in any order.
+
+    Parameters
+    ----------
+    modules : iterable of Module
+        Named "0", "1", ...
+
+    Raises
+    ------
+    TypeError
+        Something is not a module.
+    ModuleError
+        One module stands in two places.
+
+    >>> from npresnext import nn
+    >>> class Sum(nn.Module):
+    ...     def __init__(self):
+    ...         self.paths = nn.ModuleList(nn.Linear(3, 2, rng=seed) for seed in range(2))
+    ...     def forward(self, x):
+    ...         return self.paths[0](x) + self.paths[1](x)
+    ...     def backward(self, grad_output):
+    ...         return self.paths[0].backward(grad_output) + self.paths[1].backward(grad_output)
+    >>> [name for name, _ in Sum().named_parameters()]
+    ['paths.0.weight', 'paths.0.bias', 'paths.1.weight', 'paths.1.bias']
+    """
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        self.extend(modules)
+
+    def append(self, module: Module) -> Self:
+        """Add a module at the end; returns the list."""
+        if not isinstance(module, Module):
+            raise InvalidTypeError(f"ModuleList takes modules, but got an object of type {type(module).__name__}")
+        setattr(self, str(len(self)), module)
+        return self
+
+    def extend(self, modules: Iterable[Module]) -> Self:
+        """Add modules at the end; returns the list."""
+        for module in modules:
+            self.append(module)
+        return self
+
+    def __getitem__(self, index: int | slice) -> Any:
+        found = list(self.children())[index]
+        return ModuleList(found) if isinstance(found, list) else found
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        name = list(dict(self.named_children()))[index]
+        setattr(self, name, module)

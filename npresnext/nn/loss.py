@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .._support.arguments import as_int, check_number
 from .._support.typing import Array
 from ..errors import InvalidValueError
 from ..functional import cross_entropy, cross_entropy_backward
@@ -27,8 +28,9 @@ class CrossEntropyLoss(Module):
     Raises
     ------
     ValueError
-        `reduction` is none of the three. Errors in what it is called with are those of
-        :func:`npresnext.functional.cross_entropy`, whose docstring has the formula.
+        `reduction` is none of the three, or `label_smoothing` is outside of [0, 1]. Errors in what it is called with
+        are those of :func:`npresnext.functional.cross_entropy`, whose docstring has the
+        formula.
 
     >>> import numpy as np
     >>> criterion = CrossEntropyLoss()
@@ -49,18 +51,21 @@ class CrossEntropyLoss(Module):
     ) -> None:  # PyTorch has `size_average` in second place
         if reduction not in REDUCTIONS:
             raise InvalidValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, but is {reduction!r}")
-        self.weight, self.ignore_index = weight, ignore_index
+        check_number(label_smoothing, "label_smoothing")
+        if not 0 <= label_smoothing <= 1:
+            raise InvalidValueError(f"label_smoothing must lie between 0 and 1, but is {label_smoothing}")
+        self.weight, self.ignore_index = weight, as_int(ignore_index, "ignore_index")
         self.reduction, self.label_smoothing = reduction, label_smoothing
 
     def forward(self, logits: Array, target: Array) -> Array:
         """Return the loss, an array of the logits' library: on a GPU nothing waits for it."""
         loss = cross_entropy(logits, target, **self._options)
-        self.keep(logits, target)
+        self.save_for_backward(logits, target)
         return loss
 
     def backward(self, grad_output: Array | None = None) -> Array:
         """Return the gradient of the logits; `grad_output` None stands for 1."""
-        logits, target = self.kept()
+        logits, target = self.pop_saved()
         return cross_entropy_backward(grad_output, logits, target, **self._options)
 
     @property

@@ -1,7 +1,7 @@
 """Module: what a network is made of, without any mathematics.
 
-The protocol has two calls. ``module(x)`` runs forward and keeps what the backward pass will need;
-``module.backward(grad_output)`` consumes it, adds the gradient of every parameter to ``Parameter.grad``
+The protocol has two calls. ``module(x)`` runs forward and saves what the backward pass will need;
+``module.backward(grad_output)`` takes it away, adds the gradient of every parameter to ``Parameter.grad``
 and returns the gradient of the input. A module made of others calls theirs, in order and then in
 reverse; that is all of backpropagation.
 
@@ -15,18 +15,26 @@ from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any, Self
 
+import numpy as np
+
 from .._support.typing import Array
 from ..errors import BackwardError, InvalidTypeError, ModuleError
-from . import state
 from .parameter import Parameter
+from .state import IncompatibleKeys, StateEntry, load_state, move_state, state_entries
 
-_keeping: ContextVar[bool] = ContextVar("npresnext_keeping", default=True)
+Shape = tuple[int, ...]
+Mask = np.ndarray[Any, Any] | None
+
+_saving: ContextVar[bool] = ContextVar("npresnext_saving", default=True)
 _visitor: ContextVar[Callable[..., Array] | None] = ContextVar("npresnext_visitor", default=None)
 
 
 @contextlib.contextmanager
 def no_grad() -> Iterator[None]:
-    """Keep nothing for a backward pass inside the ``with`` block, or in the function so decorated.
+    """Save nothing for a backward pass inside the ``with`` block, or in the function so decorated.
+
+    Use it around inference: otherwise every layer holds its last input until its backward pass or its next forward
+    pass, in evaluation mode as in training mode.
 
     >>> from npresnext import nn
     >>> import numpy as np
@@ -39,11 +47,11 @@ def no_grad() -> Iterator[None]:
     npresnext.errors.BackwardError: ReLU().backward() without a forward pass to go with: call the layer first, \
 outside no_grad(); each forward pass serves one backward pass
     """
-    token = _keeping.set(False)
+    token = _saving.set(False)
     try:
         yield
     finally:
-        _keeping.reset(token)
+        _saving.reset(token)
 
 
 @contextlib.contextmanager
@@ -66,16 +74,12 @@ def calls_through(visitor: Callable[..., Array]) -> Iterator[None]:
         _visitor.reset(token)
 
 
-def is_watched() -> bool:
-    """Whether :func:`calls_through` sees every call here, so that none may be left out."""
-    return _visitor.get() is not None
-
-
 class Module:
     """Base of layers and networks: write ``forward`` and ``backward``, and assign the parts to attributes.
 
-    A layer computes on its own arrays: in forward it calls :meth:`keep`, in backward :meth:`kept`. (By a method
-    ``output_shape(input_shape)`` it tells :func:`npresnext.summary` what comes out of it.)
+    A layer does the computing. Its forward calls :meth:`save_for_backward`, its backward :meth:`pop_saved`. What
+    else there is to know of a layer it states itself: the shape of its output (:meth:`output_shape`), its
+    multiply-adds (:meth:`macs`) and which channels it connects (:meth:`channel_masks`, or ``channelwise = True``).
 
     >>> import numpy as np
     >>> from npresnext import nn
@@ -83,12 +87,14 @@ class Module:
     ...     def __init__(self, features):
     ...         self.weight = nn.Parameter(np.ones(features, dtype="float32"))
     ...     def forward(self, x):
-    ...         self.keep(x)
+    ...         self.save_for_backward(x)
     ...         return x * self.weight.data
     ...     def backward(self, grad_output):
-    ...         (x,) = self.kept()
+    ...         (x,) = self.pop_saved()
     ...         self.weight.add_grad((grad_output * x).sum(axis=0))
     ...         return grad_output * self.weight.data
+    ...     def output_shape(self, input_shape):
+    ...         return input_shape
 
     A module made of others calls their forward and backward.
 
@@ -112,15 +118,22 @@ class Module:
         that of the images: ``backward`` may then return None. :class:`Conv2d` and :class:`Linear` skip the
         computation, :class:`Sequential` passes the value on to its first module and a ResNet to its first
         convolution; other modules compute the gradient all the same.
+    channelwise : bool
+        False. True in a layer whose output channel c depends on channel c of each input and on no other.
+    buffer_names, optional_buffer_names : tuple of str
+        Attributes that hold arrays which belong to the state and do not learn. A state that is loaded may lack the
+        optional ones; these then keep their values.
     """
 
     training = True
     needs_input_grad = True
-    buffer_names: tuple[str, ...] = ()  # attributes that belong to the state and do not learn
-    _kept: tuple[Any, ...] | None = None
+    channelwise = False
+    buffer_names: tuple[str, ...] = ()
+    optional_buffer_names: tuple[str, ...] = ()
+    _saved: tuple[Any, ...] | None = None
 
     def forward(self, *inputs: Array) -> Array:
-        """Compute the output, keeping what backward needs."""
+        """Compute the output, and save what backward needs."""
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def backward(self, grad_output: Array) -> Array:
@@ -128,37 +141,85 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no backward")
 
     def __call__(self, *inputs: Array) -> Array:
-        """Run forward, or whoever :func:`calls_through` has put in its place."""
+        """Run forward, or the function that :func:`calls_through` has put in its place.
+
+        Where it raises an error, nothing stays saved: a backward pass could only mix this forward pass with earlier
+        ones.
+        """
         visitor = _visitor.get()
         try:
             return self.forward(*inputs) if visitor is None else visitor(self, *inputs)
-        except MemoryError:
-            for module in self.modules():
-                module._kept = None  # the layers before have kept for nothing
+        except BaseException:
+            self._drop_saved()
             raise
 
-    def keep(self, *values: Any) -> None:
-        """Keep `values` for the next :meth:`kept`, in place of earlier ones; nothing under ``no_grad()``.
+    def save_for_backward(self, *values: Any) -> None:
+        """Save `values` for the next :meth:`pop_saved`, in place of earlier ones; save nothing under ``no_grad()``.
 
         They are not copied: inputs and outputs that are changed in place before backward make its gradients wrong.
+        Copies of the module (``copy.deepcopy``, pickle) do not contain them.
         """
-        self._kept = values if _keeping.get() else None
+        self._saved = values if _saving.get() else None
 
-    def kept(self) -> tuple[Any, ...]:
-        """Return, once, what forward kept.
+    def pop_saved(self) -> tuple[Any, ...]:
+        """Return what forward saved, and take it away: each forward pass serves one backward pass.
 
         Raises
         ------
         BackwardError
-            Nothing is kept: no forward pass, one under ``no_grad()``, or a backward pass has had it.
+            Nothing is saved: there was no forward pass, or one under ``no_grad()``, or a backward pass has taken it.
         """
-        values, self._kept = self._kept, None
+        values, self._saved = self._saved, None
         if values is None:
             raise BackwardError(
                 f"{self!r}.backward() without a forward pass to go with: call the layer first, outside no_grad(); "
                 "each forward pass serves one backward pass"
             )
         return values
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the attributes for a copy or a pickle, without what forward saved."""
+        return {name: value for name, value in vars(self).items() if name != "_saved"}
+
+    def _drop_saved(self) -> None:
+        for _, part in self._parts():
+            if isinstance(part, Module):
+                part._saved = None
+
+    # What a layer states of itself. An argument is the shape of one input, with N; most layers have one input
+
+    def output_shape(self, *input_shapes: Any) -> Shape | None:
+        """Return the shape of the output for inputs of these shapes, computed from integers alone.
+
+        None, as here, stands for a module made of others: :func:`~npresnext.nn.trace` then follows its forward. A
+        layer returns a shape and raises the errors that its forward raises.
+        """
+        return None
+
+    def macs(self, *input_shapes: Any) -> int:
+        """Return the multiply-adds of one forward pass: 0, unless it is a convolution or a linear layer."""
+        return 0
+
+    def channel_masks(self, *input_shapes: Any) -> list[Mask]:
+        """Return, for each input, which output channels depend on which of its channels: a bool array (C_out, C_in).
+
+        None in place of an array stands for "output channel c on channel c", as in a layer that is ``channelwise``.
+
+        Raises
+        ------
+        TypeError
+            The layer does not state it.
+        """
+        if self.channelwise:
+            return [None] * len(input_shapes)
+        raise InvalidTypeError(
+            f"it is not known which channels {type(self).__name__} connects: give it a method "
+            "channel_masks(input_shape), or channelwise = True if no channel reaches another"
+        )
+
+    def example_shape(self) -> Shape | None:
+        """Return the shape of one input that the layer accepts, or None if the channels may be any number."""
+        return None
 
     # The tree
 
@@ -202,7 +263,7 @@ class Module:
 
     def named_buffers(self) -> Iterator[tuple[str, Array]]:
         """Yield every array that belongs to the state and does not learn, with its dotted name."""
-        return ((path, place.array) for path, place in state.places(self).items() if place.parameter is None)
+        return ((path, entry.array) for path, entry in self._state().items() if entry.parameter is None)
 
     def buffers(self) -> Iterator[Array]:
         """Yield every array that belongs to the state and does not learn."""
@@ -219,13 +280,31 @@ class Module:
             yield from child._parts(prefix + name)
 
     def _distinct_parts(self) -> Iterator[tuple[str, Module | Parameter]]:
-        """Yield the parts, or raise where one has two places: an assignment deep down sees only what is below it."""
+        """Yield the parts, or raise where one has two places: an assignment deep down sees only what is below it.
+
+        Raise too where a part stands in a list, tuple or dictionary only, where it would neither be trained nor saved.
+        """
         placed: dict[int, str] = {}
         for path, part in self._parts():
             if id(part) in placed:
                 raise self._second_place(path, part, placed[id(part)])
             placed[id(part)] = path
+        for path, part in self._parts():
+            if isinstance(part, Module):
+                part._refuse_hidden_parts(path, placed)
             yield path, part
+
+    def _refuse_hidden_parts(self, path: str, placed: Mapping[int, str]) -> None:
+        """Raise where an attribute is a list, tuple or dictionary with a module or parameter that has no place."""
+        for name, value in vars(self).items():
+            if name != "_saved" and isinstance(value, (list, tuple, dict)):
+                for item in value.values() if isinstance(value, dict) else value:
+                    if isinstance(item, (Module, Parameter)) and id(item) not in placed:
+                        raise ModuleError(
+                            f"{f'{path}.{name}'.lstrip('.')} is a {type(value).__name__} that holds a "
+                            f"{type(item).__name__}, which would neither be trained nor saved: put modules into a "
+                            "ModuleList or a Sequential, and assign each parameter to an attribute"
+                        )
 
     def _second_place(self, path: str, part: Module | Parameter, first: str) -> ModuleError:
         return ModuleError(
@@ -243,7 +322,10 @@ class Module:
         return self
 
     def eval(self) -> Self:
-        """Switch this module and all below it to evaluation; returns the module."""
+        """Switch this module and all below it to evaluation; returns the module.
+
+        Layers save for a backward pass in evaluation too, as in PyTorch; :func:`no_grad` is what saves memory.
+        """
         return self.train(False)
 
     def zero_grad(self) -> None:
@@ -254,10 +336,14 @@ class Module:
     # State
 
     def state_dict(self) -> dict[str, Array]:
-        """Return name -> array of all parameters and buffers, in order: the arrays themselves, not copies."""
-        return {path: place.array for path, place in state.places(self).items()}
+        """Return name -> array of all parameters and buffers, in order: the arrays themselves, not copies.
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> state.IncompatibleKeys:
+        Training changes them in place, so the dictionary follows; :meth:`load_state_dict` and :meth:`to` put others in
+        their place, and the dictionary keeps the earlier ones.
+        """
+        return {path: entry.array for path, entry in self._state().items()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
         """Take over the arrays of `state_dict`, keeping this module's dtype and backend.
 
         Parameters
@@ -265,7 +351,7 @@ class Module:
         state_dict : mapping of str to array
             Arrays of any library that ``to_numpy`` reads. They are copied.
         strict : bool
-            Whether missing and unexpected keys are errors.
+            Whether missing and unexpected keys are errors. As in PyTorch, ``num_batches_tracked`` may be missing.
 
         Returns
         -------
@@ -278,21 +364,23 @@ class Module:
             Keys are missing or unexpected (if `strict`) or have another shape. The message lists all of them,
             and nothing has been loaded.
         """
-        return state.load(self, state_dict, strict)
+        return load_state(type(self).__name__, self._state(), state_dict, strict)
 
     def to(self, backend: str | None = None, dtype: Any = None) -> Self:
         """Move parameters, gradients and buffers to a backend, a floating dtype, or both; returns the module.
 
-        What an earlier forward pass kept is dropped, since it lies elsewhere.
+        What an earlier forward pass saved is dropped, since it lies elsewhere.
 
         >>> from npresnext import nn
         >>> nn.Linear(3, 2).to(dtype="float64").weight
         Parameter(shape=(2, 3), dtype=float64)
         """
-        for module in self.modules():
-            module._kept = None
-        state.move(self, backend, dtype)
+        move_state(self._state().values(), backend, dtype)
+        self._drop_saved()
         return self
+
+    def _state(self) -> dict[str, StateEntry]:
+        return state_entries(self.named_modules())
 
     # Representation
 

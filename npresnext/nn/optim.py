@@ -10,7 +10,7 @@ from .._support.arguments import check_number
 from .._support.memory import allocating
 from .._support.typing import Array
 from ..backend import array_module, to_numpy, widen
-from ..engines.cpu.blocks import by_elements
+from ..engines import engine_for
 from ..errors import InvalidTypeError, InvalidValueError, StateDictError
 from .module import Module
 from .parameter import Parameter, check_grad
@@ -96,13 +96,15 @@ class SGD:
         ValueError
             A gradient does not have the shape of its parameter; nothing has moved.
         """
-        updates = []
+        updates: dict[Any, list[Any]] = {}  # by array library
         for index, parameter in enumerate(self.params):
             if parameter.grad is not None:
                 check_grad(f"params[{index}]", parameter.data, parameter.grad)
                 buffer, is_new = self._buffer(index, parameter.data)
-                updates.append((functools.partial(self._update, is_new), (parameter.data, parameter.grad, buffer)))
-        by_elements(updates)
+                of_library = updates.setdefault(array_module(data=parameter.data), [])
+                of_library.append((functools.partial(self._update, is_new), (parameter.data, parameter.grad, buffer)))
+        for xp, of_library in updates.items():
+            engine_for(xp).update_elementwise(of_library)
 
     def zero_grad(self) -> None:
         """Set every gradient to None."""
@@ -175,13 +177,13 @@ class SGD:
             else:
                 b *= self.momentum
                 b += direction if self.dampening == 0 else (1 - self.dampening) * direction
-            _keep(buffer, b)
+            _write_back(buffer, b)
             direction = self.momentum * b + direction if self.nesterov else b
         p -= self.lr * direction
-        _keep(data, p)
+        _write_back(data, p)
 
 
-def _keep(array: Array, wide: Array) -> None:
+def _write_back(array: Array, wide: Array) -> None:
     """Write what :func:`widen` made of an array back to it."""
     if wide is not array:
         array[...] = wide

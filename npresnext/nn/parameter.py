@@ -58,3 +58,8 @@ def check_grad(name: str, data: Array, grad: Array) -> None:
     array_module(**{f"{name}.data": data, f"{name}.grad": grad})
     if tuple(grad.shape) != tuple(data.shape):
         raise ShapeError(f"{name}.grad has shape {tuple(grad.shape)} but {name}.data has {tuple(data.shape)}")
+
+
+def data_of(parameter: Parameter | None) -> Array | None:
+    """Return the array of a parameter that a layer may lack, such as a bias; None if it does."""
+    return None if parameter is None else parameter.data

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from .._support.dtypes import as_dtype
 from .._support.typing import Array
@@ -12,66 +12,72 @@ from ..backend import array_module, get_array_module, to_numpy, use_backend
 from ..errors import InvalidTypeError, StateDictError
 from .parameter import Parameter
 
-if TYPE_CHECKING:
-    from .module import Module
-
 
 class IncompatibleKeys(NamedTuple):
-    """What ``load_state_dict`` did not find, and what it found no place for."""
+    """The names that ``load_state_dict`` did not find, and the names that the module does not have."""
 
     missing_keys: list[str]
     unexpected_keys: list[str]
 
 
-class Place(NamedTuple):
-    """Where one array of a state lives: an attribute that is a Parameter or a buffer."""
+class StateEntry(NamedTuple):
+    """One array of a state: the attribute `name` of a module, which is a Parameter or a buffer."""
 
-    owner: Module
+    module: Any
     name: str
 
     @property
     def parameter(self) -> Parameter | None:
-        """The parameter that holds the array, if any."""
-        value = getattr(self.owner, self.name)
+        """The parameter that holds the array; None for a buffer."""
+        value = getattr(self.module, self.name)
         return value if isinstance(value, Parameter) else None
 
     @property
     def array(self) -> Array:
         """The array."""
-        return getattr(self.owner, self.name) if self.parameter is None else self.parameter.data
+        return getattr(self.module, self.name) if self.parameter is None else self.parameter.data
 
-    def put(self, array: Array) -> None:
-        """Put another array there."""
+    @property
+    def is_optional(self) -> bool:
+        """Whether a state may lack it."""
+        return self.name in self.module.optional_buffer_names
+
+    def replace(self, array: Array) -> None:
+        """Put another array in its place."""
         if self.parameter is None:
-            setattr(self.owner, self.name, array)
+            setattr(self.module, self.name, array)
         else:
             self.parameter.data = array
 
 
-def places(module: Module) -> dict[str, Place]:
-    """Return where the arrays live, by dotted name, in PyTorch's order: parameters, buffers, then the children's."""
+def state_entries(named_modules: Iterable[tuple[str, Any]]) -> dict[str, StateEntry]:
+    """Return the entries of a state by dotted name, in PyTorch's order: parameters, buffers, then the children's."""
     found = {}
-    for path, owner in module.named_modules():
-        names = [name for name, value in vars(owner).items() if isinstance(value, Parameter)]
-        for name in [*names, *owner.buffer_names]:
-            if getattr(owner, name) is not None:
-                found[f"{path}.{name}" if path else name] = Place(owner, name)
+    for path, module in named_modules:
+        names = [name for name, value in vars(module).items() if isinstance(value, Parameter)]
+        for name in [*names, *module.buffer_names]:
+            if getattr(module, name) is not None:
+                found[f"{path}.{name}" if path else name] = StateEntry(module, name)
     return found
 
 
-def load(module: Module, state_dict: Mapping[str, Any], strict: bool) -> IncompatibleKeys:
-    """Copy the arrays of `state_dict` into `module`, or raise one error that lists every fault."""
+def load_state(
+    kind: str, entries: Mapping[str, StateEntry], state_dict: Mapping[str, Any], strict: bool
+) -> IncompatibleKeys:
+    """Copy the arrays of `state_dict` into the entries of a module, or raise one error that lists every fault.
+
+    `kind` is the module's class, for the message.
+    """
     if not isinstance(state_dict, Mapping):
         raise InvalidTypeError(
             f"state_dict must be a mapping of names to arrays, but is of type {type(state_dict).__name__}"
         )
-    mine = places(module)
-    missing = [path for path in mine if path not in state_dict]
-    unexpected = [path for path in state_dict if path not in mine]
+    missing = [path for path, entry in entries.items() if path not in state_dict and not entry.is_optional]
+    unexpected = [path for path in state_dict if path not in entries]
     faults = [f"missing {path}" for path in missing] + [f"unexpected {path}" for path in unexpected] if strict else []
     loaded = {}
-    for path in [path for path in mine if path in state_dict]:
-        array, given = mine[path].array, state_dict[path]
+    for path in [path for path in entries if path in state_dict]:
+        array, given = entries[path].array, state_dict[path]
         given = given if type(given) is type(array) else to_numpy(given)
         if tuple(given.shape) != tuple(array.shape):
             faults.append(f"{path} has shape {tuple(given.shape)}, expected {tuple(array.shape)}")
@@ -80,19 +86,19 @@ def load(module: Module, state_dict: Mapping[str, Any], strict: bool) -> Incompa
         else:
             loaded[path] = _copied_like(array, given)
     if faults:
-        raise StateDictError(f"the state does not fit {type(module).__name__}: {'; '.join(faults)}")
+        raise StateDictError(f"the state does not fit {kind}: {'; '.join(faults)}")
     for path, array in loaded.items():
-        mine[path].put(array)
+        entries[path].replace(array)
     return IncompatibleKeys(missing, unexpected)
 
 
-def move(module: Module, backend: str | None, dtype: Any) -> None:
+def move_state(entries: Iterable[StateEntry], backend: str | None, dtype: Any) -> None:
     """Move parameters, gradients and buffers to a backend and the floating ones to a dtype."""
     with use_backend(backend) if backend is not None else contextlib.nullcontext():
-        for place in places(module).values():
-            place.put(_moved(place.array, backend, dtype))
-            if place.parameter is not None and place.parameter.grad is not None:
-                place.parameter.grad = _moved(place.parameter.grad, backend, dtype)
+        for entry in entries:
+            entry.replace(_moved(entry.array, backend, dtype))
+            if entry.parameter is not None and entry.parameter.grad is not None:
+                entry.parameter.grad = _moved(entry.parameter.grad, backend, dtype)
 
 
 def _is_real(array: Array) -> bool:

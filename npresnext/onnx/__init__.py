@@ -1,5 +1,5 @@
 """Networks out to ONNX, which onnxruntime and many others run. Needs the extra ``onnx``."""
 
-from .export import OPSET, export
+from .exporter import OPSET, export
 
 __all__ = ["OPSET", "export"]

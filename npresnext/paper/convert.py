@@ -1,4 +1,4 @@
-"""Carrying weights, batch norm and gradients from one form of a block to another."""
+"""Weights, batch norm and gradients of one form of a block, converted to another form."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ CUTS: dict[str, dict[str, int]] = {
 KINDS = ({"a", "b", "c"}, {"depth two", "wide"})
 
 
-def carry(state: Mapping[str, Array], source: str, target: str, cardinality: int) -> dict[str, Array]:
+def convert_state(state: Mapping[str, Array], source: str, target: str, cardinality: int) -> dict[str, Array]:
     """Rename, cut and join the arrays of a state from one form to another.
 
-    Every number of one form is a number of the other, so the same call carries gradients:
-    ``carry({name: p.grad for name, p in block.named_parameters()}, ...)``.
+    Every number of one form is a number of the other, so the same call converts gradients:
+    ``convert_state({name: p.grad for name, p in block.named_parameters()}, ...)``.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def carry(state: Mapping[str, Array], source: str, target: str, cardinality: int
     Raises
     ------
     ValueError
-        A form is unknown, cannot be carried to the other, does not have C paths, or C does not divide the channels.
+        A form is unknown, cannot be converted to the other, does not have C paths, or C does not divide the channels.
 
     Examples
     --------
@@ -51,16 +51,16 @@ def carry(state: Mapping[str, Array], source: str, target: str, cardinality: int
     >>> from npresnext.paper.forms import FormA
     >>> c = Bottleneck(256, 64, groups=32, width_per_group=4, rng=0)
     >>> a = FormA(256, 64, groups=32, width_per_group=4)
-    >>> a.load_state_dict(carry(c.state_dict(), "c", "a", 32)).missing_keys
+    >>> a.load_state_dict(convert_state(c.state_dict(), "c", "a", 32)).missing_keys
     []
-    >>> carry(c.state_dict(), "c", "a", 32)["paths.31.conv3.weight"].shape
+    >>> convert_state(c.state_dict(), "c", "a", 32)["paths.31.conv3.weight"].shape
     (256, 4, 1, 1)
     """
     for name, form in (("source", source), ("target", target)):
         if form not in CUTS:
             raise InvalidValueError(f"{name} must be one of {', '.join(map(repr, CUTS))}, but is {form!r}")
     if not any({source, target} <= kind for kind in KINDS):
-        raise InvalidValueError(f"form {source!r} cannot be carried to {target!r}: their layers differ")
+        raise InvalidValueError(f"form {source!r} cannot be converted to {target!r}: their layers differ")
     cardinality = as_int(cardinality, "cardinality", 1)
     return _cut(_joined(state, CUTS[source], cardinality), CUTS[target], cardinality)
 

@@ -7,8 +7,8 @@ Xie et al., "Aggregated residual transformations for deep neural networks", arXi
     (c)  x -> 1x1 -> 3x3 in C groups -> 1x1                        -> + x     as it is computed
 
 They are one function in three notations: a 1x1 on channels side by side is the sum of 1x1s on each share of
-them, and paths side by side are a grouped convolution. :func:`~npresnext.paper.convert.carry` moves weights, norms
-and gradients from one form to another. Batch norm stands behind every convolution but the last of a path: (a)
+them, and paths side by side are a grouped convolution. :func:`~npresnext.paper.convert_state` converts weights,
+norms and gradients of one form to another. Batch norm stands behind every convolution but the last of a path: (a)
 normalises after the sum and before the shortcut is added (the paper, section 4). A rectifier follows every norm,
 the last one behind the addition.
 
@@ -63,12 +63,12 @@ class Concat(Sequential):
     def forward(self, x: Array) -> Array:
         """Join the outputs of all paths along the channels."""
         outputs = [path(x) for path in self]
-        self.keep([output.shape[1] for output in outputs])
+        self.save_for_backward([output.shape[1] for output in outputs])
         return array_module(x=x).concat(outputs, axis=1)
 
     def backward(self, grad_output: Array) -> Array:
         """Hand each path the gradient of its channels, and add up what they return."""
-        (widths,) = self.kept()
+        (widths,) = self.pop_saved()
         dx, start = None, 0
         for path, width in zip(self, widths):
             grad = path.backward(grad_output[:, start : start + width, ...])

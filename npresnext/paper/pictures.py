@@ -8,7 +8,7 @@ from typing import Any
 from .._support.figures import new_figure
 from ..errors import InvalidValueError
 from .cardinality import Design
-from .connectivity import connectivity
+from .channel_masks import connectivity
 
 BLUE, ORANGE, GREY = "#3b6ea8", "#d9822b", "#8a8a8a"
 

@@ -24,7 +24,6 @@ from _common import part_arguments
 import npresnext as nx
 from npresnext import errors, models, nn
 from npresnext.geometry import ConvGeometry
-from npresnext.nn.trace import conv_geometry, trace
 
 NETWORK = "resnext50_32x4d"
 SETTINGS = {"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-4}
@@ -65,8 +64,8 @@ def median_ms(
 
 def convolutions(batch: int, image: int) -> dict[ConvGeometry, int]:
     """Count the distinct convolutions of ResNeXt-50 by following a batch through the network."""
-    calls = trace(getattr(models, NETWORK)(rng=0), (batch, 3, image, image)).calls
-    return Counter(conv_geometry(call.module, call.input_shape) for call in calls if isinstance(call.module, nn.Conv2d))
+    calls = nn.trace(getattr(models, NETWORK)(rng=0), (batch, 3, image, image)).calls
+    return Counter(call.module.geometry(call.input_shape) for call in calls if isinstance(call.module, nn.Conv2d))
 
 
 def operands(geometry: ConvGeometry) -> list[np.ndarray]:

@@ -79,7 +79,7 @@ def test_a_network_that_runs_out_of_memory_half_way_lets_go_of_what_its_layers_k
     network.to(dtype="float64")
     with pytest.raises(MemoryError, match="no more"):
         network(x)
-    assert all(module._kept is None for module in network.modules())
+    assert all(module._saved is None for module in network.modules())
     with pytest.raises(BackwardError):
         network.backward(x)
     monkeypatch.setattr(Greedy, "full", False)

@@ -5,7 +5,7 @@ import pytest
 
 import npresnext as nx
 from npresnext import nn
-from npresnext.errors import InvalidTypeError, InvalidValueError, ShapeError
+from npresnext.errors import InvalidTypeError, InvalidValueError, ShapeError, StateDictError
 
 from support.strict import assert_same_on_strict_arrays
 
@@ -345,3 +345,77 @@ def test_arguments_that_stand_elsewhere_in_pytorch_go_by_name():
         nn.MaxPool2d(3, 2, 1, 1, True)
     with pytest.raises(TypeError, match="positional"):
         nn.CrossEntropyLoss(None, -1)
+
+
+def test_a_state_taken_before_training_follows_it_whole():
+    network = nn.Sequential(nn.Conv2d(2, 3, 1, rng=0), nn.BatchNorm2d(3, momentum=None), nn.BatchNormReLU2d(3))
+    state = network.state_dict()
+    before = {name: array.copy() for name, array in state.items()}
+    optimizer = nn.SGD(network.parameters(), lr=0.1)
+    x = np.random.default_rng(0).standard_normal((4, 2, 3, 3)).astype("float32")
+    y = network(x)
+    network.backward(x[:, :1] * np.ones_like(y))
+    optimizer.step()
+    for name, array in network.state_dict().items():
+        np.testing.assert_array_equal(state[name], array, err_msg=name)
+        assert name == "0.bias" or (array != before[name]).any(), name  # the norm takes the bias away
+
+
+@pytest.mark.parametrize("momentum", [None, 0.1])
+def test_an_empty_batch_is_no_batch(momentum):
+    layer, once = nn.BatchNorm2d(2, momentum=momentum), nn.BatchNorm2d(2, momentum=momentum)
+    x = np.random.default_rng(1).standard_normal((4, 2, 3, 3)).astype("float32")
+    for each in (layer, once):
+        each(x)
+    layer(x[:0])
+    for each in (layer, once):
+        each(2 * x)
+    for (name, array), other in zip(layer.state_dict().items(), once.state_dict().values(), strict=True):
+        np.testing.assert_array_equal(array, other, err_msg=name)
+
+
+@pytest.mark.oracle
+def test_a_state_may_lack_the_number_of_batches_as_in_pytorch():
+    torch = pytest.importorskip("torch")
+    ours, theirs = nn.BatchNorm2d(2), torch.nn.BatchNorm2d(2)
+    ours(np.random.default_rng(1).standard_normal((4, 2, 3, 3)).astype("float32"))
+    theirs.num_batches_tracked += 1
+    state = {name: array for name, array in ours.state_dict().items() if name != "num_batches_tracked"}
+    result = theirs.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
+    assert ours.load_state_dict(state) == (result.missing_keys, result.unexpected_keys) == ([], [])
+    assert ours.num_batches_tracked == theirs.num_batches_tracked.item() == 1  # it keeps its value
+    with pytest.raises(StateDictError, match="missing running_mean$"):
+        ours.load_state_dict({name: array for name, array in state.items() if name != "running_mean"})
+
+
+@pytest.mark.parametrize("build", [nn.MaxPool2d, nn.AvgPool2d])
+def test_poolings_check_their_arguments_when_they_are_made(build):
+    for arguments, kind, message in (
+        ((0,), InvalidValueError, "kernel_size must be at least 1, but is 0"),
+        (((2, 0),), InvalidValueError, r"kernel_size\[1\] must be at least 1, but is 0"),
+        (("2",), InvalidTypeError, "kernel_size must be an integer, but '2'"),
+        ((2, 0), InvalidValueError, "stride must be at least 1, but is 0"),
+        ((2, 2, -1), InvalidValueError, "padding must be at least 0, but is -1"),
+        (((1, 2, 3),), InvalidValueError, "kernel_size must be an integer or a pair"),
+    ):
+        with pytest.raises(kind, match=message):
+            build(*arguments)
+    with pytest.raises(InvalidValueError, match="dilation must be at least 1, but is 0"):
+        nn.MaxPool2d(2, dilation=0)
+
+
+def test_norms_and_losses_check_their_arguments_when_they_are_made():
+    for build, kind, message in (
+        (lambda: nn.BatchNorm2d(3, eps="1e-5"), InvalidTypeError, "eps must be a number"),
+        (lambda: nn.BatchNorm2d(3, eps=0.0), InvalidValueError, "eps must be above 0, but is 0"),
+        (lambda: nn.BatchNorm2d(3, momentum="0.1"), InvalidTypeError, "momentum must be a number"),
+        (lambda: nn.CrossEntropyLoss(label_smoothing=2), InvalidValueError, "label_smoothing must lie between 0 and 1"),
+        (lambda: nn.CrossEntropyLoss(ignore_index="a"), InvalidTypeError, "ignore_index must be an integer"),
+    ):
+        with pytest.raises(kind, match=message):
+            build()
+
+
+def test_the_identity_passes_on():
+    layer, x = nn.Identity(), np.random.default_rng(0).standard_normal((2, 3))
+    assert layer(x) is x and layer.backward(x) is x and layer.output_shape((2, 3)) == (2, 3)

@@ -199,7 +199,7 @@ def test_no_grad_decorates_nests_and_ends_with_an_error():
         with nx.no_grad():
             pass
         layer(x)
-        assert layer._kept is None
+        assert layer._saved is None
         raise ZeroDivisionError
     layer(x)
     layer.backward(x)
@@ -217,9 +217,9 @@ def test_no_grad_of_one_thread_leaves_the_others_alone():
 def test_backward_lets_go_of_what_was_kept():
     network = nn.Sequential(nn.Conv2d(1, 2, 3, rng=0), nn.BatchNorm2d(2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten())
     y = network(np.random.default_rng(0).random((2, 1, 6, 6), dtype="float32"))
-    assert all(layer._kept is not None for layer in network)
+    assert all(layer._saved is not None for layer in network)
     network.backward(y)
-    assert all(layer._kept is None for layer in network)
+    assert all(layer._saved is None for layer in network)
 
 
 def test_the_first_gradient_is_taken_and_the_next_is_added():
@@ -450,3 +450,97 @@ def test_a_sequence_without_modules_needs_every_gradient():
     empty.needs_input_grad = False
     assert empty.needs_input_grad
     assert empty.backward(np.ones(3)).shape == (3,)
+
+
+# Errors, copies, and parts in the wrong place
+
+
+class Fails(nn.Module):
+    """A layer that raises what it is given."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def forward(self, x):
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), MemoryError("full"), KeyboardInterrupt()], ids=repr)
+def test_a_forward_pass_that_fails_leaves_nothing_to_go_back_through(error):
+    relu = nn.ReLU()
+    network, x = nn.Sequential(relu, Fails(error)), np.ones(3)
+    with pytest.raises(type(error)):
+        network(x)
+    with pytest.raises(BackwardError):
+        relu.backward(x)
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_copies_do_not_contain_what_forward_saved(duplicate):
+    network, x = nn.Sequential(nn.Linear(3, 2, rng=0), nn.ReLU()).eval(), np.ones((1000, 3), "float32")
+    size = len(pickle.dumps(network))
+    y = network(x)
+    assert len(pickle.dumps(network)) == size
+    twin = duplicate(nn.Sequential(network[0])[0])
+    with pytest.raises(BackwardError):
+        twin.backward(y)
+    assert network.backward(y).shape == x.shape  # the original still has it
+
+
+class Hidden(nn.Module):
+    """A module whose parts stand in an attribute that is no module."""
+
+    def __init__(self, parts):
+        self.stage = nn.Sequential()
+        self.stage.parts = parts
+
+
+@pytest.mark.parametrize("use", ["parameters", "state_dict", "train", "zero_grad", "named_modules"])
+@pytest.mark.parametrize("wrap", [list, tuple, lambda parts: dict(enumerate(parts))])
+def test_parts_in_a_list_or_dictionary_are_refused_at_the_first_use(wrap, use):
+    for part, name in ((nn.Linear(2, 2), "Linear"), (nn.Parameter(np.ones(2)), "Parameter")):
+        with pytest.raises(
+            ModuleError, match=rf"stage.parts is a \w+ that holds a {name}, .* into a ModuleList or a Seq"
+        ):
+            list(getattr(Hidden(wrap([part])), use)() or [])
+    layer = nn.Linear(2, 2)
+    late = Hidden(parts := [])
+    parts.append(layer)
+    with pytest.raises(ModuleError, match="stage.parts is a list"):
+        list(late.parameters())
+    late.layer = layer  # it has a place now, and the list is a second way to reach it
+    assert len(list(late.parameters())) == 2
+
+
+def test_a_module_list_registers_and_is_a_list():
+    layers = nn.ModuleList([nn.Linear(2, 3, rng=0), nn.ReLU()])
+    assert layers.append(nn.Linear(3, 1, rng=0)) is layers and layers.extend([nn.ReLU()]) is layers
+    assert [type(layer).__name__ for layer in layers] == ["Linear", "ReLU", "Linear", "ReLU"] and len(layers) == 4
+    assert layers[-2].out_features == 1
+    assert list(layers.state_dict()) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    tail = layers[2:]
+    assert type(tail) is nn.ModuleList and list(tail.state_dict()) == ["0.weight", "0.bias"]
+    layers[1] = flatten = nn.Flatten()
+    assert layers[1] is flatten and len(layers) == 4
+    with pytest.raises(InvalidTypeError, match="ModuleList takes modules, but got an object of type int"):
+        nn.ModuleList([1])
+    with pytest.raises(InvalidTypeError, match="0 of ModuleList is a Module"):
+        layers[0] = 1
+    with pytest.raises(IndexError):
+        layers[4] = nn.ReLU()
+    with pytest.raises(ModuleError, match="second place"):
+        layers.append(flatten)
+    with pytest.raises(NotImplementedError, match="ModuleList has no forward"):
+        layers(np.ones(2))
+
+
+@pytest.mark.oracle
+def test_a_module_list_names_its_parts_as_pytorchs_does():
+    torch = pytest.importorskip("torch")
+    ours, theirs = (nn.ModuleList([nn.Linear(2, 3), nn.ReLU()]), torch.nn.ModuleList([torch.nn.Linear(2, 3)]))
+    theirs.append(torch.nn.ReLU())
+    for each in (ours, theirs):
+        each[0] = each[0]
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    assert [name for name, _ in ours.named_modules()] == [name for name, _ in theirs.named_modules()]
+    assert len(ours[1:]) == len(theirs[1:]) and list(dict(ours[1:].named_children())) == ["0"]

@@ -9,9 +9,9 @@ from npresnext import nn
 from npresnext.models import BasicBlock, Bottleneck, ResNet
 from npresnext.models.blocks import projection
 from npresnext.nn.init import Undrawn
-from npresnext.nn.trace import trace
+from npresnext.nn.tracing import trace
 from npresnext.paper import network_counts
-from npresnext.paper.convert import carry
+from npresnext.paper.convert import convert_state
 from npresnext.paper.forms import DepthTwo, FormA, FormB, FormC, WideBlock
 
 from support.strict import assert_same_on_strict_arrays, to_strict
@@ -91,13 +91,13 @@ def assert_same(got, expected, exact):
 def hold_equal(case, source, target, norm, training):
     first, second = build(source, case, norm), build(target, case, norm)
     randomise(first, case["rng"])
-    second.load_state_dict(carry(first.state_dict(), source, target, case["cardinality"]))
+    second.load_state_dict(convert_state(first.state_dict(), source, target, case["cardinality"]))
     first.train(training), second.train(training)
     x = image(case)
     grad_output = case["rng"].integers(-3, 4, trace(first, x.shape).output.shape).astype("float64")
     y, dx, grads, state = run(first, x, grad_output)
     y2, dx2, grads2, state2 = run(second, x, grad_output)
-    back = [carry(arrays, target, source, case["cardinality"]) for arrays in (grads2, state2)]
+    back = [convert_state(arrays, target, source, case["cardinality"]) for arrays in (grads2, state2)]
     assert_same({"y": y2, "dx": dx2}, {"y": y, "dx": dx}, exact=not norm)
     assert_same(back[0], grads, exact=not norm)
     assert_same(back[1], state, exact=not norm)
@@ -145,12 +145,12 @@ def test_in_depth_two_the_sum_of_paths_is_a_plain_wide_dense_block(cardinality, 
     wide = WideBlock(channels, cardinality * width, norm=norm, dtype="float64")
     assert [m.groups for m in wide.modules() if isinstance(m, nn.Conv2d)] == [1, 1]
     randomise(paths, rng)
-    wide.load_state_dict(carry(paths.state_dict(), "depth two", "wide", cardinality))
+    wide.load_state_dict(convert_state(paths.state_dict(), "depth two", "wide", cardinality))
     x, grad_output = rng.integers(-3, 4, (2, 2, channels, 4, 3)).astype("float64")
     y, dx, grads, _ = run(paths, x, grad_output)
     y2, dx2, grads2, _ = run(wide, x, grad_output)
     assert_same({"y": y2, "dx": dx2}, {"y": y, "dx": dx}, exact=not norm)
-    assert_same(carry(grads2, "wide", "depth two", cardinality), grads, exact=not norm)
+    assert_same(convert_state(grads2, "wide", "depth two", cardinality), grads, exact=not norm)
 
 
 def test_a_grouped_second_convolution_of_a_basic_block_is_no_such_sum():
@@ -175,12 +175,12 @@ def test_form_a_normalises_after_the_sum_and_before_the_shortcut():
 def test_a_whole_network_is_carried_to_form_a():
     options = {"planes": 8, "num_classes": 3, "groups": 4, "width_per_group": 16, "stem": "cifar", "dtype": "float64"}
     network, paths = ResNet(Bottleneck, [1, 2], rng=0, **options), ResNet(FormA, [1, 2], rng=1, **options)
-    paths.load_state_dict(carry(network.state_dict(), "c", "a", 4))
+    paths.load_state_dict(convert_state(network.state_dict(), "c", "a", 4))
     rng = np.random.default_rng(0)
     x, grad_output = rng.normal(size=(2, 3, 8, 8)), rng.normal(size=(2, 3))
     for got, expected in zip(run(paths, x, grad_output), run(network, x, grad_output)):
         if isinstance(got, dict):
-            assert_same(carry(got, "a", "c", 4), expected, exact=False)
+            assert_same(convert_state(got, "a", "c", 4), expected, exact=False)
         else:
             np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-12)
 
@@ -192,17 +192,17 @@ def test_forms_and_their_states_run_on_any_array_library(form):
     assert_same_on_strict_arrays(build_one, x, upstream, rtol=1e-10)
     state = to_strict(build_one()).state_dict()
     for other in FORMS:
-        carried = carry(carry(state, form, other, 3), other, form, 3)
+        carried = convert_state(convert_state(state, form, other, 3), other, form, 3)
         assert all((np.asarray(carried[name]) == np.asarray(array)).all() for name, array in state.items())
 
 
 def test_carrying_round_moves_every_number_back_to_its_place():
     state = Bottleneck(16, 4, groups=4, width_per_group=32, rng=0).state_dict()
-    round_trip = carry(carry(carry(state, "c", "b", 4), "b", "a", 4), "a", "c", 4)
+    round_trip = convert_state(convert_state(convert_state(state, "c", "b", 4), "b", "a", 4), "a", "c", 4)
     assert_same(round_trip, state, exact=True)
     numbers = [
         np.sort(np.concatenate([a.ravel() for n, a in s.items() if n.endswith("conv2.weight")]))
-        for s in (state, carry(state, "c", "a", 4))
+        for s in (state, convert_state(state, "c", "a", 4))
     ]
     np.testing.assert_array_equal(*numbers)
 
@@ -219,7 +219,7 @@ def test_every_row_of_table_2_can_be_built(depth, cardinality, width):
     ("arguments", "message"),
     [
         (("c", "d", 4), "target must be one of 'a', 'b', 'c', 'depth two', 'wide', but is 'd'"),
-        (("c", "wide", 4), "form 'c' cannot be carried to 'wide'"),
+        (("c", "wide", 4), "form 'c' cannot be converted to 'wide'"),
         (("c", "a", 3), r"conv1.weight has shape \(8, 16, 1, 1\): axis 0 is not divisible by 3 paths"),
         (("c", "a", 0), "cardinality must be at least 1"),
     ],
@@ -227,7 +227,7 @@ def test_every_row_of_table_2_can_be_built(depth, cardinality, width):
 def test_what_cannot_be_carried_is_refused(arguments, message):
     state = Bottleneck(16, 4, groups=4, width_per_group=32, rng=0).state_dict()
     with pytest.raises(ValueError, match=message):
-        carry(state, *arguments)
+        convert_state(state, *arguments)
 
 
 @pytest.mark.parametrize(
@@ -252,4 +252,4 @@ def test_a_block_of_depth_two_has_paths_and_these_have_a_width(sizes):
 
 def test_a_state_with_other_paths_is_refused():
     with pytest.raises(ValueError, match=r"conv1.weight comes in the paths \[0, 1\]: expected 3 paths"):
-        carry(FormA(16, 4, groups=2, rng=0).state_dict(), "a", "c", 3)
+        convert_state(FormA(16, 4, groups=2, rng=0).state_dict(), "a", "c", 3)

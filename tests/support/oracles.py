@@ -1,5 +1,7 @@
 """Networks of torch.nn to compare with, written from the papers and with torchvision's names."""
 
+import re
+
 import numpy as np
 import torch
 from torch import nn
@@ -80,3 +82,9 @@ def randomise(model, seed):
                 else value + 0.1 * noise
             )
     return model
+
+
+def apart(text, stem=False):
+    """Write each BatchNormReLU2d in the representation of one of our networks as the two layers that PyTorch has."""
+    text = re.sub(r"( *)\(bn(\d)\): BatchNormReLU2d\((.*)\)", r"\1(bn\2): BatchNorm2d(\3)\n\1(relu\2): ReLU()", text)
+    return text.replace("(relu1)", "(relu)", 1) if stem else text

@@ -1,4 +1,4 @@
-"""From a network to an ONNX graph: the network is followed once, and every layer becomes one node.
+"""From a network to an ONNX graph: the network is followed once, and each layer becomes one node, or a few.
 
 The operators are those of opset 17 (https://onnx.ai/onnx/operators), whose definitions agree with this package's
 for what is exported; where they do not, the export refuses.
@@ -7,8 +7,7 @@ for what is exported; where they do not, the export refuses.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from functools import singledispatch
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,13 +17,15 @@ from .._support.extras import load_extra
 from ..backend import to_numpy
 from ..errors import InvalidTypeError, InvalidValueError
 from ..io import atomic_path
-from ..models.fuse import Identity
 from ..nn import (
     AvgPool2d,
     BatchNorm2d,
+    BatchNormReLU2d,
     Conv2d,
+    ConvReLU2d,
     Flatten,
     GlobalAvgPool2d,
+    Identity,
     Linear,
     MaxPool2d,
     Module,
@@ -32,7 +33,7 @@ from ..nn import (
     ReLU,
 )
 from ..nn.symbol import Symbol
-from ..nn.trace import as_input_shape, conv_geometry, trace
+from ..nn.tracing import as_input_shape, trace
 
 OPSET = 17
 _IR_VERSION = 8  # that of opset 17's own release, onnx 1.12
@@ -128,7 +129,7 @@ class _Graph:
         if symbol.op == "input":
             return "images"
         if symbol.op == "layer":
-            return emit(symbol.detail, self, inputs[0], symbol)
+            return _emit(self, inputs, symbol)
         if symbol.op == "add" and len(inputs) == 2:
             return self.node("Add", inputs, "")
         if symbol.op == "concat":
@@ -142,22 +143,24 @@ class _Graph:
         )
 
 
-@singledispatch
-def emit(layer: Any, graph: _Graph, x: str, symbol: Symbol) -> str:
-    """Add the nodes of a layer that is fed with the value `x`, and return the name of its output."""
-    raise InvalidTypeError(f"{symbol.path} is a {type(layer).__name__}, which has no counterpart in the ONNX export")
+def _emit(graph: _Graph, inputs: Sequence[str], symbol: Symbol) -> str:
+    """Add the nodes of a layer that is fed with the values `inputs`, and return the name of its output."""
+    layer = symbol.detail
+    emitter = EMITTERS.get(type(layer))  # the class itself: a subclass may compute something else
+    if emitter is None:
+        raise InvalidTypeError(
+            f"{symbol.path} is a {type(layer).__name__}, which has no counterpart in the ONNX export"
+        )
+    return emitter(layer, graph, inputs, symbol)
 
 
-@emit.register
-def _(layer: Conv2d, graph: _Graph, x: str, symbol: Symbol) -> str:
-    geometry = conv_geometry(layer, _images(symbol))
-    (top, bottom), (left, right) = geometry.padding
+def _conv(layer: Conv2d, graph: _Graph, inputs: Sequence[str], symbol: Symbol) -> str:
+    (top, bottom), (left, right) = layer.geometry(_images(symbol)).padding
     if min(top, bottom, left, right) < 0:
         raise InvalidValueError(f"{symbol.path} has the padding {layer.padding}: ONNX has none below 0")
-    inputs = [x, *_weights(graph, symbol.path, weight=layer.weight, bias=layer.bias)]
     return graph.node(
         "Conv",
-        inputs,
+        [inputs[0], *_weights(graph, symbol.path, weight=layer.weight, bias=layer.bias)],
         symbol.path,
         group=layer.groups,
         kernel_shape=list(layer.kernel_size),
@@ -167,59 +170,80 @@ def _(layer: Conv2d, graph: _Graph, x: str, symbol: Symbol) -> str:
     )
 
 
-@emit.register
-def _(layer: BatchNorm2d, graph: _Graph, x: str, symbol: Symbol) -> str:
+def _conv_relu(layer: ConvReLU2d, graph: _Graph, inputs: Sequence[str], symbol: Symbol) -> str:
+    return _add_and_rectify(graph, [_conv(layer, graph, inputs, symbol), *inputs[1:]], symbol)
+
+
+def _batch_norm(layer: BatchNorm2d, graph: _Graph, inputs: Sequence[str], symbol: Symbol) -> str:
     if layer.running_mean is None:
         raise InvalidValueError(f"{symbol.path} has no running statistics: ONNX normalises with given ones")
     mean, var = to_numpy(layer.running_mean), to_numpy(layer.running_var)
     weight = np.ones_like(mean) if layer.weight is None else layer.weight
     bias = np.zeros_like(mean) if layer.bias is None else layer.bias
-    inputs = [x, *_weights(graph, symbol.path, weight=weight, bias=bias, running_mean=mean, running_var=var)]
-    return graph.node("BatchNormalization", inputs, symbol.path, epsilon=float(layer.eps))
+    arrays = _weights(graph, symbol.path, weight=weight, bias=bias, running_mean=mean, running_var=var)
+    return graph.node("BatchNormalization", [inputs[0], *arrays], symbol.path, epsilon=float(layer.eps))
 
 
-@emit.register
-def _(layer: Identity, graph: _Graph, x: str, symbol: Symbol) -> str:
-    return x
+def _batch_norm_relu(layer: BatchNormReLU2d, graph: _Graph, inputs: Sequence[str], symbol: Symbol) -> str:
+    return _add_and_rectify(graph, [_batch_norm(layer, graph, inputs, symbol), *inputs[1:]], symbol)
 
 
-@emit.register
-def _(layer: ReLU, graph: _Graph, x: str, symbol: Symbol) -> str:
-    return graph.node("Relu", [x], symbol.path)
+def _identity(layer: Identity, graph: _Graph, inputs: Sequence[str], symbol: Symbol) -> str:
+    return inputs[0]
 
 
-@emit.register
-def _(layer: MaxPool2d, graph: _Graph, x: str, symbol: Symbol) -> str:
+def _relu(layer: ReLU, graph: _Graph, inputs: Sequence[str], symbol: Symbol) -> str:
+    return graph.node("Relu", inputs, symbol.path)
+
+
+def _max_pool(layer: MaxPool2d, graph: _Graph, inputs: Sequence[str], symbol: Symbol) -> str:
     window = _window(layer, symbol)
-    return graph.node("MaxPool", [x], symbol.path, dilations=list(as_pair(layer.dilation, "dilation")), **window)
+    return graph.node("MaxPool", inputs, symbol.path, dilations=list(as_pair(layer.dilation, "dilation")), **window)
 
 
-@emit.register
-def _(layer: AvgPool2d, graph: _Graph, x: str, symbol: Symbol) -> str:
+def _avg_pool(layer: AvgPool2d, graph: _Graph, inputs: Sequence[str], symbol: Symbol) -> str:
     if layer.ceil_mode:  # before opset 19 the divisor of the last window is not defined as here
         raise InvalidValueError(f"{symbol.path} averages in ceil_mode, which opset {OPSET} defines otherwise")
     window = _window(layer, symbol)
-    return graph.node("AveragePool", [x], symbol.path, count_include_pad=int(layer.count_include_pad), **window)
+    return graph.node("AveragePool", inputs, symbol.path, count_include_pad=int(layer.count_include_pad), **window)
 
 
-@emit.register
-def _(layer: GlobalAvgPool2d, graph: _Graph, x: str, symbol: Symbol) -> str:
-    return graph.node("GlobalAveragePool", [x], symbol.path)
+def _global_avg_pool(layer: GlobalAvgPool2d, graph: _Graph, inputs: Sequence[str], symbol: Symbol) -> str:
+    return graph.node("GlobalAveragePool", inputs, symbol.path)
 
 
-@emit.register
-def _(layer: Flatten, graph: _Graph, x: str, symbol: Symbol) -> str:
+def _flatten(layer: Flatten, graph: _Graph, inputs: Sequence[str], symbol: Symbol) -> str:
     if len(symbol.shape) != 2 or layer.start_dim != 1:
         raise InvalidValueError(f"{symbol.path} makes {symbol.shape} of {symbol.inputs[0].shape}: ONNX makes two axes")
-    return graph.node("Flatten", [x], symbol.path, axis=1)
+    return graph.node("Flatten", inputs, symbol.path, axis=1)
 
 
-@emit.register
-def _(layer: Linear, graph: _Graph, x: str, symbol: Symbol) -> str:
+def _linear(layer: Linear, graph: _Graph, inputs: Sequence[str], symbol: Symbol) -> str:
     if len(symbol.shape) != 2:
         raise InvalidValueError(f"{symbol.path} maps {symbol.inputs[0].shape}: ONNX's Gemm takes (N, features)")
-    inputs = [x, *_weights(graph, symbol.path, weight=layer.weight, bias=layer.bias)]
-    return graph.node("Gemm", inputs, symbol.path, transB=1)
+    arrays = _weights(graph, symbol.path, weight=layer.weight, bias=layer.bias)
+    return graph.node("Gemm", [*inputs, *arrays], symbol.path, transB=1)
+
+
+EMITTERS: dict[type[Module], Callable[[Any, _Graph, Sequence[str], Symbol], str]] = {
+    AvgPool2d: _avg_pool,
+    BatchNorm2d: _batch_norm,
+    BatchNormReLU2d: _batch_norm_relu,
+    Conv2d: _conv,
+    ConvReLU2d: _conv_relu,
+    Flatten: _flatten,
+    GlobalAvgPool2d: _global_avg_pool,
+    Identity: _identity,
+    Linear: _linear,
+    MaxPool2d: _max_pool,
+    ReLU: _relu,
+}
+
+
+def _add_and_rectify(graph: _Graph, values: Sequence[str], symbol: Symbol) -> str:
+    """Add the shortcut, if there are two values, and rectify."""
+    total = graph.node("Add", values, symbol.path) if len(values) == 2 else values[0]
+    return graph.node("Relu", [total], symbol.path)
 
 
 def _weights(graph: _Graph, path: str, **arrays: Any) -> list[str]:

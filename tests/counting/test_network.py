@@ -180,7 +180,8 @@ def test_html_is_well_formed_and_says_the_same(resnext50):
     tags = Tags()
     tags.feed(resnext50._repr_html_())
     assert tags.open == []
-    assert tags.rows > 150 and "<tr></tr>" not in resnext50._repr_html_()
+    shown = sum(row.depth <= resnext50.shown_depth for row in resnext50.rows)
+    assert shown > 100 and tags.rows == 1 + shown + 5 + 1 + 16 + 1 and "<tr></tr>" not in resnext50._repr_html_()
     assert "25,028,904" in resnext50._repr_html_() and "96.875%" in resnext50._repr_html_()
 
 
@@ -221,3 +222,39 @@ def test_the_bytes_are_those_of_the_dtype_that_goes_in():
     wide, half = (nx.summary(model, (1, 1, 4, 4), dtype=dtype) for dtype in (None, "float16"))
     assert (wide.input_bytes, wide.activation_bytes, wide.parameter_bytes) == (64, 128, 8)
     assert (half.input_bytes, half.activation_bytes, half.parameter_bytes) == (32, 64, 8)
+
+
+class Twice(nn.Module):
+    """One grouped convolution, called twice."""
+
+    def __init__(self):
+        self.conv = nn.Conv2d(8, 8, 3, padding=1, groups=4, bias=False, rng=0)
+
+    def forward(self, x):
+        return self.conv(self.conv(x))
+
+
+def test_the_parameters_of_a_layer_that_is_called_twice_count_once_everywhere():
+    found, once = nx.summary(Twice(), (1, 8, 5, 5)), nx.summary(Twice().conv, (1, 8, 5, 5))
+    assert found.total_params == 8 * 2 * 9 and found.dense_params == 8 * 8 * 9 == once.dense_params
+    assert [row.num_params for row in found.rows] == [144, 144, 0]
+    assert [row.dense_params for row in found.rows] == [576, 576, 0]
+    assert [row.params_percent for row in found.rows] == [100, 100, 0]
+    assert found.total_macs == 2 * once.total_macs and found.dense_macs == 2 * once.dense_macs
+    assert [row.path for row in found.grouped_layers] == ["conv"]
+    assert "75.00%" in str(found) and "75.00%" in found._repr_html_()
+
+
+def test_a_block_that_is_called_twice_counts_once_too():
+    class Again(nn.Module):
+        def __init__(self):
+            self.block = Bottleneck(16, 4, groups=4, width_per_group=32, rng=0)
+
+        def forward(self, x):
+            return self.block(self.block(x))
+
+    found, once = nx.summary(Again(), (1, 16, 5, 5)), nx.summary(Again().block, (1, 16, 5, 5))
+    assert (found.total_params, found.dense_params) == (once.total_params, once.dense_params)
+    assert found.rows[0].dense_params == once.dense_params
+    assert sum(row.num_params for row in found.layers) == found.total_params
+    assert found.total_macs == 2 * once.total_macs

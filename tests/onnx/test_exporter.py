@@ -270,3 +270,31 @@ def test_an_existing_file_stays_unless_asked(tmp_path):
     with pytest.raises(InvalidValueError, match="exists already"):
         nx.onnx.export(nn.ReLU(), tmp_path / "net.onnx", (1, 1, 8, 8))
     assert (tmp_path / "net.onnx").read_text() == "mine"
+
+
+class Tripled(nn.ReLU):
+    """A rectifier of the user's own: the operator of ONNX computes something else."""
+
+    def forward(self, x):
+        return 3 * super().forward(x)
+
+
+def test_a_class_of_the_users_own_is_not_exported_as_the_class_it_inherits_from(tmp_path):
+    with pytest.raises(InvalidTypeError, match="0 is a Tripled, which has no counterpart in the ONNX export"):
+        nx.onnx.export(nn.Sequential(Tripled()), tmp_path / "net.onnx", (1, 1, 8, 8))
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("has_shortcut", [True, False])
+@pytest.mark.parametrize("fused", [True, False])
+def test_layers_of_two_inputs_are_exported_as_the_nodes_that_they_combine(run, tmp_path, fused, has_shortcut):
+    x = np.random.default_rng(1).standard_normal((2, 8, 5, 5)).astype("float32")
+    if has_shortcut:
+        block = settled(models.Bottleneck(8, 2, groups=2, rng=0), x)
+    else:
+        block = settled(nn.Sequential(nn.Conv2d(8, 4, 3, rng=0), nn.BatchNormReLU2d(4)), x)
+    assert np.allclose(run(models.fuse(block) if fused else block, x), block(x), atol=1e-5)
+    operators = [node.op_type for node in onnx.load(tmp_path / "net.onnx").graph.node]
+    expected = ["Conv", "Relu"] if fused else ["Conv", "BatchNormalization", "Relu"]
+    last = expected[:-1] + ["Add", "Relu"]
+    assert operators == (expected * 2 + last if has_shortcut else expected) + ["Identity"]

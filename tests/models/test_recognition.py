@@ -7,7 +7,7 @@ import npresnext as nx
 from npresnext import models
 from npresnext.errors import StateDictError
 from npresnext.models import BasicBlock, Bottleneck, ResNet, from_state
-from npresnext.models.from_state import recognise
+from npresnext.models.recognition import recognise
 from npresnext.nn.init import Undrawn
 
 

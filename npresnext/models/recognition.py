@@ -8,8 +8,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from ..errors import StateDictError
 from ..io import load
 from ..nn.init import Undrawn
@@ -74,9 +72,7 @@ def from_state(
     if dtype is None:
         dtype = state["conv1.weight"].dtype
     model = ResNet(**options, dtype=dtype, rng=Undrawn())
-    # PyTorch before 0.4.1 counted no batches
-    counts = {name: np.array(0) for name in model.state_dict() if name.endswith("num_batches_tracked")}
-    model.load_state_dict({**counts, **state})
+    model.load_state_dict(state)
     return model.eval()
 
 

@@ -4,33 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import singledispatch
 from typing import Any
 
 from .._support.arguments import as_int
-from ..errors import InvalidTypeError, NpresnextError, ShapeError
-from ..functional.avgpool import checked_map_shape
-from ..functional.batch_axis import shape_with_batch_axis
-from ..functional.fully_connected import linear_sizes
-from ..geometry import ConvGeometry, WindowGeometry
-from .layers import BatchNorm2d, Conv2d, Linear
-from .module import Module, calls_through
-from .stateless import AvgPool2d, GlobalAvgPool2d, MaxPool2d, ReLU
+from ..errors import InvalidTypeError, InvalidValueError, NpresnextError, ShapeError
+from .module import Module, Shape, calls_through
 from .symbol import Symbol
-
-Shape = tuple[int, ...]
 
 
 @dataclass
 class Call:
-    """One call of a module: where it stands in the tree, and what went in and came out."""
+    """One call of a module: its place in the tree, and the shapes of its inputs and its output."""
 
     path: str
     module: Module
     depth: int
-    input_shape: Shape
+    input_shapes: tuple[Shape, ...]
     output_shape: Shape = ()
     is_layer: bool = False
+
+    @property
+    def input_shape(self) -> Shape:
+        """The shape of the first input."""
+        return self.input_shapes[0]
 
 
 @dataclass
@@ -45,14 +41,14 @@ class Trace:
 def trace(model: Module, input_shape: Sequence[int], dtype: Any = None) -> Trace:
     """Follow the forward pass of a network for an input of `input_shape`, in integers alone.
 
-    The network's own ``forward`` runs, on a :class:`Symbol` in place of an array; each layer answers with the shape
-    of its output instead of computing it. Nothing is kept and no running statistics move.
+    The network's own ``forward`` runs, on a :class:`Symbol` in place of an array; in place of each layer's forward its
+    ``output_shape`` is called. Nothing is saved for a backward pass, and running statistics stay as they are.
 
     Parameters
     ----------
     model : Module
-        A module of one's own with mathematics in its forward says what comes out of it by a method
-        ``output_shape(input_shape)``, and counts as one layer.
+        A module of your own that computes something in its forward needs a method ``output_shape(input_shape)``, and
+        counts as one layer.
     input_shape : sequence of int
         With N.
     dtype : optional
@@ -67,7 +63,8 @@ def trace(model: Module, input_shape: Sequence[int], dtype: Any = None) -> Trace
     ValueError
         The input does not fit a layer; the message begins with the layer's name.
     TypeError
-        A module without a method ``output_shape`` has no parts, or does more than add and multiply what they return.
+        A module without a method ``output_shape`` of its own has no parts, or does more than add and multiply what
+        they return.
 
     Examples
     --------
@@ -89,12 +86,17 @@ def trace(model: Module, input_shape: Sequence[int], dtype: Any = None) -> Trace
     def visit(module: Module, *inputs: Symbol) -> Symbol:
         nonlocal depth
         path = paths.get(id(module), type(module).__name__)
-        call = Call(path, module, depth, inputs[0].shape)
+        call = Call(path, module, depth, tuple(symbol.shape for symbol in inputs))
         calls.append(call)
         try:
-            shape = output_shape(module, inputs[0].shape)
+            shape = module.output_shape(*call.input_shapes)
         except ShapeError as error:
             raise ShapeError(f"{path or type(module).__name__}: {error}") from error
+        if shape is None and next(module.children(), None) is None:
+            raise InvalidTypeError(
+                f"the shape of what {type(module).__name__} puts out is not known: give it a method "
+                "output_shape(input_shape), or make it of layers"
+            )
         if shape is None:
             depth += 1
             output = _followed(module, path, inputs)
@@ -136,83 +138,15 @@ def as_input_shape(sizes: Sequence[int], name: str) -> Shape:
     return tuple(as_int(size, f"{name}[{axis}]", 0) for axis, size in enumerate(sizes))
 
 
-@singledispatch
-def output_shape(module: Module, shape: Shape) -> Shape | None:
-    """Return the shape that a layer makes of an input of `shape`, or None for a module made of others.
+def example_input_shape(model: Module, name: str) -> Shape:
+    """Return a shape that the first layer with a fixed number of channels accepts; the error names the argument `name`.
 
-    Errors are those of the layer's forward pass.
+    >>> from npresnext import nn
+    >>> example_input_shape(nn.Sequential(nn.ReLU(), nn.Conv2d(3, 8, 7)), "input_size")
+    (1, 3, 64, 64)
     """
-    if hasattr(module, "output_shape"):
-        return module.output_shape(shape)
-    if next(module.children(), None) is None:
-        raise InvalidTypeError(
-            f"the shape of what {type(module).__name__} puts out is not known: give it a method "
-            "output_shape(input_shape), or make it of layers"
-        )
-    return None
-
-
-@output_shape.register
-def _(layer: ReLU, shape: Shape) -> Shape:
-    return shape
-
-
-@output_shape.register
-def _(layer: Conv2d, shape: Shape) -> Shape:
-    images = (1, *shape) if len(shape) == 3 else shape
-    return conv_geometry(layer, images).output_shape[-len(shape) :]
-
-
-@output_shape.register
-def _(layer: BatchNorm2d, shape: Shape) -> Shape:
-    if len(shape) != 4 or shape[1] != layer.num_features:
-        raise ShapeError(f"x has shape {shape}: expected (N, {layer.num_features}, H, W)")
-    return shape
-
-
-@output_shape.register
-def _(layer: MaxPool2d, shape: Shape) -> Shape:
-    window = WindowGeometry.of_pool(
-        shape_with_batch_axis(shape),
-        layer.kernel_size,
-        stride=layer.stride,
-        padding=layer.padding,
-        dilation=layer.dilation,
-        ceil_mode=layer.ceil_mode,
-    )
-    return (*shape[:-2], window.out_height, window.out_width)
-
-
-@output_shape.register
-def _(layer: AvgPool2d, shape: Shape) -> Shape:
-    window = WindowGeometry.of_pool(
-        shape_with_batch_axis(shape),
-        layer.kernel_size,
-        stride=layer.stride,
-        padding=layer.padding,
-        ceil_mode=layer.ceil_mode,
-    )
-    return (*shape[:-2], window.out_height, window.out_width)
-
-
-@output_shape.register
-def _(layer: GlobalAvgPool2d, shape: Shape) -> Shape:
-    return (*checked_map_shape(shape)[4 - len(shape) : 2], 1, 1)
-
-
-@output_shape.register
-def _(layer: Linear, shape: Shape) -> Shape:
-    _, out_features, _ = linear_sizes(shape, layer.weight.shape)
-    return (*shape[:-1], out_features)
-
-
-def conv_geometry(layer: Conv2d, shape: Shape) -> ConvGeometry:
-    """Return the geometry of a layer's convolution of images (N, C_in, H, W)."""
-    return ConvGeometry.of_conv(
-        shape,
-        layer.weight.shape,
-        stride=layer.stride,
-        padding=layer.padding,
-        dilation=layer.dilation,
-        groups=layer.groups,
-    )
+    for module in model.modules():
+        shape = module.example_shape()
+        if shape is not None:
+            return shape
+    raise InvalidValueError(f"no convolution or norm says how many channels go in: give {name}, or a larger part")

@@ -14,42 +14,30 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._support.arguments import as_int
 from ..errors import InvalidTypeError, InvalidValueError
-from ..geometry import check_groups
-from ..nn import (
-    AvgPool2d,
-    BatchNorm2d,
-    Conv2d,
-    Flatten,
-    GlobalAvgPool2d,
-    Linear,
-    MaxPool2d,
-    Module,
-    ReLU,
-    Sequential,
-    Symbol,
-    trace,
-)
+from ..nn import Conv2d, Module, Sequential, Symbol, trace
+from ..nn.convolution import group_mask
+from ..nn.module import Mask
+from ..nn.tracing import example_input_shape
 
-CHANNELS_STAY = (AvgPool2d, BatchNorm2d, GlobalAvgPool2d, MaxPool2d, ReLU)
+__all__ = ["Connectivity", "Step", "connectivity", "group_mask"]
 
 
 @dataclass(frozen=True)
 class Step:
-    """One convolution or linear layer on the way.
+    """One layer that mixes channels by its weights, such as a convolution or a linear layer.
 
     Attributes
     ----------
     path : str
         Its dotted name.
-    layer : Conv2d or Linear
+    layer : Module
     own : bool array (C_out, C_in of the layer)
         Its own mask.
     reach : bool array (C_out, C_in of the start)
-        Who is reached behind it.
+        Which channels of the start each of its output channels depends on.
     order : int
-        How many convolutions and linear layers lie on the longest way to it, itself included.
+        The number of such layers on the longest path to it, itself included.
     """
 
     path: str
@@ -61,9 +49,8 @@ class Step:
     @property
     def kind(self) -> str:
         """Such as "3x3, G=32"."""
-        if isinstance(self.layer, Conv2d):
-            return f"{self.layer.kernel_size[0]}x{self.layer.kernel_size[1]}, G={self.layer.groups}"
-        return "linear"
+        kernel, groups = getattr(self.layer, "kernel_size", None), getattr(self.layer, "groups", None)
+        return type(self.layer).__name__.lower() if kernel is None else f"{kernel[0]}x{kernel[1]}, G={groups}"
 
 
 @dataclass(frozen=True)
@@ -83,34 +70,6 @@ class Connectivity:
     matrix: np.ndarray
     steps: list[Step]
     full_after: int | None
-
-
-def group_mask(in_channels: int, out_channels: int, groups: int) -> np.ndarray:
-    """Return the block-diagonal mask (C_out, C_in) of a convolution with `groups` groups, which divide both.
-
-    Parameters
-    ----------
-    in_channels, out_channels, groups : int
-
-    Returns
-    -------
-    bool array (C_out, C_in)
-
-    Raises
-    ------
-    ValueError
-        `groups` does not divide both.
-
-    Examples
-    --------
-    >>> group_mask(4, 2, 2).astype(int)
-    array([[1, 1, 0, 0],
-           [0, 0, 1, 1]])
-    """
-    check_groups(in_channels, out_channels, as_int(groups, "groups", 1))
-    own = np.arange(out_channels) * groups // out_channels
-    seen = np.arange(in_channels) * groups // in_channels
-    return own[:, None] == seen[None, :]
 
 
 def connectivity(
@@ -159,32 +118,48 @@ def connectivity(
         if isinstance(model, str) or not isinstance(model, Sequence):
             raise InvalidTypeError(f"model must be a Module or modules in a row, but is of type {type(model).__name__}")
         model = Sequential(*model)
-    output = trace(model, input_shape or _input_shape(model)).output
+    output = trace(model, input_shape or example_input_shape(model, "input_shape")).output
     symbols = output.history()
     origin = _origin(symbols, start)
     width = origin.shape[1]
-    found: dict[int, tuple[np.ndarray, int]] = {}
+    found: dict[int, tuple[np.ndarray, int]] = {}  # by symbol: its mask (C, C of the start), and its order
     steps = []
     for symbol in symbols:
-        known = [found[id(source)] for source in symbol.inputs]
         if symbol is origin:
             found[id(symbol)] = np.eye(width, dtype=bool), 0
         elif symbol.op == "input":
             found[id(symbol)] = np.zeros((symbol.shape[1], width), bool), 0
         else:
-            order = max(order for _, order in known)
-            reached = [reach for reach, _ in known]
-            if isinstance(symbol.detail, (Conv2d, Linear)):
-                own = _own_mask(symbol.detail, pointwise)
-                through = _chained(own, reached[0])
-                if through.any():  # what the start cannot reach is no step away from it
-                    order += 1
-                    steps.append(Step(symbol.path, symbol.detail, own, through, order))
-                found[id(symbol)] = through, order
+            reached = [found[id(source)][0] for source in symbol.inputs]
+            order = max(found[id(source)][1] for source in symbol.inputs)
+            if symbol.op == "layer":
+                masks = _layer_masks(symbol, pointwise)
+                reach = _united([each if mask is None else _chained(mask, each) for mask, each in zip(masks, reached)])
+                if masks[0] is not None and _has_weights(symbol.detail) and reach.any():
+                    order += 1  # what the start cannot reach is no step away from it
+                    steps.append(Step(symbol.path, symbol.detail, masks[0], reach, order))
             else:
-                found[id(symbol)] = _passed_on(symbol, reached), order
+                reach = _passed_on(symbol, reached)
+            found[id(symbol)] = reach, order
     full = [order for reach, order in found.values() if order and reach.all()]
     return Connectivity(found[id(output)][0], steps, min(full, default=None))
+
+
+def _layer_masks(symbol: Symbol, pointwise: bool) -> list[Mask]:
+    """Return the masks of a layer's inputs; those of a 1x1 convolution that is left out are as fine as can be."""
+    layer = symbol.detail
+    try:
+        masks: list[Mask] = layer.channel_masks(*(source.shape for source in symbol.inputs))
+    except InvalidTypeError as error:
+        raise InvalidTypeError(f"{symbol.path or type(layer).__name__}: {error}") from error
+    if not pointwise and masks[0] is not None and getattr(layer, "kernel_size", None) == (1, 1):
+        C_out, C_in = masks[0].shape
+        masks = [group_mask(C_in, C_out, math.gcd(C_in, C_out)), *masks[1:]]
+    return masks
+
+
+def _has_weights(layer: Module) -> bool:
+    return next(layer.parameters(), None) is not None
 
 
 def _chained(mask: np.ndarray, reach: np.ndarray) -> np.ndarray:
@@ -192,31 +167,21 @@ def _chained(mask: np.ndarray, reach: np.ndarray) -> np.ndarray:
     return mask.astype("float32") @ reach.astype("float32") > 0
 
 
-def _own_mask(layer: Conv2d | Linear, pointwise: bool) -> np.ndarray:
-    """Return the mask of one layer."""
-    if isinstance(layer, Linear):
-        return np.ones((layer.out_features, layer.in_features), bool)
-    groups = layer.groups
-    if layer.kernel_size == (1, 1) and not pointwise:
-        groups = math.gcd(layer.in_channels, layer.out_channels)
-    return group_mask(layer.in_channels, layer.out_channels, groups)
+def _united(masks: list[np.ndarray]) -> np.ndarray:
+    """Return where any of the masks is true."""
+    return np.logical_or.reduce(masks)
 
 
 def _passed_on(symbol: Symbol, reached: list[np.ndarray]) -> np.ndarray:
-    """Return who is reached behind an operation that mixes no channels."""
+    """Return who is reached behind an operation between layers."""
     if symbol.op in ("add", "multiply"):
-        return np.logical_or.reduce(reached)
+        return _united(reached)
     if symbol.op == "concat" and symbol.detail == 1:
         return np.concatenate(reached)
     if symbol.op == "index":
         key = symbol.detail if isinstance(symbol.detail, tuple) else (symbol.detail,)
         return reached[0][key[1]] if len(key) > 1 else reached[0]
-    if isinstance(symbol.detail, CHANNELS_STAY):
-        return reached[0]
-    if isinstance(symbol.detail, Flatten) and symbol.detail.start_dim == 1:
-        return np.repeat(reached[0], symbol.shape[1] // len(reached[0]), axis=0)
-    what = type(symbol.detail).__name__ if symbol.op == "layer" else symbol.op
-    raise InvalidTypeError(f"{symbol.path or 'the network'}: it is not known which channels {what} connects")
+    raise InvalidTypeError(f"the network: it is not known which channels {symbol.op} connects")
 
 
 def _origin(symbols: list[Symbol], start: str | None) -> Symbol:
@@ -228,14 +193,3 @@ def _origin(symbols: list[Symbol], start: str | None) -> Symbol:
         names = [name for name, symbol in layers.items() if isinstance(symbol.detail, Conv2d)]
         raise InvalidValueError(f"start must be the name of a layer, such as {', '.join(names)}, but is {start!r}")
     return layers[start].inputs[0]
-
-
-def _input_shape(model: Module) -> tuple[int, ...]:
-    """Return the shape of one image for the first layer that says how many channels it takes."""
-    if isinstance(model, Linear):
-        return 1, model.in_features
-    for module in model.modules():
-        if isinstance(module, (Conv2d, BatchNorm2d)):
-            channels = module.in_channels if isinstance(module, Conv2d) else module.num_features
-            return 1, channels, 64, 64
-    raise InvalidValueError("no convolution or norm says how many channels go in: give input_shape, or a larger part")

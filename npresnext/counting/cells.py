@@ -1,0 +1,67 @@
+"""What a summary shows, whatever it is shown in: the rows, their cells, the totals and the savings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from .rows import Counts, Row
+
+COUNTS = ("num_params", "params_percent", "macs", "activation_bytes", "dense_params", "dense_macs")
+SAVINGS_HEADER = ["Grouped convolution", "G", "Parameters", "with G=1", "saved in the layer", "of the network"]
+SAVINGS_NOTE = (
+    "Both savings are against the same channels with G=1. A network designed at equal cost spends the saving on "
+    "width: see `npresnext cardinality`."
+)
+
+
+def shown_rows(found: Counts) -> Iterator[tuple[Row, bool]]:
+    """Yield the rows down to the depth that is shown, and whether each stands for all that is below it."""
+    for row in found.rows:
+        if row.depth <= found.shown_depth:
+            yield row, row.is_layer or row.depth == found.shown_depth
+
+
+def cells_of(row: Row, found: Counts, collapsed: bool) -> list[Any]:
+    """Return a row's values for the columns; a module whose parts are shown has no counts, as its parts have them."""
+    cells: list[Any] = []
+    for name in found.col_names:
+        value = getattr(row, name)
+        if name in COUNTS and (not collapsed or not value):
+            value = "--"
+        elif name == "params_percent":
+            value = f"{value:.2f}%"
+        elif isinstance(value, tuple):
+            value = list(value)
+        cells.append("" if value is None else value)
+    return cells
+
+
+def label_of(row: Row) -> str:
+    """Return the class and name of a row's module."""
+    if not row.depth:
+        return row.type
+    return f"{row.type} ({row.name}): {row.depth}-{row.index}"
+
+
+def totals(found: Counts) -> Iterator[tuple[str, str]]:
+    """Yield the totals of the network as names and values."""
+    yield "Total parameters", f"{found.total_params:,}"
+    yield "Total MACs", f"{found.total_macs:,}"
+    sizes = {"Input": found.input_bytes, "Outputs of all layers": found.activation_bytes}
+    for name, size in {**sizes, "Parameters": found.parameter_bytes}.items():
+        yield f"{name} (MB)", f"{size / 1e6:,.2f}"
+
+
+def savings(found: Counts) -> list[list[Any]]:
+    """Return a row for every grouped convolution and one for the network, with both savings side by side."""
+    rows: list[list[Any]] = []
+    for row in found.grouped_layers:
+        saved = row.dense_params - row.num_params
+        of_layer, of_network = saved / row.dense_params, saved / found.dense_params
+        rows.append([row.path, row.groups, row.num_params, row.dense_params, f"{of_layer:.3%}", f"{of_network:.2%}"])
+    saved = found.dense_params - found.total_params
+    rows.append(
+        ["the whole network", "", found.total_params, found.dense_params, "", f"{saved / found.dense_params:.2%}"]
+    )
+    return rows
