@@ -11,8 +11,11 @@ if TYPE_CHECKING:
     from ..training import TrainingConfiguration
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments that become fields of a TrainingConfiguration, which checks their values."""
+def add_arguments(parser: argparse.ArgumentParser, *, epochs: bool) -> None:
+    """Declare the arguments that become fields of a TrainingConfiguration, which checks their values.
+
+    A command that counts its length in steps has no ``--epochs``.
+    """
     what = parser.add_argument_group("network and data")
     what.add_argument("--model", default="resnext_small", metavar="NAME", help="a network (default: %(default)s)")
     what.add_argument(
@@ -34,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the dtype of weights and images: float16, bfloat16, float32 or float64 (default: %(default)s)",
     )
     what.add_argument("--backend", choices=("numpy", "cupy"), help="the array library (default: numpy)")
-    how = parser.add_argument_group("training (the defaults of the first four depend on the data)")
+    how = parser.add_argument_group("training (without a default here: it depends on the data)")
+    if epochs:
+        how.add_argument("--epochs", type=int, metavar="N", help="passes over the training images")
     how.add_argument("--batch-size", type=int, metavar="N", help="images per step")
     how.add_argument("--lr", type=float, metavar="RATE", help="learning rate at the start")
     how.add_argument("--crop", type=int, metavar="PIXELS", help="random crops after padding by PIXELS; 0 for none")

@@ -35,7 +35,7 @@ weight decay and momentum. A second file, FILE.meta.json, records how the rows w
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.epilog = EXAMPLES.format(prog=parser.prog)
-    add_arguments(parser)
+    add_arguments(parser, epochs=False)
     rows = parser.add_argument_group("rows")
     rows.add_argument("--steps", type=positive_int, default=200, metavar="N", help="steps to train (default: 200)")
     rows.add_argument("--every", type=positive_int, default=2, metavar="N", help="write every N-th step (default: 2)")

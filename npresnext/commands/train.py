@@ -33,8 +33,7 @@ FINGERPRINT = "data_fingerprint"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.epilog = EXAMPLES
-    add_arguments(parser)
-    parser.add_argument("--epochs", type=int, metavar="N", help="passes over the training images")
+    add_arguments(parser, epochs=True)
     files = parser.add_argument_group("files")
     files.add_argument("--save", metavar="FILE", help="write the final weights: .npz, .safetensors or .pth")
     files.add_argument("--checkpoint", metavar="FILE.npz", help="write checkpoints, from which --resume continues")

@@ -19,8 +19,7 @@ from support.training import state_bytes
 
 def configuration_for(*argv):
     parser = argparse.ArgumentParser()
-    parser.add_argument("--epochs", type=int)
-    training_arguments.add_arguments(parser)
+    training_arguments.add_arguments(parser, epochs=True)
     return training_arguments.configuration_from(parser.parse_args(argv))
 
 
