@@ -6,7 +6,7 @@ import pytest
 
 from npresnext.engines.cpu import plan, thresholds, tiles, workspace
 
-CACHES = (plan.forward_plans, plan.input_grad_plans, tiles._workload, tiles.tiles, tiles.tile_shape)
+CACHES = (plan.forward_plans, plan.input_grad_plans, tiles._workload, tiles.cut_into_tiles, tiles.tile_shape)
 
 
 @contextlib.contextmanager

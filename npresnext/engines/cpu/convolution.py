@@ -13,7 +13,7 @@ from ..._support.typing import NumPyArray as Array
 from ...geometry import ConvGeometry
 from . import thresholds
 from .epilogue import Epilogue
-from .gather import gather
+from .gather import gather_results
 from .plan import forward_plans, input_grad_plans
 from .weight_grad import max_input_channels, weight_grad_tasks, write_weight_grad
 
@@ -40,7 +40,7 @@ def _forward(
         shortcut = _split(shortcut, G)
     epilogue = Epilogue(bias, shortcut, rectify)
     plans, macs = forward_plans(geometry), geometry.macs
-    gather(_split(x, G), _split_weight(weight, G), _split(y, G), plans, macs, epilogue=epilogue)
+    gather_results(_split(x, G), _split_weight(weight, G), _split(y, G), plans, macs, epilogue=epilogue)
     return y
 
 
@@ -49,7 +49,7 @@ def input_grad(grad_output: Array, weight: Array, geometry: ConvGeometry) -> Arr
     dx = _blank(geometry, grad_output.dtype)
     G = geometry.groups
     weight = _split_weight(weight, G).swapaxes(1, 2)  # (G, C_in/G, C_out/G, kh, kw)
-    gather(_split(grad_output, G), weight, _split(dx, G), input_grad_plans(geometry), geometry.macs)
+    gather_results(_split(grad_output, G), weight, _split(dx, G), input_grad_plans(geometry), geometry.macs)
     return dx
 
 
@@ -73,7 +73,7 @@ def gradients(grad_output: Array, x: Array, weight: Array, geometry: ConvGeometr
         write_weight_grad(upstream, images, dkernels.swapaxes(1, 2), plans, macs, weight=transposed, target=target)
     else:
         with weight_grad_tasks(images, upstream, dkernels, forward_plans(geometry)) as tasks:
-            gather(upstream, transposed, target, plans, macs, other_tasks=tasks)
+            gather_results(upstream, transposed, target, plans, macs, other_tasks=tasks)
     return dx, dweight
 
 

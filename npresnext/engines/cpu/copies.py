@@ -63,7 +63,7 @@ def run_copy_steps(steps: list[CopyStep], source: Array) -> None:
 
 
 def _can_copy_halves(target: Array, source: Array) -> bool:
-    """Whether both hold 32-bit numbers side by side, on a machine where :func:`_copy_every_other` is right."""
+    """Whether rows of both are contiguous 32-bit numbers, on a machine where :func:`_copy_every_other` is right."""
     return _LITTLE_ENDIAN and target.itemsize == source.strides[-1] == target.strides[-1] == 4
 
 

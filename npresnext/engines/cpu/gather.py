@@ -16,11 +16,11 @@ from .packing import pack_weights
 from .plan import GatherPlan
 from .threads import Tasks, run_tasks
 from .tile_buffers import load_tile
-from .tiles import Tile, Workload, tiles
+from .tiles import Tile, Workload, cut_into_tiles
 from .workspace import get_workspace_limit
 
 
-def gather(
+def gather_results(
     source: Array,
     weight: Array,
     target: Array,
@@ -73,7 +73,7 @@ def _output_chunks(weight: Array) -> list[slice]:
 def _tile_tasks(source: Array, weights: list[Array], target: Array, plan: GatherPlan, epilogue: Epilogue) -> Tasks:
     """Return one task for each tile of a plan; a tile that is the only one is cut along its output channels."""
     workload = Workload.of(plan, source, target, None)
-    all_tiles = tiles(workload, 0, workload.groups, get_workspace_limit(), all_groups=False)
+    all_tiles = cut_into_tiles(workload, 0, workload.groups, get_workspace_limit(), all_groups=False)
     channels = workload.target_channels
     count = 1
     if len(all_tiles) == 1:

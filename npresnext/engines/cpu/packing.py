@@ -33,12 +33,16 @@ def pack_weights(weight: Array, plan: GatherPlan) -> list[Array]:
             copies.append((_by_taps(product[0], source.shape), source))
         packed.append(matrices)
 
-    outermost_axis = 0 if G > 1 else 2 if exchanged else 1  # in memory
+    # The chunks are ranges of the outermost axis in memory that is longer than 1: groups, or one of the channel axes.
+    if G > 1:
+        outermost_axis = 0
+    else:
+        outermost_axis = 2 if exchanged else 1
 
-    def copy(part: slice) -> None:
-        here = (*[slice(None)] * outermost_axis, part)
+    def copy(chunk: slice) -> None:
+        index = (*[slice(None)] * outermost_axis, chunk)
         for target, source in copies:
-            target[here] = source[here]
+            target[index] = source[index]
 
     length, parts = weight.shape[outermost_axis], max(2, weight.nbytes // thresholds.PACK_BYTES)
     on_one_thread = weight.size < thresholds.SMALL_PACKING

@@ -100,7 +100,8 @@ class Workload:
     def images_side_by_side(self) -> bool:
         """Whether the images of a tile lie side by side in the copies, as columns of one matmul.
 
-        So it is where a matmul is too large to go without packing, and one map is too short to be worth it.
+        That is faster where the matmul of one image is so large that OpenBLAS packs its operands, and the map so short
+        that packing takes long compared to multiplying.
         """
         outputs = max(self.target_channels, self.multiplier_channels)
         short = thresholds.SHORT_MAP if self.without_copies else thresholds.SHORT_COPIED_MAP
@@ -149,7 +150,7 @@ class Workload:
             weight_grad_sums=(plan.product_count, tile.groups, *gradient),
         )
 
-    def bytes(self, images: int, groups: int, rows: int, columns: int) -> int:
+    def tile_bytes(self, images: int, groups: int, rows: int, columns: int) -> int:
         """How many bytes a tile of this shape needs."""
         shapes = self.buffer_shapes(TileShape(images, groups, rows, columns))
         return self.itemsize * sum(map(math.prod, shapes))
@@ -165,7 +166,7 @@ def _workload(*fields: Any) -> Workload:
 
 
 @functools.lru_cache(maxsize=1024)
-def tiles(workload: Workload, first_group: int, end_group: int, limit: int, *, all_groups: bool) -> list[Tile]:
+def cut_into_tiles(workload: Workload, first_group: int, end_group: int, limit: int, *, all_groups: bool) -> list[Tile]:
     """Cut the groups from `first_group` up to `end_group` into tiles, in an order that never changes.
 
     With `all_groups` every tile holds all of these groups: so one thread can sum over the images.
@@ -187,9 +188,11 @@ def tile_shape(workload: Workload, fixed_groups: int | None, limit: int) -> Tile
     plan, batch, goal = workload.plan, workload.batch, min(limit, thresholds.TILE_BYTES)
     rows, columns = _rows_and_columns(workload, fixed_groups or 1, goal, limit)
     groups = fixed_groups or _largest(
-        ceil_div(workload.groups, group_chunks(workload)), lambda g: workload.bytes(1, g, rows, columns) <= goal
+        ceil_div(workload.groups, group_chunks(workload)), lambda g: workload.tile_bytes(1, g, rows, columns) <= goal
     )
-    images = _largest(_most_images(workload, fixed_groups), lambda n: workload.bytes(n, groups, rows, columns) <= goal)
+    images = _largest(
+        _most_images(workload, fixed_groups), lambda n: workload.tile_bytes(n, groups, rows, columns) <= goal
+    )
     return TileShape(
         _even(batch, images), fixed_groups or _even(workload.groups, groups), _even(plan.row_count, rows), columns
     )
@@ -198,12 +201,12 @@ def tile_shape(workload: Workload, fixed_groups: int | None, limit: int) -> Tile
 def _rows_and_columns(workload: Workload, groups: int, goal: int, limit: int) -> tuple[int, int]:
     """Choose how many rows and columns a tile of one image has: whole rows within `goal`, or part of one in `limit`."""
     all_columns = workload.plan.column_count
-    rows = _largest(workload.plan.row_count, lambda u: workload.bytes(1, groups, u, all_columns) <= goal)
+    rows = _largest(workload.plan.row_count, lambda u: workload.tile_bytes(1, groups, u, all_columns) <= goal)
     if rows > 1:
         return rows, all_columns
-    columns = _largest(all_columns, lambda q: workload.bytes(1, groups, 1, q) <= limit)
-    if workload.bytes(1, groups, 1, columns) > limit:
-        raise limit_too_small("the smallest tile of this convolution", workload.bytes(1, groups, 1, 1))
+    columns = _largest(all_columns, lambda q: workload.tile_bytes(1, groups, 1, q) <= limit)
+    if workload.tile_bytes(1, groups, 1, columns) > limit:
+        raise limit_too_small("the smallest tile of this convolution", workload.tile_bytes(1, groups, 1, 1))
     return rows, columns
 
 
@@ -218,12 +221,14 @@ def _most_images(workload: Workload, fixed_groups: int | None) -> int:
 def groups_per_task(workload: Workload, limit: int) -> int:
     """Return how many groups one task of a weight gradient has: a tile of one pixel of them must fit in the limit."""
     most = ceil_div(workload.groups, group_chunks(workload))
-    return _largest(most, lambda g: workload.bytes(1, g, 1, 1) <= limit)
+    return _largest(most, lambda g: workload.tile_bytes(1, g, 1, 1) <= limit)
 
 
 def group_chunks(workload: Workload) -> int:
     """Return into how many chunks the groups are cut: at least two, and at most as many as there are full tiles."""
-    everything = workload.bytes(workload.batch, workload.groups, workload.plan.row_count, workload.plan.column_count)
+    everything = workload.tile_bytes(
+        workload.batch, workload.groups, workload.plan.row_count, workload.plan.column_count
+    )
     return min(thresholds.MAX_CHUNKS, max(2, everything // thresholds.TILE_BYTES))
 
 

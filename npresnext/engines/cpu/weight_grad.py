@@ -27,7 +27,7 @@ from .packing import pack_weights, unpack_weight_grad
 from .plan import GatherPlan
 from .threads import Tasks, run_tasks
 from .tile_buffers import load_tile
-from .tiles import Workload, groups_per_task, tiles
+from .tiles import Workload, cut_into_tiles, groups_per_task
 from .workspace import get_workspace_limit
 
 
@@ -43,8 +43,8 @@ def write_weight_grad(
 ) -> None:
     """Write into `dweight` (G, out, in, kh, kw) the products of `multiplier` (N, G, out, H, W) and copies of `source`.
 
-    With `weight` and `target`, the same copies also give the results, as :func:`gather` writes them. This needs at
-    least MAX_CHUNKS groups, so that every task has all images and input channels.
+    With `weight` and `target`, the same copies also give the results, as :func:`~.gather.gather_results` writes them.
+    This needs at least MAX_CHUNKS groups, so that every task has all images and input channels.
     """
     with weight_grad_tasks(source, multiplier, dweight, plans, weight=weight, target=target) as tasks:
         run_tasks(tasks, macs)
@@ -64,9 +64,10 @@ def weight_grad_tasks(
     workloads = [Workload.of(plan, source, target, multiplier) for plan in plans]
     most_channels = max_input_channels(dweight) if target is None else source.shape[2]  # results need all channels
     cuts = _cut(workloads, most_channels, dweight.nbytes)
-    partial_sums = (
-        np.empty((cuts.partial_sums, *dweight.shape), dweight.dtype) if cuts.partial_sums > 1 else dweight[None]
-    )
+    if cuts.partial_sums > 1:
+        partial_sums = np.empty((cuts.partial_sums, *dweight.shape), dweight.dtype)
+    else:
+        partial_sums = dweight[None]  # (1, G, out, in, kh, kw)
     if sum(plan.tap_count for plan in plans) < math.prod(dweight.shape[3:]):  # the other taps meet padding alone
         partial_sums[...] = 0
 
@@ -79,7 +80,7 @@ def weight_grad_tasks(
             groups = part.groups.stop - part.groups.start
             sums = np.empty((plan.product_count, groups, *workload.weight_grad_shape), source.dtype)
             limit = get_workspace_limit()
-            tiles_of_part = tiles(workload, part.groups.start, part.groups.stop, limit, all_groups=True)
+            tiles_of_part = cut_into_tiles(workload, part.groups.start, part.groups.stop, limit, all_groups=True)
             for number, tile in enumerate(tiles_of_part):
                 buffers, operands = load_tile(workload, tile, copied)
                 if target is not None:
@@ -136,19 +137,18 @@ def _cut(workloads: list[Workload], most_channels: int, gradient_bytes: int) -> 
     else:
         channel_chunks = _channel_chunks(workloads)
     image_chunks = list(enumerate(chunks(batch, images_per_part)))
-    group_chunks = chunks(groups, groups_per_part)
     channels_per_part = min(most_channels, ceil_div(channels, channel_chunks))
     parts = [
-        _Part(number, images, group_chunk, channel_chunk)
-        for (number, images), group_chunk, channel_chunk in itertools.product(
-            image_chunks, group_chunks, chunks(channels, channels_per_part)
+        _Part(number, images_of_part, groups_of_part, channels_of_part)
+        for (number, images_of_part), groups_of_part, channels_of_part in itertools.product(
+            image_chunks, chunks(groups, groups_per_part), chunks(channels, channels_per_part)
         )
     ]
     return _Cuts(parts, len(image_chunks))
 
 
 def _channel_chunks(workloads: list[Workload]) -> int:
-    """Return into how many chunks the input channels are cut: a power of two, so that the chunks come out even."""
+    """Return into how many chunks the input channels are cut; a power of two makes most chunks equally long."""
     inner_size = max(workload.inner_size for workload in workloads)
     most = max(2, inner_size // thresholds.INNER_SIZE_PER_CHUNK)
     return next(count for count in (thresholds.MAX_CHUNKS, 4, 2) if count <= most)
