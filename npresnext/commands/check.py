@@ -83,13 +83,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check_target(target: dict[str, Any], options: dict[str, Any], time_limit: float) -> Any:
-    """Check what ``targets.load(**target)`` returns in a spawned process, killed after `time_limit` seconds.
+    """Check what ``adapters.load(**target)`` returns in a spawned process, killed after `time_limit` seconds.
 
     `options` go to ``check_conv``. A process that hangs or dies gives the report so far with that finding, and the
     case during which it happened. A target that cannot be imported, or an option that makes no sense, is a ValueError.
     """
     from ..testing import ConvCase, Finding, Report
-    from ..testing.verdicts import as_arithmetic
+    from ..testing.arithmetic import as_arithmetic
 
     declared = as_arithmetic(options["dtype"], options.get("arithmetic"))
     report = Report(declared, options.get("algorithm", "direct"), options["seed"])
@@ -127,7 +127,7 @@ def _work(connection: Any, target: dict[str, Any], options: dict[str, Any]) -> N
     One thread is the fastest for small cases, unless OMP_NUM_THREADS says otherwise.
     """
     from ..testing import check_conv
-    from ..testing.targets import load
+    from ..testing.adapters import load
 
     faulthandler.enable()  # a crash tells where in the target it happened
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches our parent too, which says so and ends us
@@ -140,11 +140,11 @@ def _work(connection: Any, target: dict[str, Any], options: dict[str, Any]) -> N
         options["supports"] = {**found.supports, **options.get("supports", {})}
 
         def watch(where: str, case: Any, report: Any) -> None:
-            rows = {
-                key: replace(row, first=row.first and replace(row.first, trials=()))  # which do not travel
-                for key, row in report.rows.items()
+            checks = {
+                key: replace(tally, first=tally.first and replace(tally.first, trials=()))  # which do not travel
+                for key, tally in report.checks.items()
             }
-            connection.send(("case", where, case, replace(report, rows=rows)))
+            connection.send(("case", where, case, replace(report, checks=checks)))
 
         connection.send(("report", check_conv(found.forward, found.backward, **options, watch=watch)))
     except NpresnextError as error:

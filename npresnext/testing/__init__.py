@@ -8,9 +8,10 @@ import importlib
 from typing import TYPE_CHECKING
 
 from .cases import ConvCase
-from .gradients import check_grads
-from .kit import assert_conv, check_conv
-from .report import Finding, Report
+from .conformance import assert_conv, check_conv
+from .derivatives import check_grads
+from .findings import Finding
+from .report import Report
 
 if TYPE_CHECKING:  # for type checkers and editors; Python loads it, and Hypothesis, when it is first used
     from . import strategies as strategies

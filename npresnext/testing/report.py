@@ -1,120 +1,122 @@
-"""What the kit found, for people and for programs."""
+"""The report: every check with how often it was made and failed, for people and for programs."""
+
+from __future__ import annotations
 
 import math
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from textwrap import indent
 from typing import Any
 
-from .cases import CONTIGUOUS, ConvCase
-from .verdicts import Arithmetic
+from .arithmetic import Arithmetic
+from .findings import Finding
 
-ADVISORY = ("statistical", "advisory")  # verdicts that fail nobody
-
-
-@dataclass(slots=True)
-class Finding:
-    """What one check of one case came to; a failing one holds the smallest case, the value, and how to see it again."""
-
-    property: str
-    verdict: str
-    ratio: float  # of the error to its bound: above 1 the check fails
-    message: str = ""
-    case: ConvCase = ConvCase()
-    result: str = ""  # y, dx, dw or db, or an operand, if this is about one
-    index: tuple[int, ...] = ()
-    got: float | None = None
-    expected: float | None = None
-    bound: float | None = None
-    first: int = 0  # number of the case that failed first
-    role: str = ""  # forward or backward, if this is about a call
-    diagnosis: str = ""
-    reproduction: str = ""
-    trials: tuple[Any, ...] = ()  # what was compared
-
-    def __str__(self) -> str:
-        window = ", ".join(f"{name}={value}" for name, value in self.case.kwargs.items())
-        bias = "with" if self.case.has_bias else "no"
-        text = f"{self.message}\nx {self.case.x_shape}, weight {self.case.weight_shape}, {bias} bias, {window}"
-        if self.case.layouts != CONTIGUOUS:
-            text += f"\nmemory layouts of x, weight and bias, grad_output: {', '.join(self.case.layouts)}"
-        text += f"\ndiagnosis: {self.diagnosis}" if self.diagnosis else ""
-        return indent(text, "  ") + "\n\n" + indent(self.reproduction, "    ")
+VERDICTS_WITH_A_BOUND = ("bounded", "normwise", "statistical")
+NOT_FOR_PROGRAMS = ("ratio", "role", "trials")  # fields of a finding
 
 
 @dataclass
-class Row:
-    """A line of the report: how often a check was made and failed, how near its bound it came, what it found first."""
+class CheckTally:
+    """One line of the report: how often a check was made and failed, its largest error, and its first failure."""
 
     tried: int = 0
     failed: int = 0
-    worst: float = 0.0  # of the finite ratios
+    worst: float = 0.0  # largest finite ratio of an error to its bound
     first: Finding | None = None
 
 
 @dataclass
 class Report:
-    """The outcome of ``check_conv``; ``print`` shows it, ``to_dict`` hands it to programs."""
+    """The outcome of ``check_conv``: ``print`` it, or pass ``to_dict()`` to a program."""
 
     arithmetic: Arithmetic
     algorithm: str = "direct"
     seed: int = 0
     left_out: list[str] = field(default_factory=list)
     cases: int = 0
-    rows: dict[tuple[str, str], Row] = field(default_factory=dict)  # by property and verdict
-    advisories: list[str] = field(default_factory=list)  # what is worth knowing and fails nobody
+    checks: dict[tuple[str, str], CheckTally] = field(default_factory=dict)  # by property and verdict
+    advisories: list[str] = field(default_factory=list)  # worth knowing, but no failures
     coverage: Counter[str] = field(default_factory=Counter)  # cases with each feature
     pairs: Counter[tuple[str, ...]] = field(default_factory=Counter)  # cases with each pair of kinds
 
     def add(self, finding: Finding) -> None:
         """Count what a check of one more case came to."""
-        row = self.rows.setdefault((finding.property, finding.verdict), Row())
-        row.tried += 1
-        row.worst = max(row.worst, finding.ratio if math.isfinite(finding.ratio) else 0.0)
+        tally = self.checks.setdefault((finding.property, finding.verdict), CheckTally())
+        tally.tried += 1
+        if math.isfinite(finding.ratio):
+            tally.worst = max(tally.worst, finding.ratio)
         if finding.ratio > 1:
-            row.failed += 1
-            row.first = row.first or finding
-            self.advisories += [finding.message] if finding.verdict in ADVISORY else []
+            tally.failed += 1
+            tally.first = tally.first or finding
+            if finding.is_advisory():
+                self.advisories.append(finding.message)
 
     @property
     def failures(self) -> list[Finding]:
-        """What failed, each in its smallest case."""
-        return [row.first for (_, verdict), row in self.rows.items() if row.first and verdict not in ADVISORY]
+        """The failing checks, each in its smallest case."""
+        first_failures = [tally.first for tally in self.checks.values() if tally.first]
+        return [finding for finding in first_failures if not finding.is_advisory()]
 
     @property
     def passed(self) -> bool:
-        """Whether every check held; what is advisory changes nothing."""
+        """Whether every check passed; advisories change nothing."""
         return not self.failures
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dictionaries, lists, strings and numbers, ready for JSON."""
-        told = vars(self) | {"arithmetic": self.arithmetic._asdict(), "pairs": len(self.pairs)}
-        told["checks"] = [
-            {"property": name, "verdict": verdict, "tried": row.tried, "failed": row.failed, "worst_ratio": row.worst}
-            for (name, verdict), row in told.pop("rows").items()
-        ]
-        inner = ("ratio", "role", "trials")
-        told["failures"] = [{k: v for k, v in asdict(found).items() if k not in inner} for found in self.failures]
-        return {"passed": self.passed, **told}
+        return {
+            "passed": self.passed,
+            **vars(self),
+            "arithmetic": self.arithmetic._asdict(),
+            "pairs": len(self.pairs),
+            "checks": [
+                {
+                    "property": name,
+                    "verdict": verdict,
+                    "tried": tally.tried,
+                    "failed": tally.failed,
+                    "worst_ratio": tally.worst,
+                }
+                for (name, verdict), tally in self.checks.items()
+            ],
+            "failures": [
+                {name: value for name, value in asdict(finding).items() if name not in NOT_FOR_PROGRAMS}
+                for finding in self.failures
+            ],
+        }
 
     def __str__(self) -> str:
         if not self.cases:
             return f"Nothing was tried: {'; '.join(self.left_out)}"
-        outcome, width = f"{len(self.failures)} checks FAIL", max(len(name) for name, _ in self.rows)
-        lines = [
-            f"Convolution in {self.arithmetic.dtype} ({self.arithmetic}; {self.algorithm}): "
-            f"{'holds' if self.passed else outcome} in {self.cases} cases, seed {self.seed}",
-            f"\n{'property':<{width}}  {'verdict':<11}  cases  failed  worst/bound",
-        ]
-        for (name, verdict), row in self.rows.items():
-            worst = f"{row.worst:11.3g}" if verdict in ("bounded", "normwise", "statistical") else ""
-            lines.append(f"{name:<{width}}  {verdict:<11}  {row.tried:>5}  {row.failed or '-':>6}  {worst}".rstrip())
-        counts = (f"  {name}: {count}" for name, count in sorted(self.coverage.items()))
-        lines += [f"\ncoverage: {len(self.pairs)} pairs of kinds met; cases with", *counts]
+        lines = [self._headline(), "", *self._table(), ""]
+        lines.append(f"coverage: {len(self.pairs)} pairs of kinds met; cases with")
+        lines += [f"  {name}: {count}" for name, count in sorted(self.coverage.items())]
         lines += [f"left out: {what}" for what in self.left_out]
         lines += [f"advisory: {note}" for note in self.advisories]
-        for found in self.failures:
-            row = self.rows[found.property, found.verdict]
-            failed = f"{row.failed} of {row.tried} cases, first in case {found.first}"
-            lines.append(f"\nFAIL {found.property} ({found.verdict}): {failed}\n{found}")
+        for finding in self.failures:
+            tally = self.checks[finding.property, finding.verdict]
+            failed = f"{tally.failed} of {tally.tried} cases, first in case {finding.first}"
+            lines += ["", f"FAIL {finding.property} ({finding.verdict}): {failed}", str(finding)]
         return "\n".join(lines)
+
+    def _headline(self) -> str:
+        outcome = "holds" if self.passed else count_failures(len(self.failures))
+        declared = f"{self.arithmetic}; {self.algorithm}"
+        return f"Convolution in {self.arithmetic.dtype} ({declared}): {outcome} in {self.cases} cases, seed {self.seed}"
+
+    def _table(self) -> list[str]:
+        width = max(len(name) for name, _ in self.checks)
+        lines = [f"{'property':<{width}}  {'verdict':<11}  cases  failed  worst/bound"]
+        for (name, verdict), tally in self.checks.items():
+            worst = f"{tally.worst:11.3g}" if verdict in VERDICTS_WITH_A_BOUND else ""
+            line = f"{name:<{width}}  {verdict:<11}  {tally.tried:>5}  {tally.failed or '-':>6}  {worst}"
+            lines.append(line.rstrip())
+        return lines
+
+
+def count_failures(number: int) -> str:
+    """Return "1 check fails" or "2 checks fail".
+
+    >>> count_failures(1), count_failures(9)
+    ('1 check fails', '9 checks fail')
+    """
+    return f"{number} check fails" if number == 1 else f"{number} checks fail"

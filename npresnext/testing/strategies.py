@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from .._support.extras import load_extra
 from .cases import ConvCase
-from .draws import InvalidConvCase, as_supports, broken_calls, build
+from .drawn_cases import draw_case
+from .invalid_calls import InvalidConvCase, broken_calls
+from .supports import as_supports
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -25,8 +27,12 @@ def conv_cases(supports: Mapping[str, Any] | None = None) -> SearchStrategy[Conv
     >>> case.x_shape, case.weight_shape, case.groups
     ((1, 4, 1, 1), (2, 2, 1, 1), 2)
     """
-    offers = as_supports(supports)
-    return st.composite(lambda draw: build(lambda low, high: draw(st.integers(low, high)), offers))()
+    supported = as_supports(supports)
+
+    def conv_case(draw: Any) -> ConvCase:
+        return draw_case(lambda low, high: draw(st.integers(low, high)), supported)
+
+    return st.composite(conv_case)()
 
 
 def invalid_conv_cases() -> SearchStrategy[InvalidConvCase]:

@@ -14,9 +14,9 @@ for pool in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ[pool] = "1"  # before NumPy loads its BLAS
 
 import npresnext as nx  # noqa: E402
+from npresnext.testing.arithmetic import as_arithmetic  # noqa: E402
 from npresnext.testing.runner import Runner  # noqa: E402
 from npresnext.testing.subject import Subject  # noqa: E402
-from npresnext.testing.verdicts import as_arithmetic  # noqa: E402
 
 
 def cases_per_second(dtype, draws, seed):
@@ -25,7 +25,7 @@ def cases_per_second(dtype, draws, seed):
     for case in runner.cases(draws, seed):
         runner.try_case(case)
     seconds = time.perf_counter() - start
-    assert not any(row.failed for row in runner.rows.values())
+    assert not any(row.failed for row in runner.report.checks.values())
     return runner.report.cases / seconds
 
 

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from npresnext.errors import MissingExtraError
-from npresnext.testing import targets
+from npresnext.testing import adapters
 
 from support.paths import ROOT
 
@@ -218,7 +218,7 @@ def test_a_framework_that_is_missing_is_named_as_pip_knows_it(target, convention
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(MissingExtraError, match=f"needs {missing}: pip install {missing}$"):
-        targets.load(target, convention=convention)
+        adapters.load(target, convention=convention)
 
 
 @pytest.mark.oracle

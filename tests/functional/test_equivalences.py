@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import npresnext as nx
 from npresnext import reference
 from npresnext.testing import ConvCase
-from npresnext.testing.draws import fixed_cases
+from npresnext.testing.fixed_cases import fixed_cases
 from npresnext.testing.strategies import conv_cases
 
 some = settings(max_examples=60)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 import npresnext as nx
-from npresnext.testing.verdicts import rounded
+from npresnext.testing.formats import round_to_format
 
 
 @dataclass(frozen=True)
@@ -320,7 +320,7 @@ def _(x, weight, bias, **window):
 
 
 def narrow(array, name):
-    return None if array is None else rounded(array, name).astype(array.dtype)
+    return None if array is None else round_to_format(array, name).astype(array.dtype)
 
 
 operands("inputs rounded to TF32 undeclared", "y", "bounded")(

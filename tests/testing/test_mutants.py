@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 import npresnext as nx
-from npresnext.testing import check_conv, verdicts
-from npresnext.testing.explanation import diagnose
+from npresnext.testing import check_conv, rounding_statistics
+from npresnext.testing.arithmetic import as_arithmetic
+from npresnext.testing.diagnosis import diagnose
 from npresnext.testing.runner import Runner
-from npresnext.testing.subject import Subject, Trial
-from npresnext.testing.verdicts import as_arithmetic
+from npresnext.testing.subject import Subject
+from npresnext.testing.trial import Trial
 
 from support.mutants import MUTANTS
 
@@ -29,11 +30,11 @@ def case_that_catches(name, most):
     runner = runner_for(mutant)
     with np.errstate(all="ignore"):
         if mutant.caught_by[1] == "statistical":
-            runner.try_large()
-            return 1 if runner.rows[mutant.caught_by].failed else None
+            runner.try_large_case()
+            return 1 if runner.report.checks[mutant.caught_by].failed else None
         for case in runner.cases(most, seed=0):
             runner.try_case(case)
-            if mutant.caught_by in runner.rows and runner.rows[mutant.caught_by].failed:
+            if mutant.caught_by in runner.report.checks and runner.report.checks[mutant.caught_by].failed:
                 return runner.report.cases
             if runner.report.cases == most:
                 return None
@@ -64,7 +65,7 @@ def test_without_its_check_no_mutant_is_caught(check, monkeypatch):
 
     monkeypatch.setattr(Runner, "examine", kept)
     if check[1] == "statistical":
-        monkeypatch.setattr(verdicts, "statistical", lambda *args: (0.0, 0.0))
+        monkeypatch.setattr(rounding_statistics, "compare_with_random_rounding", lambda *args: (0.0, 0.0))
     for name in mutants:
         assert case_that_catches(name, caught[name]) is None, name
 
@@ -80,15 +81,15 @@ def test_rounding_faults_pass_every_verdict_but_one(name):
     runner = runner_for(BY_NAME[name])
     for case in list(runner.cases(20, seed=0))[:40]:
         runner.try_case(case)
-    runner.try_large()
-    failed = {verdict for (_, verdict), row in runner.rows.items() if row.failed}
+    runner.try_large_case()
+    failed = {verdict for (_, verdict), row in runner.report.checks.items() if row.failed}
     assert failed <= {BY_NAME[name].caught_by[1], "statistical"}
 
 
 def test_what_is_statistical_is_told_and_fails_nobody():
     mutant = BY_NAME["long sums of 20 bits"]
     report = check_conv(mutant.forward, cases=0, supports={"groups": False, "layouts": False})
-    assert report.passed and report.rows["y", "statistical"].failed
+    assert report.passed and report.checks["y", "statistical"].failed
     assert any("errors of y are not like rounding" in note for note in report.advisories)
 
 
@@ -121,4 +122,4 @@ def test_the_diagnosis_names_what_was_narrower(name):
     runner = runner_for(BY_NAME[name])
     case = next(case for case in list(runner.cases(20, seed=0))[4:] if case.batch and case.inner["y"] > 4)
     trials = [Trial(runner.subject, case, real) for real in (True, False)]
-    assert diagnose([*trials, runner.large], "y") == DIAGNOSES[name]
+    assert diagnose([*trials, runner.large_trial], "y") == DIAGNOSES[name]

@@ -10,18 +10,21 @@ import pytest
 
 from npresnext import reference
 from npresnext.testing import check_conv
+from npresnext.testing.arithmetic import as_arithmetic
+from npresnext.testing.bounds import rounding_bound
 from npresnext.testing.cases import ConvCase
-from npresnext.testing.draws import SUPPORTS, build, within
-from npresnext.testing.runner import LARGE, Runner
+from npresnext.testing.drawn_cases import draw_case
+from npresnext.testing.oracle import ExactResult
+from npresnext.testing.runner import LARGE_CASE, Runner
 from npresnext.testing.subject import Subject
-from npresnext.testing.verdicts import Truth, as_arithmetic, bounded
+from npresnext.testing.supports import SUPPORTS, keep_supported
 
 from support import transforms
 
 
 def drawn(count, without=()):
     rng = random.Random(1)
-    return [build(rng.randint, {**SUPPORTS, **dict.fromkeys(without, False)}) for _ in range(count)]
+    return [draw_case(rng.randint, {**SUPPORTS, **dict.fromkeys(without, False)}) for _ in range(count)]
 
 
 def defined(case, operands, form=""):
@@ -39,10 +42,10 @@ def defined(case, operands, form=""):
 
 
 def test_the_oracle_equals_the_definition_on_integers():
-    for case in [*drawn(150), LARGE]:
+    for case in [*drawn(150), LARGE_CASE]:
         operands = case.operands()
         for name, expected in defined(case, operands).items():
-            truth = Truth(name, case, operands)
+            truth = ExactResult(name, case, operands)
             assert (truth.high == expected).all() and not truth.low.any(), (name, case)
 
 
@@ -60,7 +63,7 @@ def test_the_oracle_is_exact_on_fractions(dtype):
     for case in drawn(12, without=("zero_channels", "empty_batch")):
         operands = case.operands(dtype, real=True)
         for name, expected in defined(case, {key: exact(array) for key, array in operands.items()}, "_loops").items():
-            truth = Truth(name, case, operands)
+            truth = ExactResult(name, case, operands)
             error = [
                 Fraction(v) - Fraction(high) - Fraction(low)
                 for v, high, low in zip(expected.ravel(), truth.high.ravel().tolist(), truth.low.ravel().tolist())
@@ -71,7 +74,7 @@ def test_the_oracle_is_exact_on_fractions(dtype):
 def test_the_bound_is_zero_where_every_product_is():
     """Zeros are added without rounding: the gradient of a pixel that no window reads is 0, not nearly so."""
     case = ConvCase(1, 2, 2, 1, (5, 5), (1, 1), stride=(2, 2))
-    bound = bounded(Truth("dx", case, case.operands("float32", real=True)), as_arithmetic("float32"))
+    bound = rounding_bound(ExactResult("dx", case, case.operands("float32", real=True)), as_arithmetic("float32"))
     assert (bound[:, :, 1::2] == 0).all() and (bound[:, :, ::2, ::2] > 0).all()
 
 
@@ -84,22 +87,24 @@ def test_the_definition_in_floats_stays_within_the_bound_of_the_oracle():
         runner = Runner(Subject(reference.conv2d, backward, as_arithmetic(dtype)))
         for case in drawn(40):
             runner.try_case(case)
-        assert not [key for key, row in runner.rows.items() if row.failed]
-        assert 0.1 < runner.rows["dx", "bounded"].worst <= 1
+        assert not [key for key, row in runner.report.checks.items() if row.failed]
+        assert 0.1 < runner.report.checks["dx", "bounded"].worst <= 1
 
 
 def judged(forward, backward, algorithm, cases):
     runner = Runner(Subject(forward, backward, as_arithmetic("float32"), algorithm))
     for case in cases:
         runner.try_case(case)
-    return runner.rows
+    return runner.report.checks
 
 
-THREE_BY_THREE = [within(replace(case, kernel=(3, 3), stride=(1, 1), dilation=(1, 1))) for case in drawn(60)] + [
-    LARGE,
+THREE_BY_THREE = [
+    keep_supported(replace(case, kernel=(3, 3), stride=(1, 1), dilation=(1, 1))) for case in drawn(60)
+] + [
+    LARGE_CASE,
     ConvCase(2, 8, 8, 2, (12, 12), (3, 3), padding=((1, 1), (1, 1))),
 ]
-ANY = [*drawn(80), LARGE]
+ANY = [*drawn(80), LARGE_CASE]
 
 
 def of_both(convolve):

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 import npresnext as nx
-from npresnext.testing import ConvCase, check_conv, explanation, targets
-from npresnext.testing.cases import LAYOUTS
-from npresnext.testing.report import Finding
+from npresnext.testing import ConvCase, Finding, adapters, check_conv, explanation
+from npresnext.testing.arithmetic import as_arithmetic
+from npresnext.testing.layouts import LAYOUTS
+from npresnext.testing.reproduction import write_reproduction
 from npresnext.testing.runner import Runner
-from npresnext.testing.subject import AXES, Subject, Trial
-from npresnext.testing.verdicts import as_arithmetic
+from npresnext.testing.subject import AXES, Subject
+from npresnext.testing.trial import Trial
 
 from support.mutants import MUTANTS
 
@@ -28,8 +29,8 @@ def first_failure(mutant):
     runner = Runner(Subject(mutant.forward, mutant.backward, arithmetic, mutant.options.get("algorithm", "direct")))
     for case in runner.cases(200, seed=0):
         runner.try_case(case)
-        if mutant.caught_by in runner.rows and runner.rows[mutant.caught_by].failed:
-            return runner, runner.rows[mutant.caught_by].first
+        if mutant.caught_by in runner.report.checks and runner.report.checks[mutant.caught_by].failed:
+            return runner, runner.report.checks[mutant.caught_by].first
 
 
 @pytest.mark.parametrize("mutant", PROVEN, ids=lambda mutant: mutant.name)
@@ -47,15 +48,15 @@ def test_ten_lines_fail_for_a_mutant_and_hold_for_a_right_convolution(mutant):
 
 def written_down(trial, name, expected):
     """The lines of a finding that one value of a result is not as expected."""
-    at = (0,) * trial.truth(name).high.ndim
+    at = (0,) * trial.exact(name).high.ndim
     found = Finding(name, "exact", 2, "", trial.case, name, at, None, expected, 0.0, trials=(trial,))
-    return explanation.written_down(found)
+    return write_reproduction(found)
 
 
-@pytest.fixture(scope="module", params=targets.FRAMEWORKS)
+@pytest.fixture(scope="module", params=adapters.FRAMEWORKS)
 def framework(request):
     pytest.importorskip(request.param)
-    return request.param, targets.load(request.param)
+    return request.param, adapters.load(request.param)
 
 
 # onnxruntime has no such convolutions on CPUs: what it raises is reproduced in as many lines
@@ -73,7 +74,7 @@ def test_the_lines_of_a_framework_are_ten_and_run_in_each_layout(framework, dtyp
     for layout in target.supports.get("layouts", LAYOUTS):
         trial = Trial(subject, replace(CASE, layouts=(layout,) * 3), real=False)
         for result in ("y", "dx", "dw", "db") if target.backward else ("y",):
-            expected = float(trial.truth(result).high.ravel()[0])
+            expected = float(trial.exact(result).high.ravel()[0])
             lines = written_down(trial, result, expected)
             assert len(lines.splitlines()) <= 10 and "npresnext.testing" not in lines
             refused = pytest.raises(Exception, match="ONNXRuntimeError")
@@ -94,7 +95,7 @@ def test_the_lines_of_a_function_are_ten_and_run_in_each_layout(layouts):
     for layout, function in (("NCHW", nx.conv2d), ("NHWC", forward)):
         subject = Subject(function, None, as_arithmetic("float32"), axes=AXES[layout])
         trial = Trial(subject, replace(CASE, layouts=layouts), real=False)
-        expected = float(trial.truth("y").high[0, 0, 0, 0])
+        expected = float(trial.exact("y").high[0, 0, 0, 0])
         lines = written_down(trial, "y", expected)
         assert len(lines.splitlines()) <= 10
         trial.results  # noqa: B018
@@ -107,7 +108,7 @@ def test_the_lines_of_a_function_are_ten_and_run_in_each_layout(layouts):
 @pytest.mark.oracle
 def test_a_failure_of_torch_reproduces_in_lines_of_torch():
     pytest.importorskip("torch")
-    target = targets.load("torch")
+    target = adapters.load("torch")
     (finding,) = check_conv(target.forward, target.backward, cases=2, supports=target.supports).failures
     assert "torch\n" in finding.reproduction and "npresnext" not in finding.reproduction
     assert len(finding.reproduction.splitlines()) <= 10

@@ -16,13 +16,18 @@ from npresnext import reference
 from npresnext.errors import NpresnextError
 from npresnext.geometry import ConvGeometry
 from npresnext.models.blocks import projection
-from npresnext.testing import cases, draws, strategies
+from npresnext.testing import cases, strategies
+from npresnext.testing.coverage import kind_pairs
+from npresnext.testing.drawn_cases import draw_case
+from npresnext.testing.fixed_cases import fixed_cases, sweep
+from npresnext.testing.invalid_calls import broken_calls
+from npresnext.testing.layouts import LAYOUTS
 
 
 def drawn(count, seed=0):
     """Cases as check_conv draws them."""
     rng = random.Random(seed)
-    return [draws.build(rng.randint) for _ in range(count)]
+    return [draw_case(rng.randint) for _ in range(count)]
 
 
 @given(strategies.conv_cases())
@@ -57,7 +62,7 @@ def test_the_kinds_of_cases_are_well_represented():
                 "no images": case.batch == 0,
                 "no channels": case.in_channels == 0,
                 "bias": case.has_bias,
-                **{f"{layout} x": case.layouts[0] == layout for layout in cases.LAYOUTS},
+                **{f"{layout} x": case.layouts[0] == layout for layout in LAYOUTS},
             }
         )
     assert seen["1 < G < C"] >= 330
@@ -85,12 +90,12 @@ def test_groups_strides_dilations_paddings_and_layouts_meet_in_pairs():
 def test_the_sweep_meets_every_pair_of_kinds():
     """Three kinds of groups, three of stride, two of dilation, five of padding, five memory layouts."""
     sizes = {"groups": 3, "stride": 3, "dilation": 2, "padding": 5, "layout": 5}
-    met = {pair for case in draws.sweep() for pair in draws.pairs(case)}
+    met = {pair for case in sweep() for pair in kind_pairs(case)}
     assert len(met) == sum(a * b for a, b in itertools.combinations(sizes.values(), 2)) == 126
 
 
 def test_every_number_of_groups_from_1_to_32_is_swept():
-    swept = list(draws.fixed_cases())
+    swept = list(fixed_cases())
     assert {case.groups for case in swept if case.groups == case.in_channels} >= set(range(1, 33))
     assert {case.groups for case in swept if 1 < case.groups < case.in_channels} >= set(range(2, 33))
 
@@ -126,7 +131,7 @@ def test_a_layout_changes_where_values_lie_and_not_what_they_are(case):
 
 
 def test_layouts_are_what_their_names_say():
-    x = {name: cases.ConvCase(2, 3, size=(2, 2), layouts=(name,) * 3).x() for name in cases.LAYOUTS}
+    x = {name: cases.ConvCase(2, 3, size=(2, 2), layouts=(name,) * 3).x() for name in LAYOUTS}
     assert x["contiguous"].strides == (96, 32, 16, 8)
     assert x["transposed"].strides == (96, 8, 48, 24)
     assert x["reversed"].strides == (96, 32, -16, -8)
@@ -166,11 +171,11 @@ def test_every_invalid_case_is_refused(case):
         nx.conv2d(*case.operands(), **case.kwargs)
 
 
-@pytest.mark.parametrize("rule", draws.broken_calls(cases.ConvCase()))
+@pytest.mark.parametrize("rule", broken_calls(cases.ConvCase()))
 def test_every_rule_is_broken_alone(rule):
     """Whatever the rule names is what our own message complains of."""
     word = {"the": rule.split()[1], "x": "axes"}.get(rule.split()[0], rule.split()[0])
-    case = draws.broken_calls(cases.ConvCase(1, 2, 2, has_bias=True, size=(3, 3), kernel=(2, 2)))[rule]
+    case = broken_calls(cases.ConvCase(1, 2, 2, has_bias=True, size=(3, 3), kernel=(2, 2)))[rule]
     with pytest.raises(NpresnextError, match=word):
         nx.conv2d(*case.operands(), **case.kwargs)
 

@@ -1,0 +1,59 @@
+"""The arithmetic that a kernel declares: the formats of its operands, of its running sums and of its results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ..errors import InvalidValueError
+from .formats import SIGNIFICAND_BITS, as_dtype
+
+
+class Arithmetic(NamedTuple):
+    """The formats in which a kernel works, each a name out of ``SIGNIFICAND_BITS``."""
+
+    input: str  # to which operands are rounded before they are multiplied
+    accumulator: str  # of the running sums
+    output: str  # to which a finished sum is rounded
+    dtype: str  # of the arrays that go in and come out
+
+    @property
+    def unit_roundoffs(self) -> tuple[float, float, float]:
+        """Unit roundoffs of operands, sums and results; 0 for operands or results that are not rounded."""
+        of_input, of_accumulator, of_output = (2.0 ** -SIGNIFICAND_BITS[name] for name in self[:3])
+        input_is_rounded = SIGNIFICAND_BITS[self.input] < SIGNIFICAND_BITS[self.dtype]
+        output_is_rounded = SIGNIFICAND_BITS[self.output] < SIGNIFICAND_BITS[self.accumulator]
+        return (
+            of_input if input_is_rounded else 0.0,
+            of_accumulator,
+            of_output if output_is_rounded else 0.0,
+        )
+
+    @property
+    def exact_bits(self) -> int:
+        """Integers up to 2 to this power are exact in every one of the formats."""
+        return min(SIGNIFICAND_BITS[name] for name in self)
+
+    def __str__(self) -> str:
+        return f"{self.input} inputs, {self.accumulator} accumulator, {self.output} output"
+
+
+def as_arithmetic(dtype: Any, declared: Mapping[str, str] | None = None) -> Arithmetic:
+    """Complete a declaration: by default every format is `dtype`, but 16-bit types are summed in float32.
+
+    >>> str(as_arithmetic("float16"))
+    'float16 inputs, float32 accumulator, float16 output'
+    """
+    name = as_dtype(dtype).name
+    given = dict(declared or {})
+    if unknown := sorted(set(given) - {"input", "accumulator", "output"}):
+        raise InvalidValueError(f"arithmetic has unknown keys {unknown}: expected input, accumulator, output")
+    for key, value in given.items():
+        if value not in SIGNIFICAND_BITS:
+            expected = ", ".join(SIGNIFICAND_BITS)
+            raise InvalidValueError(f'arithmetic["{key}"] is {value!r}: expected one of {expected}')
+    accumulator = "float64" if name == "float64" else "float32"
+    arithmetic = Arithmetic(name, accumulator, name, name)._replace(**given)
+    # The results are arrays of `dtype`, so a wider output than that cannot be seen.
+    narrower = min(arithmetic.output, name, key=SIGNIFICAND_BITS.__getitem__)
+    return arithmetic._replace(output=narrower)

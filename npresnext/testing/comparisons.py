@@ -1,0 +1,99 @@
+"""Comparisons of a trial's results: with the oracle, with each other, and with what a property says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from .._support.typing import NumPyArray as Array
+from .bounds import exact_bound, normwise_bound, rounding_bound
+from .findings import Finding
+from .properties import Property
+from .trial import Trial
+
+
+def verdict_on(trial: Trial) -> str:
+    """Return the verdict by which the values of a trial are judged."""
+    if not trial.subject.is_direct:
+        return "normwise"
+    return "bounded" if trial.real else "exact"
+
+
+def error_bound(trial: Trial, name: str) -> Array:
+    """Return how far each value of a result may be off."""
+    exact, subject = trial.exact(name), trial.subject
+    verdict = verdict_on(trial)
+    if verdict == "normwise":
+        return normwise_bound(exact, subject.arithmetic, subject.algorithm)
+    return rounding_bound(exact, subject.arithmetic) if verdict == "bounded" else exact_bound(exact)
+
+
+def compare_with_oracle(trial: Trial) -> Iterator[Finding]:
+    """Compare every result with the exact one."""
+    for name, got in trial.results.items():
+        exact = trial.exact(name)
+        bound = error_bound(trial, name)
+        yield worst_value(name, name, (trial,), got, exact.high, exact.error(got), bound)
+
+
+def compare_adjoint(trial: Trial) -> Iterator[Finding]:
+    """Check the adjoint identities <grad_output, y − bias> = <x, dx> = <weight, dw>, which need no oracle.
+
+    The sums are float64: sums of small integers are exact there.
+    """
+    if not {"y", "dx", "dw"} <= set(trial.results):
+        return
+    y = trial.results["y"].astype(np.float64)
+    if trial.operands["bias"] is not None:
+        y = y - trial.operands["bias"].astype(np.float64).reshape(1, -1, 1, 1)
+    of_y, slack_of_y = _inner_product(trial, "grad_output", "y", y)
+    for operand, name in (("x", "dx"), ("weight", "dw")):
+        got, slack = _inner_product(trial, operand, name, trial.results[name].astype(np.float64))
+        yield worst_value("adjoint", operand, (trial,), got, of_y, got - of_y, slack_of_y + slack)
+
+
+def _inner_product(trial: Trial, operand: str, name: str, result: Array) -> tuple[Array, Array]:
+    """Return <operand, result>, and how far the bounds of the result allow it to be off."""
+    values = trial.operands[operand].astype(np.float64)
+    return np.sum(values * result), np.sum(np.abs(values) * error_bound(trial, name))
+
+
+def compare_with_property(trial: Trial, name: str, tried: Property) -> Iterator[Finding]:
+    """Compare the results with what a property makes of other trials' results."""
+    others, combine = tried.plan(trial)
+    trials = (trial, *others)
+    for result, combined in combine([other.results for other in others]).items():
+        got, expected = trial.results[result].astype(np.float64), combined.astype(np.float64)
+        slack = np.zeros(())  # on integers nothing is rounded
+        if not trial.subject.is_direct:
+            slack = np.sum([error_bound(one, result).max(initial=0.0) for one in trials])
+        yield worst_value(name, result, trials, got, expected, got - expected, slack)
+
+
+def worst_value(
+    name: str, result: str, trials: tuple[Trial, ...], got: Array, expected: Array, error: Array, bound: Array
+) -> Finding:
+    """Return the value that is furthest beyond its bound, or nearest to it."""
+    trial = trials[0]
+    verdict = verdict_on(trial)
+    if not error.any():
+        return Finding(name, verdict, ratio=0.0)
+    ratios = np.where(error == 0, 0.0, np.abs(error) / bound)
+    index = tuple(map(int, np.unravel_index(np.argmax(ratios), ratios.shape)))
+    got, expected, bound = np.broadcast_arrays(got, expected, bound)
+    got_here, expected_here, bound_here = float(got[index]), float(expected[index]), float(bound[index])
+    place = list(trial.subject.place_given(index))
+    return Finding(
+        name,
+        verdict,
+        ratio=float(ratios[index]),
+        message=f"{result}{place} is {got_here!r}: expected {expected_here!r} within {bound_here:.3g}",
+        case=trial.case,
+        result=result,
+        index=index,
+        got=got_here,
+        expected=expected_here,
+        bound=bound_here,
+        trials=trials,
+    )

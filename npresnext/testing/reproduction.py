@@ -1,0 +1,106 @@
+"""Reproduction: lines of Python that show a failure without the kit."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .findings import Finding
+from .layouts import LAYOUTS
+from .reproducible_call import ReproducibleCall
+from .subject import SIGNATURES
+from .trial import Trial
+
+# Part of the contract -> the assertion that shows it broken; a call that raises needs none.
+ASSERTIONS = {
+    "returns": "",
+    "result type": "assert isinstance({name}, np.ndarray), type({name})",
+    "shape": "assert {name}.shape == {shape}, {name}.shape",
+    "dtype": 'assert {name}.dtype == "{dtype}", {name}.dtype',
+    "finite": "assert np.isfinite({name}).all(), {name}",
+    "inputs untouched": "assert np.array_equal({name}, before), {name}",
+}
+
+
+def write_reproduction(finding: Finding) -> str:
+    """Write down the call that a finding is about: imports, operands, the call, and the assertion that fails."""
+    trial: Trial = finding.trials[0]
+    role = finding.role or ("forward" if finding.result == "y" else "backward")
+    imports, call = write_call(trial, role)
+    takes, _ = SIGNATURES[role]
+    lines = [*imports, *(write_operand(trial, name) for name in takes)]
+    if finding.property == "inputs untouched":
+        lines.append(f"before = {finding.result}.copy()")
+    return "\n".join([*lines, *call, write_assertion(finding)]).rstrip()
+
+
+def write_call(trial: Trial, role: str) -> tuple[list[str], list[str]]:
+    """Return the lines that import what the call needs, and those of the call."""
+    (takes, gives), window = SIGNATURES[role], trial.case.kwargs
+    under_test: Any = trial.subject.function(role)
+    function = inspect.unwrap(under_test)
+    modules = ["numpy as np"]
+    if trial.subject.arithmetic.dtype == "bfloat16":
+        modules.append("ml_dtypes")  # which teaches NumPy the dtype
+    if isinstance(function, ReproducibleCall):
+        modules.extend(function.imports)
+        operands = {name: trial.operands[name] for name in takes}
+        return [f"import {', '.join(modules)}"], function.write_lines(operands, **window)
+    arguments = ", ".join([*takes, *(f"{name}={value}" for name, value in window.items())])
+    imports = [f"import {', '.join(modules)}"]
+    if is_importable(function):
+        name = function.__qualname__
+        imports.append(f"from {function.__module__} import {name}")
+    else:
+        name = role
+        imports.append(f"# {role}: the function under test")
+    return imports, [f"{', '.join(gives)} = {name}({arguments})"]
+
+
+def is_importable(function: Callable[..., Any]) -> bool:
+    """Whether a function stands under its own name at the top of its module."""
+    module = sys.modules.get(getattr(function, "__module__", None) or "")
+    name = getattr(function, "__qualname__", "")
+    return name.isidentifier() and getattr(module, name, None) is function
+
+
+def write_operand(trial: Trial, name: str) -> str:
+    """Return the line that makes an operand, with its values and in its memory layout."""
+    array = trial.operands[name]
+    if array is None:
+        return f"{name} = None"
+    of_x, of_weight, of_grad_output = trial.case.layouts
+    layout = {"x": of_x, "weight": of_weight, "bias": of_weight, "grad_output": of_grad_output}[name]
+    if layout == "contiguous":
+        given = trial.subject.as_given(array)
+        return f"{name} = {write_array(given, given.shape)}"
+    shape = array.shape if array.ndim == 4 else (1, 1, 1, *array.shape)
+    expression = LAYOUTS[layout].expression.format(array=write_array(array, shape), shape=shape)
+    if array.ndim == 1:
+        expression += "[0, 0, 0]"
+    elif not trial.subject.channels_first:
+        expression += f".transpose{trial.subject.axes}"
+    return f"{name} = {expression}"
+
+
+def write_array(array: Any, shape: tuple[int, ...]) -> str:
+    """Return an array as a literal, integers without a decimal point."""
+    values = [int(value) if value == int(value) else value for value in array.astype(np.float64).ravel().tolist()]
+    return f'np.array({values}, "{array.dtype}").reshape({shape})'
+
+
+def write_assertion(finding: Finding) -> str:
+    """Return the assertion that fails."""
+    trial: Trial = finding.trials[0]
+    subject, name = trial.subject, finding.result
+    if finding.verdict == "contract":
+        shape = subject.place_given(trial.case.shapes[name]) if name else ()
+        return ASSERTIONS[finding.property].format(name=name, shape=shape, dtype=subject.arithmetic.dtype)
+    index = ", ".join(map(str, subject.place_given(finding.index)))
+    value = f"{name}[{index}]"
+    difference = f"abs(float({value}) - {finding.expected!r})"
+    return f"assert {difference} <= {finding.bound!r}, {value}  # by the definition"

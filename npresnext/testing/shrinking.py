@@ -1,0 +1,82 @@
+"""Shrinking: the smallest case in which the same check still fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+from .cases import ConvCase
+from .findings import Finding
+from .properties import PROPERTIES
+from .runner import Runner
+from .supports import keep_supported
+
+
+def shrink(runner: Runner, failure: Finding, budget: int) -> Finding:
+    """Return the failure in the smallest case found, after at most `budget` further cases.
+
+    A failure that does not occur a second time, because the callable keeps a state, is returned as it came.
+    """
+    remaining = budget
+    while True:
+        for candidate in smaller_cases(failure.case, runner.subject.supports):
+            if remaining == 0:
+                return failure
+            remaining -= 1
+            again = fails_again(runner, failure, candidate)
+            if again is not None:
+                failure = again
+                break
+        else:
+            return failure  # no smaller case fails
+
+
+def fails_again(runner: Runner, failure: Finding, candidate: ConvCase) -> Finding | None:
+    """Return the same failure in another case, or None if that check passes there."""
+    name, verdict = failure.property, failure.verdict
+    runner.watch(f"the search for the smallest case of {name} ({verdict})", candidate, runner.report)
+    can_show = name in PROPERTIES and PROPERTIES[name].applies_to(candidate)
+    for found in runner.examine(candidate, name if can_show else "linear in x"):
+        if (found.property, found.verdict) == (name, verdict) and found.ratio > 1:
+            return replace(found, case=candidate, first=failure.first)
+    return None
+
+
+def smaller_cases(case: ConvCase, supports: Mapping[str, Any]) -> Iterator[ConvCase]:
+    """Yield supported cases with one number nearer to its simplest, the largest step first."""
+    simplest = ConvCase(batch=1, in_channels=case.groups, out_channels=case.groups, size=(1, 1), span=1)
+    for name in (field.name for field in fields(case) if field.name != "seed"):
+        for value in nearer_values(getattr(case, name), getattr(simplest, name)):
+            changed = replace(case, **{name: value})
+            if name == "groups":  # keep the channels per group
+                changed = replace(
+                    changed,
+                    in_channels=case.in_channels // case.groups * value,
+                    out_channels=case.out_channels // case.groups * value,
+                )
+            divisible = changed.in_channels % changed.groups == 0 and changed.out_channels % changed.groups == 0
+            offered = keep_supported(changed, supports)
+            if divisible and case != offered and offered.size == changed.size:
+                yield offered
+
+
+def nearer_values(value: Any, simplest: Any) -> Iterator[Any]:
+    """Yield values between one and its simplest, the simplest first; of a tuple, with one entry changed.
+
+    >>> list(nearer_values(9, 1))
+    [1, 5, 8]
+    """
+    if isinstance(value, tuple):
+        for i, (entry, simplest_entry) in enumerate(zip(value, simplest)):
+            for nearer in nearer_values(entry, simplest_entry):
+                yield (*value[:i], nearer, *value[i + 1 :])
+    elif isinstance(value, str):
+        yield simplest
+    else:
+        yield simplest
+        yield (value + simplest) // 2
+        if value == simplest:
+            yield value
+        else:
+            yield value + 1 if value < simplest else value - 1

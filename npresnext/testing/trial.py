@@ -1,0 +1,138 @@
+"""A trial: one case with its operands, the calls of the subject on them, and the contract that every call must keep."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cached_property
+from traceback import format_exception_only
+from typing import Any
+
+import numpy as np
+
+from .._support.typing import NumPyArray as Array
+from .cases import ConvCase, Operands
+from .findings import Finding
+from .layouts import ALL_CONTIGUOUS
+from .oracle import ExactResult
+from .subject import SIGNATURES, Subject
+
+# What every call must keep, besides the values of its results.
+CONTRACT = ("returns", "result type", "shape", "dtype", "finite", "inputs untouched")
+
+
+class BrokenContract(Exception):
+    """A call that broke a part of the contract, with the finding that says so."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.message)
+        self.finding = finding
+
+
+class Trial:
+    """One case with its operands, integers or real numbers, and the subject's results, computed once."""
+
+    def __init__(self, subject: Subject, case: ConvCase, real: bool, operands: Operands | None = None) -> None:
+        arithmetic = subject.arithmetic
+        self.subject, self.case, self.real = subject, case, real
+        self.operands = operands or case.operands(arithmetic.dtype, real=real, bits=arithmetic.exact_bits)
+        self._exact: dict[str, ExactResult] = {}
+
+    def exact(self, name: str) -> ExactResult:
+        """Return the exact y, dx, dw or db."""
+        if name not in self._exact:
+            self._exact[name] = ExactResult(name, self.case, self.operands)
+        return self._exact[name]
+
+    def again(self, operands: Operands | None = None, **changes: Any) -> Trial:
+        """Return a trial of contiguous copies of the operands, some of them replaced, in a case changed accordingly."""
+        every = {**self.operands, **(operands or {})}
+        copies = {name: None if array is None else array.copy() for name, array in every.items()}
+        case = replace(self.case, layouts=ALL_CONTIGUOUS, **changes)
+        return Trial(self.subject, case, self.real, copies)
+
+    @cached_property
+    def results(self) -> dict[str, Array]:
+        """The y, dx, dw, db that the subject returns, as far as it has the callables.
+
+        Real numbers go through the backward first: it must not rely on a forward of the same operands.
+
+        Raises
+        ------
+        BrokenContract
+            A call raised, or what it returned is not even of the right type, shape and dtype, and finite.
+        """
+        roles = self.subject.roles
+        in_order = list(reversed(roles)) if self.real else roles
+        called = {role: self._call(role) for role in in_order}
+        return {name: result for role in roles for name, result in called[role].items()}
+
+    def _call(self, role: str) -> dict[str, Array]:
+        """Call one direction, and check the contract."""
+        takes, gives = SIGNATURES[role]
+        given = {name: self.subject.as_given(self.operands[name]) for name in takes}
+        before = {name: operand.copy() for name, operand in given.items() if operand is not None}
+        self._leave_nan_in_freed_memory(gives)
+        returned = self._returned(role, list(given.values()))
+        for name, operand in before.items():
+            if not np.array_equal(given[name], operand):
+                raise self._broken(role, "inputs untouched", name, f"{role} changed its operand {name}")
+        values = (returned,) if role == "forward" else returned
+        return dict(self._checked(role, gives, values))
+
+    def _leave_nan_in_freed_memory(self, names: tuple[str, ...]) -> None:
+        """Free blocks full of NaN of the results' sizes: NumPy's ``empty`` hands them out next.
+
+        So a result that is not written everywhere tends to show NaN, and not the right values of an earlier call.
+        """
+        dtype = self.subject.arithmetic.dtype
+        blocks = [np.full(self.case.shapes[name], np.nan, dtype) for name in names * 4]
+        blocks.clear()
+
+    def _returned(self, role: str, given: list[Any]) -> Any:
+        """Return what a call returns; an exception breaks the contract, an interrupt passes through."""
+        function: Any = self.subject.function(role)
+        try:
+            return function(*given, **self.case.kwargs)
+        except (Exception, SystemExit) as error:
+            raise self._broken(role, "returns", "", f"{role} raised {describe_exception(error)}") from error
+        except BaseException as error:  # an interrupt, or the end of a test's time
+            error.add_note(f"during {role} of {self.case}")
+            raise
+
+    def _checked(self, role: str, names: tuple[str, ...], values: Any) -> Iterator[tuple[str, Array]]:
+        """Yield the name of each result with its value in NCHW."""
+        count = len(values) if isinstance(values, (tuple, list)) else type(values).__name__
+        if count != len(names):
+            message = f"{role} returned {count}: expected {', '.join(names)}"
+            raise self._broken(role, "result type", names[0], message)
+        dtype = self.subject.arithmetic.dtype
+        for name, value in zip(names, values):
+            if value is None and name == "db" and not self.case.has_bias:
+                continue  # without a bias there may be no gradient of it
+            if not isinstance(value, np.ndarray):
+                message = f"{name} is a {type(value).__name__}, not a NumPy array"
+                raise self._broken(role, "result type", name, message)
+            result = np.asarray(value)  # a masked array hides nothing
+            shape = self.subject.place_given(self.case.shapes[name])
+            if result.shape != shape:
+                raise self._broken(role, "shape", name, f"{name} has shape {result.shape}: expected {shape}")
+            if result.dtype != dtype:
+                raise self._broken(role, "dtype", name, f"{name} has dtype {result.dtype}: expected {dtype}")
+            if not np.isfinite(result).all():
+                message = f"{name} is NaN or infinite somewhere, from finite operands"
+                raise self._broken(role, "finite", name, message)
+            yield name, self.subject.as_nchw(result)
+
+    def _broken(self, role: str, part: str, name: str, message: str) -> BrokenContract:
+        return BrokenContract(
+            Finding(part, "contract", math.inf, message, self.case, name, role=role, trials=(self,)),
+        )
+
+
+def describe_exception(error: BaseException) -> str:
+    """Return type and message of an exception in one line: the first line, and the last if there are several."""
+    lines = [line.strip() for line in "".join(format_exception_only(error)).splitlines() if line.strip()]
+    first, last = lines[0][:200], lines[-1][:200]
+    return first if len(lines) == 1 else f"{first} ... {last}"
