@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ..errors import InvalidValueError
-from .formats import SIGNIFICAND_BITS, as_dtype
+from .formats import SIGNIFICAND_BITS, operand_dtype
 
 
 class Arithmetic(NamedTuple):
@@ -44,7 +44,7 @@ def as_arithmetic(dtype: Any, declared: Mapping[str, str] | None = None) -> Arit
     >>> str(as_arithmetic("float16"))
     'float16 inputs, float32 accumulator, float16 output'
     """
-    name = as_dtype(dtype).name
+    name = operand_dtype(dtype).name
     given = dict(declared or {})
     if unknown := sorted(set(given) - {"input", "accumulator", "output"}):
         raise InvalidValueError(f"arithmetic has unknown keys {unknown}: expected input, accumulator, output")

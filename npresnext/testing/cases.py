@@ -10,7 +10,7 @@ import numpy as np
 
 from .._support.typing import NumPyArray as Array
 from ..reference import output_shape
-from .formats import SIGNIFICAND_BITS, as_dtype
+from .formats import SIGNIFICAND_BITS, operand_dtype
 from .layouts import ALL_CONTIGUOUS, LAYOUTS
 from .operands import draw_fractions, draw_integers, largest_span, thin_out
 
@@ -112,7 +112,7 @@ class ConvCase:
         bits : int, optional
             Integers up to 2^bits are exact. By default p.
         """
-        dtype = as_dtype(dtype)
+        dtype = operand_dtype(dtype)
         rng = np.random.default_rng(self.seed)
         if real:
             arrays = {name: draw_fractions(rng, self.shapes[name], dtype) for name in OPERANDS}

@@ -9,7 +9,7 @@ from .._support.arguments import as_int
 from ..errors import InvalidTypeError, InvalidValueError
 from .arithmetic import Arithmetic, as_arithmetic
 from .explanation import explain
-from .formats import SIGNIFICAND_BITS, as_dtype
+from .formats import SIGNIFICAND_BITS, operand_dtype
 from .report import Report
 from .runner import Runner, ignore
 from .subject import AXES, Subject
@@ -128,4 +128,4 @@ def check_accumulator(algorithm: str, declared: Arithmetic) -> None:
 
 def is_dtype_supported(name: str, supported: Any) -> bool:
     """Whether a dtype is among the supported ones; None stands for all."""
-    return supported is None or name in {as_dtype(one).name for one in supported}
+    return supported is None or name in {operand_dtype(one).name for one in supported}

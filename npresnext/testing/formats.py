@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .._support.extras import load_extra
+from .._support.dtypes import numpy_dtype
 from .._support.typing import NumPyArray as Array
 from ..errors import InvalidValueError
 
@@ -21,7 +21,7 @@ SMALLEST_NORMAL = {
 }
 
 
-def as_dtype(dtype: Any) -> np.dtype:
+def operand_dtype(dtype: Any) -> np.dtype:
     """Return the dtype of operands and results, given itself or its name.
 
     Raises
@@ -34,9 +34,7 @@ def as_dtype(dtype: Any) -> np.dtype:
     name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
     if name not in SIGNIFICAND_BITS or name == "tf32":  # which no array has
         raise InvalidValueError(f"dtype is {dtype!r}: expected float16, bfloat16, float32 or float64")
-    if name == "bfloat16":
-        return np.dtype(load_extra("ml_dtypes", "bfloat16", name).bfloat16)
-    return np.dtype(name)
+    return numpy_dtype(name, name)
 
 
 def round_to_format(values: Array, name: str) -> Array:

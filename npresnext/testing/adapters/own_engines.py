@@ -7,9 +7,10 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
-import npresnext as nx
-
 from ..._support.typing import NumPyArray as Array
+from ...backend import asarray, to_numpy, use_backend
+from ...engines import use_engine
+from ...functional import conv2d, conv2d_backward
 from ..reproducible_call import ReproducibleCall
 from .target import Target
 
@@ -30,7 +31,7 @@ def make_target(backend: str = "numpy", engine: str | None = None) -> Target:
 @contextmanager
 def chosen(backend: str, engine: str | None) -> Iterator[None]:
     """Use a backend, and an engine if one is named."""
-    with nx.use_backend(backend), nx.use_engine(engine) if engine else nullcontext():
+    with use_backend(backend), use_engine(engine) if engine else nullcontext():
         yield
 
 
@@ -39,8 +40,8 @@ def forward(
 ) -> Array:
     """Return y."""
     with chosen(backend, engine):
-        operands = [None if a is None else nx.asarray(a, a.dtype) for a in (x, weight, bias)]
-        return nx.to_numpy(nx.conv2d(*operands, **window))
+        operands = [None if a is None else asarray(a, a.dtype) for a in (x, weight, bias)]
+        return to_numpy(conv2d(*operands, **window))
 
 
 def backward(
@@ -48,8 +49,8 @@ def backward(
 ) -> list[Array]:
     """Return dx, dw, db."""
     with chosen(backend, engine):
-        operands = [nx.asarray(a, a.dtype) for a in (grad_output, x, weight)]
-        return [nx.to_numpy(gradient) for gradient in nx.conv2d_backward(*operands, **window)]
+        operands = [asarray(a, a.dtype) for a in (grad_output, x, weight)]
+        return [to_numpy(gradient) for gradient in conv2d_backward(*operands, **window)]
 
 
 def forward_lines(operands: dict[str, Array], *, backend: str, engine: str | None, **window: Any) -> list[str]:
