@@ -8,7 +8,7 @@ import numpy as np
 
 from .._support.typing import NumPyArray as Array
 from .bounds import exact_bound, normwise_bound, rounding_bound
-from .findings import Finding
+from .findings import LEFT_OUT, Finding
 from .properties import Property
 from .trial import Trial
 
@@ -37,6 +37,12 @@ def compare_with_oracle(trial: Trial) -> Iterator[Finding]:
         yield worst_value(name, name, (trial,), got, exact.high, exact.error(got), bound)
 
 
+def note_what_is_not_implemented(trial: Trial) -> Iterator[Finding]:
+    """Yield a finding, which fails nobody, for each direction that raised NotImplementedError."""
+    for role, message in trial.not_implemented.items():
+        yield Finding("returns", LEFT_OUT, 0.0, f"{role} raised {message}", trial.case, role=role, trials=(trial,))
+
+
 def compare_adjoint(trial: Trial) -> Iterator[Finding]:
     """Check the adjoint identities <grad_output, y − bias> = <x, dx> = <weight, dw>, which need no oracle.
 
@@ -63,7 +69,10 @@ def compare_with_property(trial: Trial, name: str, tried: Property) -> Iterator[
     """Compare the results with what a property makes of other trials' results."""
     others, combine = tried.plan(trial)
     trials = (trial, *others)
-    for result, combined in combine([other.results for other in others]).items():
+    results = [other.results for other in others]
+    if any(one.not_implemented for one in trials):
+        return  # some of the results are missing
+    for result, combined in combine(results).items():
         got, expected = trial.results[result].astype(np.float64), combined.astype(np.float64)
         slack = np.zeros(())  # on integers nothing is rounded
         if not trial.subject.is_direct:

@@ -10,6 +10,7 @@ from ..errors import InvalidTypeError, InvalidValueError
 from .arithmetic import Arithmetic, as_arithmetic
 from .explanation import explain
 from .formats import SIGNIFICAND_BITS, operand_dtype
+from .parameters import missing_parameters
 from .report import Report
 from .runner import Runner, ignore
 from .subject import AXES, Subject
@@ -46,7 +47,8 @@ def check_conv(
         How many cases to draw, besides the fixed ones; another seed draws others.
     supports : mapping, optional
         What the callables do not support, by the keys of ``supports.SUPPORTS``: ``{"dilation": False}``. The report
-        lists it as left out.
+        lists it as left out. So it does with stride, padding, dilation and groups where a callable has no such
+        parameter; it is then called without.
     arithmetic : mapping, optional
         ``input``, ``accumulator`` and ``output`` out of float64, float32, tf32, float16, bfloat16. By default all
         are `dtype`, and 16-bit types are summed in float32.
@@ -76,12 +78,14 @@ def check_conv(
     check_choice("algorithm", algorithm, ALGORITHMS)
     check_choice("layout", layout, tuple(AXES))
     cases, seed = as_int(cases, "cases", 0), as_int(seed, "seed", 0)
-    chosen, declared = as_supports(supports), as_arithmetic(dtype, arithmetic)
+    missing = missing_parameters(forward, backward)
+    chosen = as_supports(supports) | dict.fromkeys(missing, False)
+    declared = as_arithmetic(dtype, arithmetic)
     check_accumulator(algorithm, declared)
     if not is_dtype_supported(declared.dtype, chosen["dtypes"]):
         return Report(declared, algorithm, seed, left_out=[f"dtype {declared.dtype}"])
 
-    runner = Runner(Subject(forward, backward, declared, algorithm, AXES[layout], chosen), watch)
+    runner = Runner(Subject(forward, backward, declared, algorithm, AXES[layout], chosen, missing), watch)
     runner.run(cases, seed)
     explain_failures(runner)
     return runner.report

@@ -9,6 +9,7 @@ from typing import Any
 from .cases import ConvCase
 from .layouts import ALL_CONTIGUOUS
 
+LEFT_OUT = "left out"  # the verdict on a call that is not implemented
 ADVISORY_VERDICTS = ("statistical", "advisory")  # which fail nobody
 
 

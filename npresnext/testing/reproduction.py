@@ -40,7 +40,7 @@ def write_reproduction(finding: Finding) -> str:
 
 def write_call(trial: Trial, role: str) -> tuple[list[str], list[str]]:
     """Return the lines that import what the call needs, and those of the call."""
-    (takes, gives), window = SIGNATURES[role], trial.case.kwargs
+    (takes, gives), window = SIGNATURES[role], trial.subject.window(role, trial.case.kwargs)
     under_test: Any = trial.subject.function(role)
     function = inspect.unwrap(under_test)
     modules = ["numpy as np"]

@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from itertools import chain, zip_longest
 from typing import Any
 
@@ -14,12 +15,17 @@ import numpy as np
 
 from . import rounding_statistics
 from .cases import ConvCase
-from .comparisons import compare_adjoint, compare_with_oracle, compare_with_property
+from .comparisons import (
+    compare_adjoint,
+    compare_with_oracle,
+    compare_with_property,
+    note_what_is_not_implemented,
+)
 from .coverage import features, kind_pairs
 from .drawn_cases import draw_case
-from .findings import Finding
+from .findings import LEFT_OUT, Finding
 from .fixed_cases import sweep
-from .invalid_calls import broken_calls
+from .invalid_calls import NEEDS, broken_calls
 from .properties import PROPERTIES
 from .report import Report
 from .rounding_statistics import LARGEST_BIAS, LARGEST_RMS
@@ -42,6 +48,7 @@ class Runner:
         self.subject, self.watch = subject, watch
         self.report = Report(subject.arithmetic, subject.algorithm, left_out=describe_left_out(subject))
         self.times_tried = Counter[str]()  # of each property
+        self.not_implemented: dict[str, list[Finding]] = {role: [] for role in subject.roles}
         self.large_trial = Trial(subject, LARGE_CASE, real=True)
 
     def cases(self, draws: int, seed: int) -> Iterator[ConvCase]:
@@ -57,6 +64,7 @@ class Runner:
         for case in chain(self.cases(draws, seed), [LARGE_CASE]):
             self.watch(f"case {self.report.cases + 1}", case, self.report)
             self.try_case(case)
+        self.count_what_is_not_implemented()
         self.try_large_case()
         if self.subject.forward is not None and self.subject.supports["invalid_calls"]:
             self.try_invalid_calls(self.subject.forward)
@@ -69,6 +77,9 @@ class Runner:
         self.report.pairs.update(kind_pairs(case))
         worst: dict[tuple[str, str], Finding] = {}
         for finding in self.examine(case, self._next_property(case)):
+            if finding.verdict == LEFT_OUT:
+                self.not_implemented[finding.role].append(finding)
+                continue
             check = finding.property, finding.verdict
             if check not in worst or finding.ratio > worst[check].ratio:
                 worst[check] = finding
@@ -88,6 +99,7 @@ class Runner:
         try:
             on_integers = Trial(self.subject, case, real=False)
             yield from compare_with_oracle(on_integers)
+            yield from note_what_is_not_implemented(on_integers)
             yield from compare_adjoint(on_integers)
             yield from compare_with_property(on_integers, name, PROPERTIES[name])
             yield from compare_with_oracle(Trial(self.subject, case, real=True))
@@ -95,12 +107,26 @@ class Runner:
         except BrokenContract as broken:
             yield broken.finding
 
+    def count_what_is_not_implemented(self) -> None:
+        """List the cases that raised NotImplementedError as left out; if a direction raised it in all, that fails."""
+        for role, findings in self.not_implemented.items():
+            if not findings:
+                continue
+            last = findings[-1]
+            if len(findings) < self.report.cases:
+                self.report.left_out.append(f"{len(findings)} cases of {role}, such as one in which {last.message}")
+            else:
+                message = f"{last.message}, and so in every case"
+                self.report.add(replace(last, verdict="contract", ratio=math.inf, message=message, first=1))
+
     @np.errstate(all="ignore")
     def try_large_case(self) -> None:
         """Look at the errors of one large case as a whole, and at a second call."""
         with suppress(BrokenContract):
             repeated = self.large_trial.again().results
             for name, got in self.large_trial.results.items():
+                if name not in repeated:
+                    continue
                 same = np.array_equal(got, repeated[name])
                 note = f"a second call changes {name}"
                 self.report.add(Finding("the same bits twice", "advisory", 0.0 if same else math.inf, note))
@@ -120,11 +146,13 @@ class Runner:
         has_bias = bool(self.subject.supports["bias"])
         case = ConvCase(batch=1, in_channels=2, out_channels=2, size=(4, 4), kernel=(2, 2), has_bias=has_bias)
         for rule, call in broken_calls(case).items():
+            if rule in NEEDS and not self.subject.supports[NEEDS[rule]]:
+                continue
             self.watch(f"the call that breaks the rule: {rule}", case, self.report)
             operands = [self.subject.as_given(array) for array in call.operands(self.subject.arithmetic.dtype)]
             refused = False
             try:
-                forward(*operands, **call.kwargs)
+                forward(*operands, **self.subject.window("forward", call.kwargs))
             except (Exception, SystemExit):
                 refused = True
             note = f"no error from a call that breaks the rule: {rule}"
@@ -138,5 +166,10 @@ def describe_left_out(subject: Subject) -> list[str]:
         supported = subject.supports[key]
         if key == "dtypes" or supported == everything:
             continue
-        left_out.append(f"{key} (only {', '.join(supported)})" if key == "layouts" else key)
+        if key == "layouts":
+            left_out.append(f"{key} (only {', '.join(supported)})")
+        elif key in subject.missing:
+            left_out.append(f"{key} ({subject.missing[key]})")
+        else:
+            left_out.append(key)
     return left_out

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from .arithmetic import Arithmetic
+from .parameters import accepted_window
 from .supports import SUPPORTS
 
 # Order of axes of an array -> which axis of NCHW each of them is.
@@ -18,7 +20,6 @@ SIGNATURES = {
     "forward": (("x", "weight", "bias"), ("y",)),
     "backward": (("grad_output", "x", "weight"), ("dx", "dw", "db")),
 }
-WINDOW = ("stride", "padding", "dilation", "groups")
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,17 @@ class Subject:
     algorithm: str = "direct"
     axes: tuple[int, ...] = AXES["NCHW"]
     supports: Mapping[str, Any] = field(default_factory=SUPPORTS.copy)
+
+    missing: Mapping[str, str] = field(default_factory=dict)  # window arguments without a parameter, and why
+
+    @cached_property
+    def accepted(self) -> dict[str, tuple[str, ...]]:
+        """The window arguments that each callable takes."""
+        return {role: accepted_window(function) for role in self.roles if (function := self.function(role))}
+
+    def window(self, role: str, window: Mapping[str, Any]) -> dict[str, Any]:
+        """Return those of the window arguments that a callable takes."""
+        return {name: window[name] for name in self.accepted[role]}
 
     @property
     def is_direct(self) -> bool:

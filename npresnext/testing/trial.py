@@ -37,6 +37,7 @@ class Trial:
         arithmetic = subject.arithmetic
         self.subject, self.case, self.real = subject, case, real
         self.operands = operands or case.operands(arithmetic.dtype, real=real, bits=arithmetic.exact_bits)
+        self.not_implemented: dict[str, str] = {}  # direction -> the NotImplementedError that it raised
         self._exact: dict[str, ExactResult] = {}
 
     def exact(self, name: str) -> ExactResult:
@@ -56,7 +57,8 @@ class Trial:
     def results(self) -> dict[str, Array]:
         """The y, dx, dw, db that the subject returns, as far as it has the callables.
 
-        Real numbers go through the backward first: it must not rely on a forward of the same operands.
+        A direction that raises NotImplementedError gives none, and is noted in `not_implemented`. Real numbers go
+        through the backward first: it must not rely on a forward of the same operands.
 
         Raises
         ------
@@ -65,8 +67,15 @@ class Trial:
         """
         roles = self.subject.roles
         in_order = list(reversed(roles)) if self.real else roles
-        called = {role: self._call(role) for role in in_order}
+        called = {role: self._call_if_implemented(role) for role in in_order}
         return {name: result for role in roles for name, result in called[role].items()}
+
+    def _call_if_implemented(self, role: str) -> dict[str, Array]:
+        try:
+            return self._call(role)
+        except NotImplementedError as error:
+            self.not_implemented[role] = describe_exception(error)
+            return {}
 
     def _call(self, role: str) -> dict[str, Array]:
         """Call one direction, and check the contract."""
@@ -94,7 +103,9 @@ class Trial:
         """Return what a call returns; an exception breaks the contract, an interrupt passes through."""
         function: Any = self.subject.function(role)
         try:
-            return function(*given, **self.case.kwargs)
+            return function(*given, **self.subject.window(role, self.case.kwargs))
+        except NotImplementedError:
+            raise
         except (Exception, SystemExit) as error:
             raise self._broken(role, "returns", "", f"{role} raised {describe_exception(error)}") from error
         except BaseException as error:  # an interrupt, or the end of a test's time

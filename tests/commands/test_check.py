@@ -11,6 +11,7 @@ import pytest
 
 from npresnext.errors import MissingExtraError
 from npresnext.testing import adapters
+from npresnext.testing.supports import SUPPORTS
 
 from support.paths import ROOT
 
@@ -75,6 +76,11 @@ def torch_style(x, weight, bias, stride, padding, dilation, groups):
 def rolled(x, weight, bias, stride, padding, dilation, groups):
     return torch_style(x, weight, bias, stride, padding, dilation, groups).roll(1, 1)
 
+def homework(x, weight, bias, stride, padding, groups):
+    if min(map(min, padding)) < 0:
+        raise ValueError("negative padding")
+    return nx.conv2d(x, weight, bias, stride=stride, padding=padding, groups=groups)
+
 number = 3
 """
 )
@@ -116,6 +122,19 @@ def test_a_hang_is_a_finding(check):
 def test_a_death_is_a_finding(check):
     done = check("kernel:dies")
     assert done.returncode == 1 and "the process died with exit code 7, during case 1" in done.stdout
+    assert "in the call of forward\n" in done.stdout
+
+
+def test_the_help_shows_the_signature_and_every_key_of_without(check):
+    told = " ".join(check("--help").stdout.split())
+    assert "forward(x, weight, bias, *, stride, padding, dilation, groups) -> y" in told
+    assert ", ".join(key for key in SUPPORTS if key != "dtypes") in told
+
+
+def test_a_homework_without_dilation_and_negative_padding_passes(check):
+    done = check("kernel:homework", "--cases", "5", "--without", "negative_padding")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "left out: dilation (forward has no such parameter)\n" in done.stdout
 
 
 def test_ctrl_c_is_left_to_the_command_and_not_said_twice(check):

@@ -71,7 +71,10 @@ def test_a_check_that_compares_nothing_fails():
 def test_the_backward_of_a_layer_goes_with_the_call_before_it():
     layer = nx.nn.Conv2d(4, 2, 3, padding=1, groups=2, rng=0, dtype="float64")
     x = np.random.default_rng(3).standard_normal((2, 4, 3, 5))
-    assert check_grads(layer, [x], lambda g, x: layer.backward(g), method="linear") == x.size
+    elements = x.size + layer.weight.data.size + layer.bias.data.size
+    assert check_grads(layer, [x], lambda g, x: layer.backward(g), method="linear") == elements
+    assert check_grads(layer, [x], layer.backward) == elements
+    assert layer.weight.grad is None, "the gradients that the layer had are left as they were"
 
 
 def test_a_failure_shows_plain_numbers():
@@ -84,3 +87,33 @@ def test_a_forward_pass_in_few_digits_is_refused_and_not_called_wrong(dtype):
     x = np.linspace(0.1, 2, 40)
     with pytest.raises(ValueError, match=f"f returns {dtype}, too coarse for differences"):
         check_grads(lambda x: np.exp(x.astype(dtype)), [x], lambda g, x: g * np.exp(x.astype(dtype)))
+
+
+def test_the_parameters_of_a_layer_are_compared_too():
+    class Wrong(nx.nn.Conv2d):
+        def backward(self, grad_output):
+            dx = super().backward(grad_output)
+            self.weight.grad *= 7
+            return dx
+
+    layer = Wrong(2, 2, 2, rng=0, dtype="float64")
+    x = np.random.default_rng(4).standard_normal((1, 2, 3, 3))
+    with pytest.raises(AssertionError, match=r"gradient of weight at .* 16 of 16 elements differ"):
+        check_grads(layer, [x], lambda g, x: layer.backward(g))
+    with pytest.raises(AssertionError, match="gradient of weight"):
+        check_grads(lambda x: layer(x), [x], layer.backward)
+
+
+def test_a_layer_in_float32_is_refused_with_what_to_do():
+    layer = nx.nn.Conv2d(2, 2, 2, rng=0)
+    with pytest.raises(ValueError, match=r'weight has dtype float32.*layer.to\(dtype="float64"\)'):
+        check_grads(layer, [np.ones((1, 2, 3, 3))], layer.backward)
+
+
+@pytest.mark.parametrize("factor", [0.0, 2.0])
+def test_a_small_gradient_is_compared_in_its_own_scale(factor):
+    x, small = np.ones(2), np.array([0.5, -2.0])
+    f = lambda x, small: x + 1e-7 * small**2  # noqa: E731
+    assert check_grads(f, [x, small], lambda g, x, small: (g, 2e-7 * g * small)) == 4
+    with pytest.raises(AssertionError, match="gradient 1"):
+        check_grads(f, [x, small], lambda g, x, small: (g, factor * 2e-7 * g * small))

@@ -375,3 +375,58 @@ def test_what_refuses_nothing_is_advised_and_passes():
 def test_the_definition_raises_for_a_stride_of_zero():
     with pytest.raises(ValueError, match="must not be zero"):
         reference.conv2d(np.ones((1, 1, 3, 3)), np.ones((1, 1, 1, 1)), stride=(0, 1))
+
+
+def test_what_a_callable_has_no_parameter_for_is_not_asked_and_listed():
+    def homework(x, weight, bias, *, stride, padding):
+        return nx.conv2d(x, weight, bias, stride=stride, padding=padding)
+
+    report = check_conv(homework, **FEW)
+    assert report.passed and not report.advisories
+    assert report.left_out == ["groups (forward has no such parameter)", "dilation (forward has no such parameter)"]
+
+    def wrong_homework(x, weight, bias, *, stride, padding):
+        return homework(x, weight, bias, stride=stride, padding=padding) + 1
+
+    wrong = check_conv(wrong_homework, **FEW)
+    assert "dilation=" not in wrong.failures[0].reproduction
+
+
+@pytest.mark.parametrize("key", ["unequal_stride", "unequal_padding", "unequal_dilation", "non_square_kernel"])
+def test_both_axes_are_alike_where_unequal_ones_are_not_supported(key):
+    seen = []
+
+    def forward(x, weight, bias, **window):
+        seen.append({**window, "kernel": weight.shape[2:]})
+        return nx.conv2d(x, weight, bias, **window)
+
+    name = {"non_square_kernel": "kernel"}.get(key, key.removeprefix("unequal_"))
+    assert check_conv(forward, supports={key: False, "wide_padding": False, "invalid_calls": False}, **FEW).passed
+    assert all(window[name][0] == window[name][1] for window in seen)
+    assert any(window["stride"] != (1, 1) for window in seen) and any(window["padding"][0][0] for window in seen)
+
+
+def test_what_is_not_implemented_is_left_out_and_counted():
+    def backward(grad_output, x, weight, **window):
+        if window["groups"] > 1:
+            raise NotImplementedError("no groups")
+        return nx.conv2d_backward(grad_output, x, weight, **window)
+
+    report = check_conv(nx.conv2d, backward, **FEW)
+    assert report.passed and 0 < report.checks["dx", "exact"].tried < report.checks["y", "exact"].tried == report.cases
+    (line,) = report.left_out
+    skipped = report.cases - report.checks["dx", "exact"].tried
+    assert line == f"{skipped} cases of backward, such as one in which backward raised NotImplementedError: no groups"
+
+
+def test_what_is_implemented_for_no_case_fails():
+    def forward(*operands, **window):
+        raise NotImplementedError
+
+    report = check_conv(forward, cases=2)
+    assert failing(report) == {("returns", "contract")} and "in every case" in report.failures[0].message
+
+
+def test_the_last_line_of_an_exception_is_shown_too():
+    (finding,) = check_conv(raising, cases=2).failures
+    assert finding.message == "forward raised RuntimeError: no such kernel ... at all"

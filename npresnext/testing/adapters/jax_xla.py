@@ -27,9 +27,23 @@ def forward(
 ) -> Array:
     """Return y."""
     y = jax.lax.conv_general_dilated(
-        x, weight, stride, padding, rhs_dilation=dilation, feature_group_count=groups, precision="highest"
+        x,
+        weight,
+        stride,
+        padding,
+        rhs_dilation=dilation,
+        feature_group_count=groups,
+        precision="highest",
+        preferred_element_type=accumulator(x.dtype.name),
     )
-    return np.asarray(y if bias is None else y + bias.reshape(1, -1, 1, 1))
+    if bias is not None:
+        y = y + bias.astype(y.dtype).reshape(1, -1, 1, 1)
+    return np.asarray(y.astype(x.dtype))
+
+
+def accumulator(dtype: str) -> str:
+    """Return the dtype of running sums, in which the bias is added too, before the result is rounded."""
+    return "float64" if dtype == "float64" else "float32"
 
 
 def backward(
@@ -51,11 +65,13 @@ def forward_lines(
     operands: dict[str, Array], *, stride: Pair, padding: Padding, dilation: Pair, groups: int
 ) -> list[str]:
     """Write :func:`forward` down."""
+    dtype = operands["x"].dtype.name
     return [
         'jax.config.update("jax_enable_x64", True)',
         f"y = jax.lax.conv_general_dilated(x, weight, {stride}, {padding}, rhs_dilation={dilation},",
-        f'                                 feature_group_count={groups}, precision="highest")',
-        "y = np.asarray(y if bias is None else y + bias.reshape(1, -1, 1, 1))",
+        f'    feature_group_count={groups}, precision="highest", preferred_element_type="{accumulator(dtype)}")',
+        "y = y if bias is None else y + bias.astype(y.dtype).reshape(1, -1, 1, 1)",
+        "y = np.asarray(y.astype(x.dtype))",
     ]
 
 

@@ -13,7 +13,7 @@ from ..reproducible_call import ReproducibleCall
 from .target import Target
 from .windows import Padding, onnx_attributes
 
-SUPPORTS = {"negative_padding": False}
+SUPPORTS = {"negative_padding": False, "dtypes": ["float16", "float32"]}  # others are not implemented
 AXES = {"x": "N, C, H, W", "weight": "O, I, K, L", "bias": "O"}
 HEADER = '<ir_version: 8, opset_import: ["" : 17]> '
 
