@@ -1,6 +1,9 @@
 """Known rights: no false alarm from frameworks and engines, and what PyTorch gets wrong is found for what it is."""
 
 import contextlib
+import importlib.util
+import subprocess
+import sys
 
 import pytest
 
@@ -165,3 +168,26 @@ def test_torch_leaves_bfloat16_weight_gradients_of_taps_over_padding_unwritten_a
     # what lay there is a right zero in some processes, so that a finding cannot be asked for
     failed = {key: row.first for key, row in runner.report.checks.items() if row.failed}
     assert not {finding.result for finding in failed.values()} & {"dx", "db"}, failed
+
+
+JAX_WITH_BIAS = """
+from npresnext.testing import ConvCase, adapters
+from npresnext.testing.arithmetic import as_arithmetic
+from npresnext.testing.runner import Runner
+from npresnext.testing.subject import Subject
+
+for dtype in ("float16", "bfloat16"):
+    runner = Runner(Subject(adapters.load("jax").forward, None, as_arithmetic(dtype)))
+    for seed in range(3):
+        runner.try_case(ConvCase(4, 4, 6, 2, (8, 8), (3, 3), has_bias=True, seed=seed))
+    assert runner.report.passed, runner.report
+"""
+
+
+@pytest.mark.oracle
+def test_the_target_jax_adds_the_bias_before_it_rounds():
+    """In a process of its own, since importing JAX draws from NumPy's global generator."""
+    if not all(importlib.util.find_spec(name) for name in ("jax", "ml_dtypes")):
+        pytest.skip("needs jax and ml_dtypes")
+    done = subprocess.run([sys.executable, "-c", JAX_WITH_BIAS], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
