@@ -1,7 +1,9 @@
 """From a network to an ONNX graph: the network is followed once, and each layer becomes one node, or a few.
 
-The operators are those of opset 17 (https://onnx.ai/onnx/operators), whose definitions agree with this package's
-for what is exported; where they do not, the export refuses.
+Every attribute is written out and has the meaning that opset 17 (https://onnx.ai/onnx/operators) gives it. What the
+operators of this opset define otherwise than the layers is expressed by other attributes or by a second operator:
+windows of ``ceil_mode`` become explicit padding, and padding that opset 17 has no word for becomes a ``Pad`` node. What
+cannot be expressed is refused; the message names the layer and its attribute.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from .._support.arguments import as_pair
 from .._support.extras import load_extra
 from ..backend import to_numpy
 from ..errors import InvalidTypeError, InvalidValueError
+from ..geometry import Padding, WindowGeometry
 from ..io import atomic_path
 from ..nn import (
     AvgPool2d,
@@ -49,7 +52,7 @@ def export(model: Module, path: str | os.PathLike[str], input_size: Sequence[int
     path : path
         The file.
     input_size : (N, C, H, W)
-        Of the images. The graph takes any N.
+        Of the images. The graph takes any N, but no other C, H and W: the padding of its poolings follows from them.
     overwrite : bool
         Whether an existing file may be replaced.
 
@@ -132,7 +135,7 @@ class _Graph:
             return _emit(self, inputs, symbol)
         if symbol.op == "add" and len(inputs) == 2:
             return self.node("Add", inputs, "")
-        if symbol.op == "concat":
+        if symbol.op == "concat" and symbol.detail % len(symbol.shape) != 0:  # the graph leaves N open
             return self.node("Concat", inputs, "", axis=symbol.detail)
         only_pixel = symbol.op == "index" and symbol.detail == (slice(None), slice(None), 0, 0)
         if only_pixel and symbol.inputs[0].shape[2:] == (1, 1):
@@ -149,15 +152,15 @@ def _emit(graph: _Graph, inputs: Sequence[str], symbol: Symbol) -> str:
     emitter = EMITTERS.get(type(layer))  # the class itself: a subclass may compute something else
     if emitter is None:
         raise InvalidTypeError(
-            f"{symbol.path} is a {type(layer).__name__}, which has no counterpart in the ONNX export"
+            f"{_name(symbol)} is a {type(layer).__name__}, which has no counterpart in the ONNX export"
         )
     return emitter(layer, graph, inputs, symbol)
 
 
 def _conv(layer: Conv2d, graph: _Graph, inputs: Sequence[str], symbol: Symbol) -> str:
-    (top, bottom), (left, right) = layer.geometry(_images(symbol)).padding
-    if min(top, bottom, left, right) < 0:
-        raise InvalidValueError(f"{symbol.path} has the padding {layer.padding}: ONNX has none below 0")
+    padding = layer.geometry(_images(symbol)).padding
+    if min(*padding[0], *padding[1]) < 0:
+        raise InvalidValueError(f"{_name(symbol)} has padding={layer.padding}: ONNX has no padding below 0")
     return graph.node(
         "Conv",
         [inputs[0], *_weights(graph, symbol.path, weight=layer.weight, bias=layer.bias)],
@@ -166,7 +169,7 @@ def _conv(layer: Conv2d, graph: _Graph, inputs: Sequence[str], symbol: Symbol) -
         kernel_shape=list(layer.kernel_size),
         strides=list(layer.stride),
         dilations=list(layer.dilation),
-        pads=[top, left, bottom, right],
+        pads=_pads(padding),
     )
 
 
@@ -176,10 +179,12 @@ def _conv_relu(layer: ConvReLU2d, graph: _Graph, inputs: Sequence[str], symbol: 
 
 def _batch_norm(layer: BatchNorm2d, graph: _Graph, inputs: Sequence[str], symbol: Symbol) -> str:
     if layer.running_mean is None:
-        raise InvalidValueError(f"{symbol.path} has no running statistics: ONNX normalises with given ones")
+        raise InvalidValueError(f"{_name(symbol)} has no running statistics: ONNX normalises with given ones")
     mean, var = to_numpy(layer.running_mean), to_numpy(layer.running_var)
     weight = np.ones_like(mean) if layer.weight is None else layer.weight
     bias = np.zeros_like(mean) if layer.bias is None else layer.bias
+    if not 0 < np.float32(layer.eps) < np.inf:
+        raise InvalidValueError(f"{_name(symbol)} has eps={layer.eps}: ONNX stores it in float32")
     arrays = _weights(graph, symbol.path, weight=weight, bias=bias, running_mean=mean, running_var=var)
     return graph.node("BatchNormalization", [inputs[0], *arrays], symbol.path, epsilon=float(layer.eps))
 
@@ -197,15 +202,30 @@ def _relu(layer: ReLU, graph: _Graph, inputs: Sequence[str], symbol: Symbol) -> 
 
 
 def _max_pool(layer: MaxPool2d, graph: _Graph, inputs: Sequence[str], symbol: Symbol) -> str:
-    window = _window(layer, symbol)
-    return graph.node("MaxPool", inputs, symbol.path, dilations=list(as_pair(layer.dilation, "dilation")), **window)
+    window = _pool_window(layer, symbol, layer.dilation)
+    padding: Padding = window.padding
+    if any(max(sides) >= size for sides, size in zip(padding, window.kernel)):  # runtimes refuse such padding
+        inputs, padding = [_pad(graph, inputs[0], padding, -np.inf, symbol)], ((0, 0), (0, 0))
+    dilations = list(window.dilation)
+    return graph.node("MaxPool", inputs, symbol.path, dilations=dilations, **_pool_attributes(window, padding))
 
 
 def _avg_pool(layer: AvgPool2d, graph: _Graph, inputs: Sequence[str], symbol: Symbol) -> str:
-    if layer.ceil_mode:  # before opset 19 the divisor of the last window is not defined as here
-        raise InvalidValueError(f"{symbol.path} averages in ceil_mode, which opset {OPSET} defines otherwise")
-    window = _window(layer, symbol)
-    return graph.node("AveragePool", inputs, symbol.path, count_include_pad=int(layer.count_include_pad), **window)
+    """Add an AveragePool whose divisor is the layer's: pixels of the image, and of the padding if these count.
+
+    ``count_include_pad=1`` makes opset 17 divide by the size of the kernel. The rows that ceil_mode adds must not count
+    where those of the padding do: then a Pad node makes pixels of the padding.
+    """
+    window = _pool_window(layer, symbol, 1)
+    vertical, horizontal = as_pair(layer.padding, "padding")
+    chosen: Padding = (vertical, vertical), (horizontal, horizontal)
+    padding, counts = window.padding, layer.count_include_pad
+    if counts and padding != chosen:
+        inputs = [_pad(graph, inputs[0], chosen, 0, symbol)] if vertical or horizontal else inputs
+        added = [after - side for (_, after), side in zip(padding, (vertical, horizontal))]
+        padding, counts = ((0, added[0]), (0, added[1])), False
+    attributes = _pool_attributes(window, padding)
+    return graph.node("AveragePool", inputs, symbol.path, count_include_pad=int(counts), **attributes)
 
 
 def _global_avg_pool(layer: GlobalAvgPool2d, graph: _Graph, inputs: Sequence[str], symbol: Symbol) -> str:
@@ -213,14 +233,18 @@ def _global_avg_pool(layer: GlobalAvgPool2d, graph: _Graph, inputs: Sequence[str
 
 
 def _flatten(layer: Flatten, graph: _Graph, inputs: Sequence[str], symbol: Symbol) -> str:
-    if len(symbol.shape) != 2 or layer.start_dim != 1:
-        raise InvalidValueError(f"{symbol.path} makes {symbol.shape} of {symbol.inputs[0].shape}: ONNX makes two axes")
+    axes = len(symbol.inputs[0].shape)
+    if (layer.start_dim % axes, layer.end_dim % axes) != (1, axes - 1):
+        raise InvalidValueError(
+            f"{_name(symbol)} has start_dim={layer.start_dim} and end_dim={layer.end_dim} and makes {symbol.shape} of "
+            f"{symbol.inputs[0].shape}: ONNX's Flatten makes two axes, the first of which is N"
+        )
     return graph.node("Flatten", inputs, symbol.path, axis=1)
 
 
 def _linear(layer: Linear, graph: _Graph, inputs: Sequence[str], symbol: Symbol) -> str:
     if len(symbol.shape) != 2:
-        raise InvalidValueError(f"{symbol.path} maps {symbol.inputs[0].shape}: ONNX's Gemm takes (N, features)")
+        raise InvalidValueError(f"{_name(symbol)} maps {symbol.inputs[0].shape}: ONNX's Gemm takes (N, features)")
     arrays = _weights(graph, symbol.path, weight=layer.weight, bias=layer.bias)
     return graph.node("Gemm", [*inputs, *arrays], symbol.path, transB=1)
 
@@ -253,22 +277,65 @@ def _weights(graph: _Graph, path: str, **arrays: Any) -> list[str]:
     return [graph.weight(prefix + name, array) for name, array in given.items() if array is not None]
 
 
-def _window(layer: MaxPool2d | AvgPool2d, symbol: Symbol) -> dict[str, Any]:
-    vertical, horizontal = as_pair(layer.padding, "padding")
-    _images(symbol)
+def _pool_window(layer: MaxPool2d | AvgPool2d, symbol: Symbol, dilation: Any) -> WindowGeometry:
+    """Return the windows of a pooling, with those that ceil_mode adds, after checking that each has a pixel."""
+    window = WindowGeometry.of_pool(
+        _images(symbol),
+        layer.kernel_size,
+        stride=layer.stride,
+        padding=layer.padding,
+        dilation=dilation,
+        ceil_mode=layer.ceil_mode,
+    )
+    rows, columns = np.zeros(window.out_height, dtype=bool), np.zeros(window.out_width, dtype=bool)
+    for _, _, windows, _ in window.taps():
+        rows[windows[0]] = columns[windows[1]] = True
+    if not (rows.all() and columns.all()):
+        raise InvalidValueError(
+            f"{_name(symbol)} has padding={layer.padding} and dilation={dilation}: windows read no pixel of "
+            f"an image of {window.height}x{window.width}, and ONNX does not define their value"
+        )
+    return window
+
+
+def _pool_attributes(window: WindowGeometry, padding: Padding) -> dict[str, Any]:
+    """Return the attributes that all poolings have. The padding contains what ceil_mode adds, so ceil_mode is 0.
+
+    Before opset 22, ceil_mode=1 keeps a last window that lies in the padding; PyTorch and the layers drop it.
+    """
     return {
-        "kernel_shape": list(as_pair(layer.kernel_size, "kernel_size")),
-        "strides": list(as_pair(layer.stride, "stride")),
-        "pads": [vertical, horizontal, vertical, horizontal],
-        "ceil_mode": int(layer.ceil_mode),
+        "kernel_shape": list(window.kernel),
+        "strides": list(window.stride),
+        "pads": _pads(padding),
+        "ceil_mode": 0,
     }
+
+
+def _pads(padding: Padding) -> list[int]:
+    """Return padding in ONNX's order."""
+    (top, bottom), (left, right) = padding
+    return [top, left, bottom, right]
+
+
+def _pad(graph: _Graph, value: str, padding: Padding, fill: float, symbol: Symbol) -> str:
+    """Add a node that makes pixels of the value `fill` of the padding."""
+    (top, bottom), (left, right) = padding
+    name = f"{_name(symbol)}:{len(graph.nodes)}"
+    pads = graph.weight(f"{name}.pads", np.array([0, 0, top, left, 0, 0, bottom, right], "int64"))
+    constant = graph.weight(f"{name}.value", np.array(fill, np.dtype(symbol.dtype)))
+    return graph.node("Pad", [value, pads, constant], symbol.path, mode="constant")
+
+
+def _name(symbol: Symbol) -> str:
+    """Return what a message calls a layer: its path, or its class if it is the whole network."""
+    return symbol.path or type(symbol.detail).__name__
 
 
 def _images(symbol: Symbol) -> tuple[int, ...]:
     """Return the shape of a layer's input after checking that it is a batch of images."""
     shape = symbol.inputs[0].shape
     if len(shape) != 4:
-        raise InvalidValueError(f"{symbol.path} is fed with {shape}: the ONNX export takes batches (N, C, H, W)")
+        raise InvalidValueError(f"{_name(symbol)} is fed with {shape}: the ONNX export takes batches (N, C, H, W)")
     return shape
 
 

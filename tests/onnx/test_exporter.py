@@ -230,6 +230,17 @@ class Corner(nn.Module):
         return self.relu(x)[:, :, 0, 0]
 
 
+class Stacked(nn.Module):
+    """Two batches in one: the graph could not leave N open."""
+
+    def __init__(self):
+        self.relu = nn.ReLU()
+
+    def forward(self, x):
+        y = self.relu(x)
+        return y.__array_namespace__().concat([y, y], axis=0)
+
+
 class Doubled(nn.Module):
     def __init__(self):
         self.relu = nn.ReLU()
@@ -241,11 +252,19 @@ class Doubled(nn.Module):
 @pytest.mark.parametrize(
     "model, error, message",
     [
-        (nn.Conv2d(1, 1, 3, padding=-1), InvalidValueError, "none below 0"),
-        (nn.Sequential(nn.AvgPool2d(2, ceil_mode=True)), InvalidValueError, "0 averages in ceil_mode"),
+        (nn.Conv2d(1, 1, 3, padding=-1), InvalidValueError, r"padding=\(-1, -1\): ONNX has no padding below 0"),
+        (
+            nn.Sequential(nn.MaxPool2d(2, 9, 1, 9)),
+            InvalidValueError,
+            "0 has padding=1 and dilation=9: windows read no",
+        ),
+        (nn.Sequential(nn.BatchNorm2d(1, eps=1e-60)), InvalidValueError, "0 has eps=1e-60: ONNX stores it in float32"),
+        (Stacked(), InvalidTypeError, r"'concat' \(0\) .* no counterpart"),
         (nn.Sequential(nn.BatchNorm2d(1, track_running_stats=False)), InvalidValueError, "0 has no running stat"),
         (nn.Linear(8, 2), InvalidValueError, r"Gemm takes \(N, features\)"),
-        (nn.Flatten(2), InvalidValueError, "two axes"),
+        (nn.Flatten(2), InvalidValueError, "start_dim=2 and end_dim=-1 .* two axes"),
+        (nn.Flatten(0), InvalidValueError, "start_dim=0 and end_dim=-1 .* two axes"),
+        (nn.Flatten(1, 2), InvalidValueError, "start_dim=1 and end_dim=2 .* two axes"),
         (Doubled(), InvalidTypeError, "'multiply' .* no counterpart"),
         (nn.Sequential(Foreign()), InvalidTypeError, "0 is a Foreign, which has no counterpart"),
         (Corner(), InvalidTypeError, "'index' .* no counterpart"),
