@@ -10,13 +10,13 @@ As in PyTorch, whatever Module or Parameter is assigned to an attribute belongs 
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any, Self
 
 import numpy as np
 
+from .._support.scopes import Scope
 from .._support.typing import Array
 from ..errors import BackwardError, InvalidTypeError, ModuleError
 from .parameter import Parameter
@@ -29,9 +29,8 @@ _saving: ContextVar[bool] = ContextVar("npresnext_saving", default=True)
 _visitor: ContextVar[Callable[..., Array] | None] = ContextVar("npresnext_visitor", default=None)
 
 
-@contextlib.contextmanager
-def no_grad() -> Iterator[None]:
-    """Save nothing for a backward pass inside the ``with`` block, or in the function so decorated.
+def no_grad() -> Scope[bool]:
+    """Save nothing for a backward pass in the ``with`` block, or in the function or generator function so decorated.
 
     Use it around inference: otherwise every layer holds its last input until its backward pass or its next forward
     pass, in evaluation mode as in training mode.
@@ -47,15 +46,10 @@ def no_grad() -> Iterator[None]:
     npresnext.errors.BackwardError: ReLU().backward() without a forward pass to go with: call the layer first, \
 outside no_grad(); each forward pass serves one backward pass
     """
-    token = _saving.set(False)
-    try:
-        yield
-    finally:
-        _saving.reset(token)
+    return Scope(_saving, False)
 
 
-@contextlib.contextmanager
-def calls_through(visitor: Callable[..., Array]) -> Iterator[None]:
+def calls_through(visitor: Callable[..., Array]) -> Scope[Callable[..., Array] | None]:
     """Let ``visitor(module, *inputs)`` answer every call of a module inside the ``with`` block.
 
     >>> from npresnext import nn
@@ -67,11 +61,7 @@ def calls_through(visitor: Callable[..., Array]) -> Iterator[None]:
     ...     y = nn.ReLU()(np.ones(3))
     a call of ReLU()
     """
-    token = _visitor.set(visitor)
-    try:
-        yield
-    finally:
-        _visitor.reset(token)
+    return Scope(_visitor, visitor)
 
 
 class Module:

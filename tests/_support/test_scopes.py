@@ -9,9 +9,22 @@ import pytest
 import npresnext as nx
 from npresnext.engines import engine_for
 
+
+def kept():
+    """Whether a layer keeps what its backward needs, here."""
+    layer = nx.nn.ReLU()
+    layer(np.ones(1))
+    try:
+        layer.backward(np.ones(1))
+    except nx.errors.BackwardError:
+        return False
+    return True
+
+
 SCOPES = {
     "use_engine": (lambda: nx.use_engine("im2col"), lambda: engine_for(np).name, "cpu", "im2col"),
     "use_backend": (lambda: nx.use_backend("numpy"), lambda: nx.backend._of_block.get(), None, "numpy"),
+    "no_grad": (nx.no_grad, kept, True, False),
 }
 
 
