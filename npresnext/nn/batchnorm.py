@@ -85,14 +85,16 @@ class BatchNorm2d(Module):
         self.output_shape(tuple(x.shape))
         y, mean, var = batch_norm(x, data_of(self.weight), data_of(self.bias), **self._statistics(), eps=self.eps)
         self._track(mean, var, x.shape)
-        self.save_for_backward(x, mean, var, self._uses_batch_statistics)
+        self.save_for_backward(
+            input=x, mean=mean, var=var, weight=data_of(self.weight), of_batch=self._uses_batch_statistics
+        )
         return y
 
     def backward(self, grad_output: Array) -> Array:
         """Add to the gradients of weight and bias; return the gradient of the input."""
-        x, mean, var, of_batch = self.pop_saved()
+        x, mean, var, weight, of_batch = self.pop_saved()
         dx, dweight, dbias = batch_norm_backward(
-            grad_output, x, mean, var, data_of(self.weight), eps=self.eps, batch_statistics=of_batch
+            grad_output, x, mean, var, weight, eps=self.eps, batch_statistics=of_batch
         )
         self._add_grads(dweight, dbias)
         return dx
@@ -170,19 +172,27 @@ class BatchNormReLU2d(BatchNorm2d):
             x, data_of(self.weight), data_of(self.bias), shortcut=shortcut, **self._statistics(), eps=self.eps
         )
         self._track(mean, var, x.shape)
-        self.save_for_backward(x, y, mean, var, self._uses_batch_statistics, shortcut is not None)
+        self.save_for_backward(
+            input=x,
+            output=y,
+            mean=mean,
+            var=var,
+            weight=data_of(self.weight),
+            of_batch=self._uses_batch_statistics,
+            has_shortcut=shortcut is not None,
+        )
         return y
 
     def backward(self, grad_output: Array) -> Any:
         """Add to the gradients of weight and bias; return the gradient of x, or (of x, of the shortcut) if given."""
-        x, y, mean, var, of_batch, has_shortcut = self.pop_saved()
+        x, y, mean, var, weight, of_batch, has_shortcut = self.pop_saved()
         dx, dweight, dbias, dshortcut = batch_norm_relu_backward(
             grad_output,
             y,
             x,
             mean,
             var,
-            data_of(self.weight),
+            weight,
             eps=self.eps,
             batch_statistics=of_batch,
             needs_shortcut=has_shortcut,

@@ -21,7 +21,7 @@ from .parameter import Parameter, data_of
 class Conv2d(Module):
     """Grouped convolution of images (N, C_in, H, W) to (N, C_out, oh, ow).
 
-    It saves its input for the backward pass; the columns of the matrix product are computed again.
+    It saves its input and its weight for the backward pass; the columns of the matrix product are computed again.
 
     Parameters
     ----------
@@ -86,18 +86,18 @@ class Conv2d(Module):
     def forward(self, x: Array) -> Array:
         """Convolve x (N, C_in, H, W) or (C_in, H, W)."""
         y = conv2d(x, self.weight.data, data_of(self.bias), **self._window)
-        self.save_for_backward(x)
+        self.save_for_backward(input=x, weight=self.weight.data)
         return y
 
     def backward(self, grad_output: Array) -> Array:
         """Add to the gradients of weight and bias; return the gradient of the input, None if it is not needed."""
-        (x,) = self.pop_saved()
-        return self._gradients(grad_output, x)
+        x, weight = self.pop_saved()
+        return self._gradients(grad_output, x, weight)
 
-    def _gradients(self, grad_output: Array, x: Array) -> Array:
+    def _gradients(self, grad_output: Array, x: Array, weight: Array) -> Array:
         """Add to the gradients of weight and bias; return the gradient of x, None if it is not needed."""
         needs = (self.needs_input_grad, True, self.bias is not None)
-        dx, dweight, dbias = conv2d_backward(grad_output, x, self.weight.data, **self._window, needs=needs)
+        dx, dweight, dbias = conv2d_backward(grad_output, x, weight, **self._window, needs=needs)
         self.weight.add_grad(dweight)
         if self.bias is not None:
             self.bias.add_grad(dbias)
@@ -158,14 +158,14 @@ class ConvReLU2d(Conv2d):
     def forward(self, x: Array, shortcut: Array | None = None) -> Array:
         """Convolve x (N, C_in, H, W), add the shortcut (N, C_out, oh, ow), and set what is negative to zero."""
         y = conv2d_relu(x, self.weight.data, data_of(self.bias), shortcut=shortcut, **self._window)
-        self.save_for_backward(x, y, shortcut is not None)
+        self.save_for_backward(input=x, output=y, weight=self.weight.data, has_shortcut=shortcut is not None)
         return y
 
     def backward(self, grad_output: Array) -> Any:
         """Add to the gradients of weight and bias; return the gradient of x, or (of x, of the shortcut) if given."""
-        x, y, has_shortcut = self.pop_saved()
+        x, y, weight, has_shortcut = self.pop_saved()
         dsum = relu_backward(grad_output, y)
-        dx = self._gradients(dsum, x)
+        dx = self._gradients(dsum, x, weight)
         return (dx, dsum) if has_shortcut else dx
 
     def output_shape(self, input_shape: Shape, shortcut_shape: Shape | None = None) -> Shape:

@@ -50,14 +50,14 @@ class Linear(Module):
     def forward(self, x: Array) -> Array:
         """Map the last axis."""
         y = linear(x, self.weight.data, data_of(self.bias))
-        self.save_for_backward(x)
+        self.save_for_backward(input=x, weight=self.weight.data)
         return y
 
     def backward(self, grad_output: Array) -> Array:
         """Add to the gradients of weight and bias; return the gradient of the input, None if it is not needed."""
-        (x,) = self.pop_saved()
+        x, weight = self.pop_saved()
         needs = (self.needs_input_grad, True, self.bias is not None)
-        dx, dweight, dbias = linear_backward(grad_output, x, self.weight.data, needs=needs)
+        dx, dweight, dbias = linear_backward(grad_output, x, weight, needs=needs)
         self.weight.add_grad(dweight)
         if self.bias is not None:
             self.bias.add_grad(dbias)

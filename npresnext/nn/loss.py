@@ -60,7 +60,7 @@ class CrossEntropyLoss(Module):
     def forward(self, logits: Array, target: Array) -> Array:
         """Return the loss, an array of the logits' library: on a GPU nothing waits for it."""
         loss = cross_entropy(logits, target, **self._options)
-        self.save_for_backward(logits, target)
+        self.save_for_backward(logits=logits, target=target)
         return loss
 
     def backward(self, grad_output: Array | None = None) -> Array:

@@ -20,6 +20,7 @@ from .._support.scopes import Scope
 from .._support.typing import Array
 from ..errors import BackwardError, InvalidTypeError, ModuleError
 from .parameter import Parameter
+from .saved import Saved
 from .state import IncompatibleKeys, StateEntry, load_state, move_state, state_entries
 
 Shape = tuple[int, ...]
@@ -120,7 +121,7 @@ class Module:
     channelwise = False
     buffer_names: tuple[str, ...] = ()
     optional_buffer_names: tuple[str, ...] = ()
-    _saved: tuple[Any, ...] | None = None
+    _saved: Saved | None = None
 
     def forward(self, *inputs: Array) -> Array:
         """Compute the output, and save what backward needs."""
@@ -143,29 +144,62 @@ class Module:
             self._drop_saved()
             raise
 
-    def save_for_backward(self, *values: Any) -> None:
-        """Save `values` for the next :meth:`pop_saved`, in place of earlier ones; save nothing under ``no_grad()``.
+    def save_for_backward(self, *values: Any, **named_values: Any) -> None:
+        """Save values for the next :meth:`pop_saved`, in place of earlier ones; save nothing under ``no_grad()``.
 
-        They are not copied: inputs and outputs that are changed in place before backward make its gradients wrong.
-        Copies of the module (``copy.deepcopy``, pickle) do not contain them.
+        They are not copied. An array that is changed in place before the backward pass would make the gradients wrong,
+        so :meth:`pop_saved` compares about 64 values of each NumPy array, spread evenly over it, with what they were.
+        This finds an operation on a whole array, such as ``y += x`` or ``x[...] = next_batch``. It may miss a change
+        of a few values. Arrays inside a list or tuple, and arrays of other libraries, are not compared: reading from a
+        GPU would wait for it.
+
+        Copies of the module (``copy.deepcopy``, pickle) do not contain saved values.
+
+        Parameters
+        ----------
+        *values, **named_values
+            The names appear in the error message.
         """
-        self._saved = values if _saving.get() else None
+        self._saved = Saved(values, named_values) if _saving.get() else None
 
     def pop_saved(self) -> tuple[Any, ...]:
         """Return what forward saved, and take it away: each forward pass serves one backward pass.
+
+        Returns
+        -------
+        tuple
+            The values in the order in which they were saved.
 
         Raises
         ------
         BackwardError
             Nothing is saved: there was no forward pass, or one under ``no_grad()``, or a backward pass has taken it.
+            Or a saved array was changed in place after the forward pass.
+
+        >>> from npresnext import nn
+        >>> import numpy as np
+        >>> layer, x = nn.ReLU(), np.ones(3)
+        >>> y = layer(x)
+        >>> y += x                                                         # right: y = y + x
+        >>> layer.backward(x)
+        Traceback (most recent call last):
+        ...
+        npresnext.errors.BackwardError: the output that ReLU() saved was changed in place after the forward pass, \
+which would make the gradients wrong: change a copy instead, or call backward first
         """
-        values, self._saved = self._saved, None
-        if values is None:
+        saved, self._saved = self._saved, None
+        if saved is None:
             raise BackwardError(
                 f"{self!r}.backward() without a forward pass to go with: call the layer first, outside no_grad(); "
                 "each forward pass serves one backward pass"
             )
-        return values
+        changed = saved.changed()
+        if changed is not None:
+            raise BackwardError(
+                f"the {changed} that {self!r} saved was changed in place after the forward pass, which would make the "
+                "gradients wrong: change a copy instead, or call backward first"
+            )
+        return saved.values
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the attributes for a copy or a pickle, without what forward saved."""

@@ -41,7 +41,7 @@ class ReLU(Module):
     def forward(self, x: Array) -> Array:
         """Set what is negative to zero."""
         y = relu(x)
-        self.save_for_backward(y)
+        self.save_for_backward(output=y)
         return y
 
     def backward(self, grad_output: Array) -> Array:
@@ -105,7 +105,7 @@ class MaxPool2d(Module):
     def forward(self, x: Array) -> Array:
         """Take the maximum of each window."""
         y = max_pool2d(x, self.kernel_size, **self._window)
-        self.save_for_backward(x, y)
+        self.save_for_backward(input=x, output=y)
         return y
 
     def backward(self, grad_output: Array) -> Array:
