@@ -18,6 +18,7 @@ from ..._support.typing import NumPyArray as Array
 from . import thresholds
 from .blocks import block_scratch, for_each_block
 from .elementwise import mask_by_output, rectify
+from .layout import map_views
 
 
 def batch_norm(
@@ -59,7 +60,7 @@ def batch_norm_relu_backward(
     needs_shortcut: bool,
 ) -> tuple[Array, Array, Array, Array | None]:
     """Return dx, dweight, dbias and dshortcut as ``functional.batch_norm_relu_backward``, whose checks have passed."""
-    dshortcut = np.empty(x.shape, x.dtype) if needs_shortcut else None
+    dshortcut = np.empty_like(x) if needs_shortcut else None
     return *_backward(grad_output, output, dshortcut, x, mean, var, weight, eps, batch_statistics), dshortcut
 
 
@@ -75,7 +76,7 @@ def _forward(
     rectified: bool,
 ) -> tuple[Array, Array, Array]:
     """Normalise, add the shortcut if there is one, and rectify if asked to."""
-    y = np.empty(x.shape, x.dtype)
+    y = np.empty_like(x)
     batch_statistics = mean is None or var is None
     if mean is None or var is None:
         used_mean, used_var = np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)  # filled block by block
@@ -83,8 +84,7 @@ def _forward(
     else:
         used_mean, used_var = mean, var
         near_zero = _is_near_zero(mean, var)
-    source, result = _maps(x), _maps(y)  # (N, C, P)
-    added = None if shortcut is None else _maps(shortcut)  # (N, C, P)
+    source, result, added = map_views(x, y, shortcut)  # (n, C, p) each
 
     def normalise(block: slice) -> None:
         values = source[:, block]  # (N, c, P)
@@ -128,10 +128,8 @@ def _backward(
     Given the rectified `output`, the upstream gradient passes the rectifier first; `dshortcut`, unless None, is filled
     with what comes out of it.
     """
-    dx, dweight, dbias = np.empty(x.shape, x.dtype), np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)
-    source, upstream, result = _maps(x), _maps(grad_output), _maps(dx)  # (N, C, P)
-    rectified = None if output is None else _maps(output)  # (N, C, P)
-    shortcut_result = None if dshortcut is None else _maps(dshortcut)  # (N, C, P)
+    dx, dweight, dbias = np.empty_like(x), np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)
+    source, upstream, result, rectified, shortcut_result = map_views(x, grad_output, dx, output, dshortcut)  # (n, C, p)
     count, near_zero = source.shape[0] * source.shape[2], _is_near_zero(mean, var)
     inverse = 1 / np.sqrt(var + eps)  # (C,)
     scale = inverse if weight is None else inverse * weight  # (C,)
@@ -208,12 +206,13 @@ def _dot(a: Array, b: Array) -> Array:
 
 
 def _repeated(vector: Array, values: Array) -> Array:
-    """Repeat (c,) as maps (c, P), to combine with values (N, c, P): NumPy's loops take a column far more slowly."""
+    """Return (c,) in a shape that combines with values (n, c, p).
+
+    Where the values are several maps, it is repeated as maps (c, p): NumPy loops over a column (c, 1) far more slowly,
+    unless the rows are long, as they are where the channels are outermost (n = 1).
+    """
+    if values.shape[0] == 1:
+        return vector[:, None]  # (c, 1)
     maps = np.empty(values.shape[1:], vector.dtype)
     maps[...] = vector[:, None]
     return maps
-
-
-def _maps(array: Array) -> Array:
-    """View (N, C, ...) as (N, C, P)."""
-    return array.reshape(*array.shape[:2], -1)  # (N, C, P)

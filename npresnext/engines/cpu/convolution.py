@@ -11,9 +11,10 @@ import numpy as np
 
 from ..._support.typing import NumPyArray as Array
 from ...geometry import ConvGeometry
-from . import thresholds
+from . import pointwise, small, thresholds
 from .epilogue import Epilogue
 from .gather import gather_results
+from .layout import empty_images
 from .plan import forward_plans, input_grad_plans
 from .weight_grad import max_input_channels, weight_grad_tasks, write_weight_grad
 
@@ -31,8 +32,13 @@ def forward_relu(x: Array, weight: Array, bias: Array | None, geometry: ConvGeom
 def _forward(
     x: Array, weight: Array, bias: Array | None, geometry: ConvGeometry, shortcut: Array | None, rectify: bool
 ) -> Array:
-    """Write y tile by tile."""
-    y = np.empty(geometry.output_shape, x.dtype)
+    """Return y by the way that is fastest: one matmul, the whole batch at once, or tile by tile."""
+    others = (x,) if shortcut is None else (x, shortcut)
+    if pointwise.applies(geometry, *others):
+        return pointwise.forward(x, weight, bias, geometry, shortcut, rectify)
+    if small.applies(geometry, x.itemsize):
+        return small.forward(x, weight, bias, geometry, shortcut, rectify)
+    y = empty_images(geometry.output_shape, x.dtype)
     G = geometry.groups
     if bias is not None:
         bias = bias.reshape(G, -1, 1, 1)  # (G, C_out/G, 1, 1)
@@ -46,6 +52,10 @@ def _forward(
 
 def input_grad(grad_output: Array, weight: Array, geometry: ConvGeometry) -> Array:
     """Gradient of the input: dx from shifted copies of grad_output."""
+    if pointwise.applies(geometry, grad_output):
+        return pointwise.input_grad(grad_output, weight, geometry)
+    if small.applies(geometry, grad_output.itemsize):
+        return small.input_grad(grad_output, weight, geometry)
     dx = _blank(geometry, grad_output.dtype)
     G = geometry.groups
     weight = _split_weight(weight, G).swapaxes(1, 2)  # (G, C_in/G, C_out/G, kh, kw)
@@ -55,6 +65,10 @@ def input_grad(grad_output: Array, weight: Array, geometry: ConvGeometry) -> Arr
 
 def weight_grad(grad_output: Array, x: Array, geometry: ConvGeometry) -> Array:
     """Gradient of the weight: grad_output times shifted copies of x."""
+    if pointwise.applies(geometry, grad_output, x):
+        return pointwise.weight_grad(grad_output, x, geometry)
+    if small.applies(geometry, x.itemsize):
+        return small.weight_grad(grad_output, x, geometry)
     dweight = np.empty(geometry.weight_shape, x.dtype)
     G = geometry.groups
     plans, macs = forward_plans(geometry), geometry.macs
@@ -64,6 +78,11 @@ def weight_grad(grad_output: Array, x: Array, geometry: ConvGeometry) -> Array:
 
 def gradients(grad_output: Array, x: Array, weight: Array, geometry: ConvGeometry) -> tuple[Array, Array]:
     """Both gradients: with many groups from the same copies of grad_output, otherwise from tasks that run together."""
+    if pointwise.applies(geometry, grad_output, x):
+        dx = pointwise.input_grad(grad_output, weight, geometry)
+        return dx, pointwise.weight_grad(grad_output, x, geometry)
+    if small.applies(geometry, x.itemsize):
+        return small.gradients(grad_output, x, weight, geometry)
     dx, dweight = _blank(geometry, x.dtype), np.empty(geometry.weight_shape, x.dtype)
     G, macs, plans = geometry.groups, geometry.macs, input_grad_plans(geometry)
     images, upstream, target = _split(x, G), _split(grad_output, G), _split(dx, G)
@@ -81,7 +100,10 @@ def _blank(geometry: ConvGeometry, dtype: Any) -> Array:
     """Return the array for dx: zeros where strides leave pixels that no window reads."""
     phases = sum(len(plan.row_phases) for plan in input_grad_plans(geometry))
     every = min(geometry.stride[0], geometry.height) * min(geometry.stride[1], geometry.width)
-    return (np.empty if phases == every else np.zeros)(geometry.x_shape, dtype)
+    dx = empty_images(geometry.x_shape, dtype)
+    if phases < every:
+        dx[...] = 0
+    return dx
 
 
 def _split(images: Array, groups: int) -> Array:

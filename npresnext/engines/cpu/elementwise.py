@@ -6,6 +6,7 @@ import numpy as np
 
 from ..._support.typing import NumPyArray as Array
 from .blocks import block_scratch, for_each_block
+from .layout import flat_views
 
 _UNSIGNED = {itemsize: np.dtype(f"u{itemsize}") for itemsize in (2, 4, 8)}  # the integers of so many bytes
 
@@ -22,8 +23,8 @@ def relu_(x: Array, shortcut: Array | None) -> Array:
 
 def relu_backward(grad_output: Array, output: Array) -> Array:
     """Return the gradient where the output is above 0 or NaN, and 0 elsewhere."""
-    dx = np.empty(output.shape, output.dtype)
-    grad, y, result = (array.reshape(-1) for array in (grad_output, output, dx))
+    dx = np.empty_like(output)
+    grad, y, result = flat_views(grad_output, output, dx)
 
     def work(block: slice) -> None:
         (scratch,) = block_scratch(y.dtype, y[block].shape)
@@ -81,8 +82,7 @@ def rectify(values: Array, out: Array) -> None:
 
 def _add_and_rectify(x: Array, shortcut: Array | None, out: Array) -> Array:
     """Write max(x + shortcut, 0) into `out`."""
-    values, result = x.reshape(-1), out.reshape(-1)
-    added = None if shortcut is None else shortcut.reshape(-1)
+    values, added, result = flat_views(x, shortcut, out)
 
     def work(block: slice) -> None:
         part = values[block]
@@ -96,7 +96,7 @@ def _add_and_rectify(x: Array, shortcut: Array | None, out: Array) -> Array:
 
 def _add(x: Array, y: Array, out: Array) -> Array:
     """Write x + y into `out`."""
-    a, b, result = (array.reshape(-1) for array in (x, y, out))
+    a, b, result = flat_views(x, y, out)
 
     def work(block: slice) -> None:
         np.add(a[block], b[block], out=result[block])

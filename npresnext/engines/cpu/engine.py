@@ -17,6 +17,7 @@ from ..._support.typing import Array
 from ...geometry import ConvGeometry, WindowGeometry
 from .._engine import Engine
 from . import batchnorm, blocks, convolution, elementwise, maxpool
+from .layout import empty_images, share_an_order
 from .matmul import matmul
 
 LEAST_MACS = 200_000  # multiply-adds of a convolution below which the lesson is faster
@@ -133,27 +134,27 @@ class CpuEngine(Engine):
 
     def relu(self, x: Array) -> Array:
         """Rectify, block by block."""
-        return elementwise.relu(x) if _is_fast_run(x) else super().relu(x)
+        return elementwise.relu(x) if _are_fast_runs(x) else super().relu(x)
 
     def relu_(self, x: Array, shortcut: Array | None) -> Array:
         """Add the shortcut and rectify, in the memory of x."""
-        if not _is_fast_run(x) or (shortcut is not None and not _is_fast_run(shortcut)):
+        if not _are_fast_runs(x, *([] if shortcut is None else [shortcut])):
             return super().relu_(x, shortcut)
         return elementwise.relu_(x, shortcut)
 
     def relu_backward(self, grad_output: Array, output: Array) -> Array:
         """Gradient of the rectifier, block by block."""
-        if not _is_fast_run(grad_output) or not _is_fast_run(output):
+        if not _are_fast_runs(grad_output, output):
             return super().relu_backward(grad_output, output)
         return elementwise.relu_backward(grad_output, output)
 
     def add(self, x: Array, y: Array) -> Array:
         """Add, block by block."""
-        return elementwise.add(x, y) if _is_fast_run(x) and _is_fast_run(y) else super().add(x, y)
+        return elementwise.add(x, y) if _are_fast_runs(x, y) else super().add(x, y)
 
     def add_(self, x: Array, y: Array) -> Array:
         """Add y to x, in the memory of x."""
-        if _is_fast_run(x) and _is_fast_run(y):
+        if _are_fast_runs(x, y):
             return elementwise.add_(x, y)
         x += y
         return x
@@ -167,6 +168,14 @@ class CpuEngine(Engine):
         if not _is_fast(x):
             return super().max_pool2d_backward(grad_output, x, output, window)
         return maxpool.max_pool2d_backward(grad_output, x, output, window)
+
+    def global_avg_pool2d_backward(self, grad_output: Array, x_shape: tuple[int, int, int, int]) -> Array:
+        """Give each pixel its share, in an array whose channels are outermost."""
+        if not _is_fast(grad_output):
+            return super().global_avg_pool2d_backward(grad_output, x_shape)
+        dx = empty_images(x_shape, grad_output.dtype)
+        dx[...] = grad_output / (x_shape[2] * x_shape[3])  # (N, C, H, W)
+        return dx
 
     def linear(self, x: Array, weight: Array, bias: Array | None) -> Array:
         """Multiply on the threads of this engine instead of BLAS's own."""
@@ -205,6 +214,6 @@ def _is_fast(x: Array) -> bool:
     return type(x) is np.ndarray and x.dtype.char in "fd" and x.size > 0
 
 
-def _is_fast_run(x: Array) -> bool:
-    """Return whether x is, besides, one run of memory, so that it can be cut into blocks."""
-    return type(x) is np.ndarray and x.dtype.char in "fd" and x.flags.c_contiguous
+def _are_fast_runs(*arrays: Array) -> bool:
+    """Return whether the arrays, of one shape, share an order of memory, so that they can be cut into blocks."""
+    return all(type(array) is np.ndarray and array.dtype.char in "fd" for array in arrays) and share_an_order(*arrays)

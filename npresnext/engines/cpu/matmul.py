@@ -14,15 +14,15 @@ from . import thresholds
 from .threads import parallel_for
 
 
-def matmul(a: Array, b: Array) -> Array:
+def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     """Return ``a · b``, cut along its longer side into chunks that depend on shapes alone."""
     (rows, inner), columns = a.shape, b.shape[1]
     macs = rows * inner * columns
     if macs <= _blas_single_thread_macs(rows, columns):
-        return np.matmul(a, b)
-    y = np.empty((rows, columns), a.dtype)
+        return np.matmul(a, b, out=out)
+    y = np.empty((rows, columns), a.dtype) if out is None else out
 
-    def multiply(chunk: slice) -> None:
+    def multiply_chunk(chunk: slice) -> None:
         if columns > rows:
             np.matmul(a, b[:, chunk], out=y[:, chunk])
         else:
@@ -30,7 +30,7 @@ def matmul(a: Array, b: Array) -> Array:
 
     longer_side = max(rows, columns)
     count = 1 if macs < thresholds.SINGLE_THREAD else thresholds.MAX_CHUNKS
-    parallel_for(multiply, chunks(longer_side, ceil_div(longer_side, count)))
+    parallel_for(multiply_chunk, chunks(longer_side, ceil_div(longer_side, count)))
     return y
 
 

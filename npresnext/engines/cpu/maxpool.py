@@ -17,13 +17,15 @@ from ..._support.typing import NumPyArray as Array
 from ...geometry import WindowGeometry
 from .blocks import for_each_block
 from .elementwise import mask_bits
+from .layout import empty_images
 
 Residue = tuple[int, int]  # of rows and columns, modulo the stride
 
 
 def max_pool2d(x: Array, window: WindowGeometry) -> Array:
     """Return y as ``functional.max_pool2d``, whose checks have passed."""
-    y = np.full(window.pooled_shape, -np.inf, x.dtype)
+    y = empty_images(window.pooled_shape, x.dtype)
+    y[...] = -np.inf
 
     def pool(block: slice) -> None:
         pixels, maxima = _residue_copies(x[:, block], window), y[:, block]  # (N, c, oh, ow)
@@ -40,7 +42,9 @@ def max_pool2d_backward(grad_output: Array, x: Array, output: Array, window: Win
     """Return dx as ``functional.max_pool2d_backward``, whose checks have passed."""
     residues = min(window.stride[0], window.height) * min(window.stride[1], window.width)
     every_pixel_is_read = len(_residue_maps(x, window)) == residues
-    dx = np.empty(x.shape, x.dtype) if every_pixel_is_read else np.zeros(x.shape, x.dtype)
+    dx = empty_images(x.shape, x.dtype)
+    if not every_pixel_is_read:
+        dx[...] = 0
 
     def send_back(block: slice) -> None:
         maxima, grad = output[:, block], grad_output[:, block]  # (N, c, oh, ow)

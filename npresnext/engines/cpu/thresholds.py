@@ -20,6 +20,12 @@ SINGLE_THREAD = 5_000_000
 BLAS_SINGLE_THREAD = 2**18
 BLAS_SINGLE_THREAD_VECTOR = 2**13
 
+# --- small convolutions (small.py) -----------------------------------------------------------------------------------
+
+# Up to so many multiply-adds, and bytes of columns, the whole batch is computed at once on one thread.
+SMALL_MACS = 10_000_000
+SMALL_BYTES = 6 * 2**20
+
 # --- how much one thread does at a time ------------------------------------------------------------------------------
 
 # Bytes of a tile. Smaller tiles stay in the cache, larger ones need fewer NumPy calls, at each of which threads may

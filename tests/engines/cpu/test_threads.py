@@ -29,6 +29,12 @@ GEOMETRIES = {
 
 
 @pytest.fixture(autouse=True)
+def nothing_is_small(monkeypatch):
+    """These examples are small enough to be computed at once; here they go through tiles, as large ones do."""
+    monkeypatch.setattr(thresholds, "SMALL_MACS", 0)
+
+
+@pytest.fixture(autouse=True)
 def threads_put_back(monkeypatch):
     monkeypatch.setattr(thresholds, "SINGLE_THREAD", 0)
     before = cpu_threads.get_num_threads()

@@ -10,6 +10,7 @@ import pytest
 
 import npresnext as nx
 from npresnext.engines import CpuEngine
+from npresnext.engines.cpu import thresholds
 from npresnext.engines.cpu import workspace as cpu_workspace
 from npresnext.geometry import ConvGeometry
 
@@ -51,6 +52,12 @@ CASES = {
 }
 
 CPU = CpuEngine(least_macs=0)  # takes tiny convolutions too
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_small(monkeypatch):
+    """These examples are small enough to be computed at once; here they go through tiles, as large ones do."""
+    monkeypatch.setattr(thresholds, "SMALL_MACS", 0)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
