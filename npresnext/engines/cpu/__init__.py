@@ -29,6 +29,10 @@ rows, and each of the kh matmuls multiplies a whole map. Everything else follows
     1x1, stride 1       Needs no copies: the matmul reads the image where it lies.
     ==================  ===========================================================================================
 
+Results are written with the channels outermost in memory (layout.py): then batch norm sums long rows, and two kinds of
+convolution need none of the above. A 1x1 convolution of the whole batch is one matmul (pointwise.py). A small
+convolution is computed for the whole batch at once, by few NumPy calls (small.py).
+
 The work is cut into tiles, so that the copies stay in the cache and memory stays bounded. Threads compute different
 tiles at the same time. How tiles are cut depends on shapes alone, so results are the same bits for any number of
 threads.
@@ -67,6 +71,8 @@ Each imports only from those above it.
     workspace.py       The scratch buffer of each thread.
     blas.py            Keeps BLAS's own threads at one.
     threads.py         Shares items of work out over the threads.
+    layout.py          The order of results in memory.
+    matmul.py          A product of two matrices on the package's threads.
     plan.py            Gather plans, made from the phases of engines/phases.py.
     tiles.py           How large the tiles of a workload are.
     copies.py          Lays out the copies of a tile.
@@ -77,8 +83,9 @@ Each imports only from those above it.
     tile_buffers.py    The matmuls of a tile.
     gather.py          All tiles of a forward pass or an input gradient.
     weight_grad.py     All tiles of a weight gradient.
+    pointwise.py       1x1 convolutions as one matmul.
+    small.py           Small convolutions, the whole batch at once.
     convolution.py     The convolution and its gradients.
-    matmul.py          A fully connected layer's product on the package's threads.
     batchnorm.py       Batch norm, with addition and ReLU.
     maxpool.py         Max pooling.
     engine.py          CpuEngine: these functions for the arrays that they take, the lesson for all others.
