@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +45,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="v1|v2|FILE.json",
         help="torchvision's preprocessing of its V1 weights (resize to 256 pixels, crop to 224) or V2 weights (232, "
         "224), or a JSON file with resize, crop, mean and std (default: from the metadata of the weights or from "
-        "torchvision's file name, otherwise v1)",
+        'torchvision\'s file name, otherwise v1). v1, v2, and a JSON file with "strict": true do exactly what '
+        "torchvision does: the orientation that a camera stores is not applied, and transparency is dropped. Otherwise "
+        "pictures are turned upright, and transparent parts are shown on white",
+    )
+    parser.add_argument(
+        "--max-pixels",
+        type=positive_int,
+        metavar="N",
+        help="refuse larger pictures, as a protection against files that claim a huge size (default: 160,000,000)",
     )
     parser.add_argument("--classes", metavar="FILE.txt", help="the names of the classes, one per line")
     parser.add_argument(
@@ -57,7 +67,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Classify every picture, and report those that cannot be read on standard error.
+    """Classify every picture; report on standard error those that cannot be read, and what was done to others.
 
     The exit code is 1 if a picture cannot be read, and 2 if a picture does not exist.
     """
@@ -73,10 +83,12 @@ def run(args: argparse.Namespace) -> int:
     names = _class_names(args, state.metadata, model.fc.out_features)
     rows: list[dict[str, Any]] = []
     code = 0
-    results = _classified(paths, model, preprocessing, args.batch_size)
+    results = _classified(paths, model, preprocessing, args)
     if args.json or not sys.stdout.isatty():  # otherwise the lines on the terminal show the progress
         results = _progress(results, len(paths))
-    for path, probabilities in results:
+    for path, probabilities, remarks in results:
+        for remark in remarks:
+            print(f"npresnext: warning: {path}: {remark}", file=sys.stderr)
         if isinstance(probabilities, Exception):
             code = max(code, 2 if isinstance(probabilities, FileNotFoundError) else 1)
             print(f"npresnext: error: {probabilities}", file=sys.stderr)
@@ -84,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
             continue
         best = (-probabilities).argsort(kind="stable")[: args.top]
         top = [{"class": int(k), "name": names[k], "probability": float(probabilities[k])} for k in best]
-        rows.append({"picture": str(path), "top": top})
+        rows.append({"picture": str(path), "top": top, **({"warnings": remarks} if remarks else {})})
         if not args.json:
             print(path, *(f"  {each['probability']:7.2%}  {each['name']}" for each in top), sep="\n", flush=True)
     if args.json:
@@ -93,29 +105,38 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _classified(
-    paths: Sequence[Path], model: ResNet, preprocessing: Preprocessing, batch_size: int
-) -> Iterator[tuple[Path, Any]]:
-    """Yield each path with the probabilities (classes,) of its picture, or with the error of reading it."""
+    paths: Sequence[Path], model: ResNet, preprocessing: Preprocessing, args: argparse.Namespace
+) -> Iterator[tuple[Path, Any, list[str]]]:
+    """Yield each path with the probabilities (classes,) of its picture or the error of reading it, and the warnings."""
     import numpy as np
 
     from .. import asarray, no_grad, to_numpy
-    from ..data.pictures import read_picture
-    from ..errors import InvalidValueError
 
-    for start in range(0, len(paths), batch_size):
-        read: list[tuple[Path, Any]] = []
-        for path in paths[start : start + batch_size]:
-            try:
-                read.append((path, preprocessing(read_picture(path))))
-            except (InvalidValueError, OSError) as error:
-                read.append((path, error))
-        pictures = [each for _, each in read if not isinstance(each, Exception)]
+    for start in range(0, len(paths), args.batch_size):
+        read = [_read(path, preprocessing, args.max_pixels) for path in paths[start : start + args.batch_size]]
+        pictures = [each for _, each, _ in read if not isinstance(each, Exception)]
         if pictures:
             with no_grad(), np.errstate(all="ignore"):  # an overflow shows in the logits
                 logits = to_numpy(model(asarray(np.stack(pictures), dtype=model.conv1.weight.data.dtype)))
             results = iter(_probabilities(logits))
-        for path, each in read:
-            yield path, each if isinstance(each, Exception) else next(results)
+        for path, each, remarks in read:
+            yield path, each if isinstance(each, Exception) else next(results), remarks
+
+
+def _read(path: Path, preprocessing: Preprocessing, max_pixels: int | None) -> tuple[Path, Any, list[str]]:
+    """Return the path, the prepared picture (C, H, W) or the error of reading it, and the warnings."""
+    from ..data.pictures import MAX_PIXELS, PictureWarning, TooManyPixelsError, read_picture
+    from ..errors import FileFormatError, InvalidValueError
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", PictureWarning)
+        try:
+            prepared: Any = preprocessing(read_picture(path, max_pixels=max_pixels or MAX_PIXELS))
+        except TooManyPixelsError as error:
+            prepared = FileFormatError(f"{error}: pass --max-pixels {error.pixels} to read it all the same")
+        except (InvalidValueError, OSError) as error:
+            prepared = error
+    return path, prepared, [str(each.message) for each in caught]
 
 
 def _probabilities(logits: Any) -> Any:
@@ -138,7 +159,7 @@ def _preprocessing(args: argparse.Namespace, weights: Path, metadata: dict[str, 
 
     official = re.search(r"-([0-9a-f]{8})\.", weights.name)
     if args.preprocessing in TORCHVISION_PREPROCESSING:
-        chosen = TORCHVISION_PREPROCESSING[args.preprocessing]
+        chosen = dataclasses.replace(TORCHVISION_PREPROCESSING[args.preprocessing], strict=True)
     elif args.preprocessing:
         if not Path(args.preprocessing).is_file():
             known = ", ".join(TORCHVISION_PREPROCESSING)

@@ -165,6 +165,35 @@ def test_class_names_in_metadata_that_are_no_names_are_refused(tmp_path, capsys,
     assert (code, out, len(err.splitlines())) == (2, "", 1) and "10 classes" in err
 
 
+def test_warnings_about_pictures_name_the_picture_and_are_in_the_json(tmp_path, capsys, pictures):
+    folder, _, _ = pictures
+    good = sorted(folder.iterdir())[0]
+    inverted = tmp_path / "inverted.png"
+    Image.eval(Image.open(good), lambda value: 255 - value).save(inverted)
+    code, out, err = classified(capsys, good, inverted, "--weights", "digits", "--json")
+    assert code == 0 and [len(row.get("warnings", [])) for row in json.loads(out)] == [0, 1]
+    assert err.startswith(f"npresnext: warning: {inverted}: the background is light") and err.count("\n") == 1
+
+
+def test_a_recipe_named_by_the_option_is_torchvisions_to_the_letter(tmp_path, capsys):
+    state = models.ResNet(models.BasicBlock, [1], planes=8, num_classes=3, rng=0).state_dict()
+    io.save(tmp_path / "net.npz", state)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.arange(4800, dtype=np.uint8).reshape(40, 40, 3)).save(tmp_path / "photo.png", exif=exif)
+    command = [tmp_path / "photo.png", "--weights", tmp_path / "net.npz"]
+    assert classified(capsys, *command)[2] == ""
+    code, _, err = classified(capsys, *command, "--preprocessing", "v1")
+    assert code == 0 and "the orientation that the camera stored is not applied, as in torchvision" in err
+
+
+def test_a_limit_of_pixels_is_raised_by_the_option_that_the_message_names(capsys, pictures):
+    picture = sorted(pictures[0].iterdir())[0]
+    code, out, err = classified(capsys, picture, "--weights", "digits", "--max-pixels", 63)
+    assert (code, out) == (1, "") and err.endswith("pass --max-pixels 64 to read it all the same\n")
+    assert classified(capsys, picture, "--weights", "digits", "--max-pixels", 64)[0] == 0
+
+
 @pytest.mark.parametrize("option", ["--classes", "--preprocessing"])
 def test_a_text_file_that_is_no_text_is_named(tmp_path, capsys, pictures, option):
     (tmp_path / "latin.txt").write_bytes("é".encode("latin-1"))

@@ -1,11 +1,18 @@
 """Pictures made ready as torchvision does it, and pictures that are refused."""
 
+import contextlib
+import dataclasses
+import warnings
+
 import numpy as np
 import pytest
 
+from npresnext.data import load_digits
 from npresnext.data.pictures import (
     TORCHVISION_PREPROCESSING,
+    PictureWarning,
     Preprocessing,
+    TooManyPixelsError,
     find_pictures,
     imagenet_classes,
     read_picture,
@@ -73,14 +80,138 @@ def test_pictures_of_every_usual_mode_are_read(tmp_path, mode, ending):
     assert TORCHVISION_PREPROCESSING["v1"](picture).shape == (3, 224, 224)
 
 
-def test_transparency_of_a_palette_is_dropped_without_a_warning(tmp_path):
-    picture = photograph(40, 30).quantize(16)
-    picture.save(tmp_path / "plain.png")
-    picture.save(tmp_path / "clear.png", transparency=bytes([0, 128]))
-    plain, clear = (
-        TORCHVISION_PREPROCESSING["v1"](read_picture(tmp_path / name)) for name in ("plain.png", "clear.png")
-    )
-    assert (plain == clear).all()
+V1 = TORCHVISION_PREPROCESSING["v1"]
+STRICT = dataclasses.replace(V1, strict=True)
+GREY = Preprocessing(30, 30, (0.5,), (1.0,))
+
+
+def half_clear(mode):
+    """A picture of a mode with transparency, and the same picture on white, computed by hand."""
+    rng = np.random.default_rng(0)
+    colour = np.asarray(photograph(40, 30).convert("L" if mode == "LA" else "RGB")).reshape(30, 40, -1)
+    alpha = rng.integers(0, 256, (30, 40, 1)).astype(np.uint8)
+    on_white = (colour * (alpha / 255) + 255 * (1 - alpha / 255)).repeat(3 if mode == "LA" else 1, axis=2)
+    return Image.fromarray(np.concatenate([colour, alpha], axis=2), mode), on_white
+
+
+@pytest.mark.parametrize(
+    ("mode", "ending"), [("RGBA", "png"), ("RGBA", "webp"), ("RGBA", "tiff"), ("LA", "png"), ("LA", "tiff")]
+)
+def test_transparent_parts_are_shown_on_white(tmp_path, mode, ending):
+    picture, on_white = half_clear(mode)
+    picture.save(tmp_path / f"picture.{ending}", **({"lossless": True, "exact": True} if ending == "webp" else {}))
+    same_size = Preprocessing(30, 30, (0.0,) * 3, (1.0,) * 3)
+    with pytest.warns(PictureWarning, match="transparent parts are shown on white"):
+        values = same_size(read_picture(tmp_path / f"picture.{ending}"))
+    assert np.abs(values.transpose(1, 2, 0) * 255 - on_white[:, 5:35]).max() <= 1.01
+
+
+@pytest.mark.parametrize(
+    "name, picture, options",
+    [
+        ("palette.png", photograph(40, 30).quantize(16), {"transparency": bytes([0, 128])}),
+        ("palette.gif", photograph(40, 30).quantize(16), {"transparency": 3}),
+        ("colour.png", Image.new("RGB", (40, 30), (9, 8, 7)), {"transparency": (9, 8, 7)}),
+        ("grey.png", Image.new("L", (40, 30), 9), {"transparency": 9}),
+        ("bits.png", Image.new("1", (40, 30), 0), {"transparency": 0}),
+    ],
+)
+@pytest.mark.parametrize("recipe", [V1, GREY])
+def test_a_colour_that_a_file_declares_transparent_is_shown_on_white(tmp_path, name, picture, options, recipe):
+    picture.save(tmp_path / name, **options)
+    on_white = Image.new("RGBA", picture.size, "white")
+    with Image.open(tmp_path / name) as opened:
+        on_white.alpha_composite(opened.convert("RGBA"))
+    with pytest.warns(PictureWarning, match="transparent parts are shown on white"):
+        values = recipe(read_picture(tmp_path / name))
+    assert np.array_equal(values, recipe(on_white.convert("RGB")))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_the_strict_recipe_drops_transparency_as_torchvision_and_says_so(tmp_path, mode):
+    picture, _ = half_clear(mode)
+    picture.save(tmp_path / "picture.png")
+    with pytest.warns(PictureWarning, match="as in torchvision"):
+        values = STRICT(read_picture(tmp_path / "picture.png"))
+    assert np.array_equal(values, V1(picture.convert("RGB")))
+
+
+def test_a_picture_with_an_opaque_alpha_channel_is_the_picture_without_it(tmp_path):
+    picture = photograph(40, 30)
+    picture.convert("RGBA").save(tmp_path / "opaque.png")
+    for recipe in (V1, STRICT):  # and warns of nothing
+        assert np.array_equal(recipe(read_picture(tmp_path / "opaque.png")), V1(picture))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tiff"])
+def test_the_orientation_that_a_camera_stores_is_applied(tmp_path, orientation, ending):
+    from PIL import ImageOps
+
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"photo.{ending}"
+    photograph(60, 40).save(path, exif=exif)
+    with Image.open(path) as opened:
+        upright = ImageOps.exif_transpose(opened).convert("RGB")
+    assert np.array_equal(V1(read_picture(path)), V1(upright))
+    stored = read_picture(path)
+    is_turned = orientation > 1 and ending != "tiff"  # Pillow itself turns TIFF, and so does torchvision
+    with pytest.warns(PictureWarning, match="not applied") if is_turned else contextlib.nullcontext():
+        values = STRICT(stored)
+    bare = Image.fromarray(np.asarray(stored))
+    assert np.array_equal(values, V1(bare))
+
+
+@pytest.mark.parametrize("exif", [b"", b"Exif\0\0", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"Exif\0\0" + b"rubbish" * 9])
+def test_a_damaged_exif_is_no_reason_to_refuse_a_picture(tmp_path, exif):
+    photograph(60, 40).save(tmp_path / "photo.jpg", exif=exif)
+    photograph(60, 40).save(tmp_path / "plain.jpg")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, of the damage
+        values = V1(read_picture(tmp_path / "photo.jpg"))
+    assert np.array_equal(values, V1(read_picture(tmp_path / "plain.jpg")))
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_an_orientation_that_does_not_exist_is_ignored(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    photograph(60, 40).save(tmp_path / "photo.png", exif=exif)
+    assert np.array_equal(V1(read_picture(tmp_path / "photo.png")), V1(photograph(60, 40)))
+
+
+def digits_recipe():
+    train, _ = load_digits()
+    return train, Preprocessing(8, 8, (train.mean,), (train.std,))
+
+
+def test_no_digit_looks_inverted_and_every_inverted_digit_does():
+    train, recipe = digits_recipe()
+    greys = np.rint(train.images[:200, 0] * (255 / train.white)).astype(np.uint8)
+    for grey in greys:
+        recipe(Image.fromarray(grey))
+        with pytest.warns(PictureWarning, match="background is light, .* white digits on black"):
+            recipe(Image.fromarray(255 - grey))
+
+
+def test_a_light_data_set_finds_dark_pictures_and_a_mean_near_half_says_nothing():
+    light = Preprocessing(8, 8, (0.8,), (0.3,))
+    with pytest.warns(PictureWarning, match="background is dark, .* dark on light"):
+        light(Image.new("L", (9, 9), 20))
+    light(Image.new("L", (9, 9), 230))
+    for mean in (0.4, 0.5, 0.6):
+        for grey in (20, 230):
+            Preprocessing(8, 8, (mean,), (0.3,))(Image.new("L", (9, 9), grey))
+
+
+def test_drawings_on_nothing_look_inverted_on_white(tmp_path):
+    _, recipe = digits_recipe()
+    ink = np.zeros((8, 8, 2), np.uint8)
+    ink[2:6, 4, 1] = 255
+    with pytest.warns(PictureWarning) as caught:
+        recipe(Image.fromarray(ink, "LA"))
+    assert [str(each.message).split(" ")[:2] for each in caught] == [["transparent", "parts"], ["the", "background"]]
 
 
 def test_of_a_cameras_jpeg_with_a_second_view_the_first_is_read(tmp_path):
@@ -143,10 +274,27 @@ def test_a_truncated_picture_is_refused(tmp_path, name):
         read_picture(tmp_path / name)
 
 
-def test_a_picture_of_absurd_size_is_refused(tmp_path):
-    Image.new("1", (20_000, 10_000)).save(tmp_path / "huge.png")
-    with pytest.raises(FileFormatError, match="more pixels"):
+@pytest.mark.parametrize("size", [(20_000, 10_000), (40_000, 10_000)])
+def test_a_picture_of_absurd_size_is_refused(tmp_path, size):
+    Image.new("1", size).save(tmp_path / "huge.png")
+    pixels = size[0] * size[1]
+    with pytest.raises(TooManyPixelsError, match=f"has {pixels:,} pixels, more pixels than .* 160,000,000") as caught:
         read_picture(tmp_path / "huge.png")
+    assert caught.value.pixels == pixels
+
+
+def test_the_limit_of_pixels_is_the_callers_and_pillows_own_is_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    photograph(60, 40).save(tmp_path / "photo.png")
+    assert read_picture(tmp_path / "photo.png").size == read_picture(tmp_path / "photo.png", max_pixels=2400).size
+    with pytest.raises(TooManyPixelsError, match=r"photo\.png has 2,400 pixels, more pixels than the limit of 2,399"):
+        read_picture(tmp_path / "photo.png", max_pixels=2399)
+    assert Image.MAX_IMAGE_PIXELS == 1000
+
+
+def test_a_photograph_of_108_million_pixels_is_read(tmp_path):
+    Image.new("1", (12_000, 9_000)).save(tmp_path / "photo.png")
+    assert read_picture(tmp_path / "photo.png").size == (12_000, 9_000)
 
 
 @pytest.mark.parametrize(
@@ -162,11 +310,17 @@ def test_a_picture_of_absurd_size_is_refused(tmp_path):
         '{"resize": 8, "crop": 8, "mean": 0, "std": 1}',
         '{"resize": 1e999, "crop": 8, "mean": [0], "std": [1]}',
         '{"resize": 8, "crop": 8, "mean": [0], "std": [1], "more": 1}',
+        '{"resize": 8, "crop": 8, "mean": [0], "std": [1], "strict": 1}',
     ],
 )
 def test_preprocessing_that_makes_no_sense_is_refused(text):
     with pytest.raises(InvalidValueError):
         Preprocessing.from_json(text)
+
+
+def test_a_strict_recipe_is_read_from_json():
+    text = '{"resize": 8, "crop": 8, "mean": [0.5], "std": [1]%s}'
+    assert [Preprocessing.from_json(text % extra).strict for extra in ("", ', "strict": true')] == [False, True]
 
 
 def test_a_strip_of_pixels_is_refused():
