@@ -15,7 +15,7 @@ from typing import Any
 
 from .._support.arguments import as_int
 from .._support.files import check_writable
-from ..errors import FileFormatError, InvalidValueError, StateDictError
+from ..errors import FileFormatError, InvalidTypeError, InvalidValueError, StateDictError
 from ..io import atomic_path, load, save
 from .loop import Meter, Trainer, Watcher
 
@@ -46,13 +46,15 @@ class Checkpoints(Watcher):
     path
         A file that ends in ``.npz``. The second newest checkpoint is kept beside it: see :func:`previous_path`.
     arguments
-        The arguments of the run, such as :meth:`TrainingConfiguration.to_dict`. They are stored in the checkpoint;
-        :func:`load_checkpoint` compares them.
+        The arguments of the run, such as :meth:`TrainingConfiguration.to_dict`, with values that JSON can hold. They
+        are stored in the checkpoint; :func:`load_checkpoint` compares them.
     every
         The number of steps from one checkpoint to the next; None writes at the end of each epoch only.
 
     Raises
     ------
+    TypeError
+        An argument has a value that JSON cannot hold.
     OutputExistsError
         While training: another run has written to `path` since this object was made.
 
@@ -73,6 +75,7 @@ class Checkpoints(Watcher):
     """
 
     def __init__(self, path: str | os.PathLike[str], arguments: Mapping[str, Any], every: int | None = None) -> None:
+        _as_json(arguments)  # raises now what writing would raise after the first epoch
         self._path, self._arguments, self._every = Path(path), arguments, every
         self._is_there = os.path.lexists(self._path)
 
@@ -137,7 +140,7 @@ def save_checkpoint(path: str | os.PathLike[str], trainer: Trainer, arguments: M
     meter = trainer.meter
     metadata = {
         "format": FORMAT,
-        "arguments": json.dumps(arguments),
+        "arguments": _as_json(arguments),
         "step": json.dumps(trainer.step),
         "meter": json.dumps({"loss": meter.loss, "hits": meter.hits, "count": meter.count}),
         "history": json.dumps(trainer.history),
@@ -212,7 +215,7 @@ def _check_arguments(
     path: Path, stored: Mapping[str, Any], given: Mapping[str, Any], may_change: Collection[str]
 ) -> None:
     """Raise if the arguments of the checkpoint and those of the run differ where they must not."""
-    given = json.loads(json.dumps(given))
+    given = json.loads(_as_json(given))
     changed = {
         name: (stored.get(name), given.get(name))
         for name in sorted({*stored, *given} - set(may_change))
@@ -220,6 +223,19 @@ def _check_arguments(
     }
     if changed:
         raise ChangedArgumentsError(path, changed)
+
+
+def _as_json(arguments: Mapping[str, Any]) -> str:
+    """Return the arguments of a run as JSON, or raise naming the first that JSON cannot hold."""
+    for name, value in arguments.items():
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError) as error:
+            raise InvalidTypeError(
+                f"arguments[{name!r}] must be a value that JSON can hold, but {value!r} is of type "
+                f"{type(value).__name__}"
+            ) from error
+    return json.dumps(dict(arguments))
 
 
 def _advice(path: Path) -> str:

@@ -7,6 +7,8 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from .. import models
 from .._support.arguments import as_int, check_number
 from .._support.dtypes import DTYPES
@@ -102,19 +104,22 @@ class TrainingConfiguration:
         self._check_choice("model", tuple(models.list_models()))
         self._check_choice("init", INITIALISATIONS)
         self._check_choice("dtype", DTYPES)
-        self._check_integer("epochs", 1)
-        self._check_integer("batch_size", 1)
-        self._check_integer("crop", 0)
-        self._check_integer("seed", 0)
+        # NumPy's numbers become Python's, which JSON can hold: checkpoints and records store the fields
+        self._set_integer("epochs", 1)
+        self._set_integer("batch_size", 1)
+        self._set_integer("crop", 0)
+        self._set_integer("seed", 0)
         if self.limit is not None:
-            self._check_integer("limit", 1)
-        if not isinstance(self.flip, bool):
+            self._set_integer("limit", 1)
+        if not isinstance(self.flip, (bool, np.bool_)):
             raise InvalidTypeError(f"flip must be a bool, but {self.flip!r} is of type {type(self.flip).__name__}")
-        check_number(self.lr, "lr")
+        self._set("flip", bool(self.flip))
+        for name in ("lr", "momentum", "weight_decay"):
+            check_number(getattr(self, name), name)
+            self._set(name, float(getattr(self, name)))
         if not self.lr > 0:
             raise ConfigurationError("lr", self.lr, "above 0")
         for name in ("momentum", "weight_decay"):
-            check_number(getattr(self, name), name)
             if not getattr(self, name) >= 0:
                 raise ConfigurationError(name, getattr(self, name), "at least 0")
         self.learning_rates()  # raises if `schedule` names none
@@ -252,9 +257,14 @@ class TrainingConfiguration:
         if getattr(self, name) not in choices:
             raise _no_choice(name, getattr(self, name), choices)
 
-    def _check_integer(self, name: str, least: int) -> None:
-        if as_int(getattr(self, name), name) < least:
-            raise ConfigurationError(name, getattr(self, name), f"at least {least}")
+    def _set_integer(self, name: str, least: int) -> None:
+        value = as_int(getattr(self, name), name)
+        if value < least:
+            raise ConfigurationError(name, value, f"at least {least}")
+        self._set(name, value)
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)  # the dataclass is frozen
 
 
 def _no_choice(name: str, value: Any, choices: Sequence[str]) -> ConfigurationError:

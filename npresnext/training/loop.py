@@ -179,7 +179,7 @@ class Trainer:
     def _finish_epoch(self) -> None:
         """Evaluate the network, and add the results of the epoch to the history."""
         loss, accuracy = self.meter.read()
-        record = {"epoch": self.epoch - 1, "lr": self.optimizer.lr, "loss": loss, "accuracy": accuracy}
+        record = {"epoch": self.epoch - 1, "lr": float(self.optimizer.lr), "loss": loss, "accuracy": accuracy}
         if self.test_set is not None:
             record["test_loss"], record["test_accuracy"] = evaluate(self.model, self.test_set)
         self.history.append(record)

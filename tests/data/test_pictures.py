@@ -163,14 +163,15 @@ def test_the_orientation_that_a_camera_stores_is_applied(tmp_path, orientation, 
     assert np.array_equal(values, V1(bare))
 
 
-@pytest.mark.parametrize("exif", [b"", b"Exif\0\0", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"Exif\0\0" + b"rubbish" * 9])
-def test_a_damaged_exif_is_no_reason_to_refuse_a_picture(tmp_path, exif):
-    photograph(60, 40).save(tmp_path / "photo.jpg", exif=exif)
-    photograph(60, 40).save(tmp_path / "plain.jpg")
+@pytest.mark.parametrize("exif", [b"", b"MM\0*\0\0\0\x08\xff\xff", b"rubbish" * 9])
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp"])
+def test_a_damaged_exif_is_no_reason_to_refuse_a_picture(tmp_path, exif, ending):
+    photograph(60, 40).save(tmp_path / f"photo.{ending}", exif=b"Exif\0\0" + exif)
+    photograph(60, 40).save(tmp_path / f"plain.{ending}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, of the damage
-        values = V1(read_picture(tmp_path / "photo.jpg"))
-    assert np.array_equal(values, V1(read_picture(tmp_path / "plain.jpg")))
+        values = V1(read_picture(tmp_path / f"photo.{ending}"))
+    assert np.array_equal(values, V1(read_picture(tmp_path / f"plain.{ending}")))
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])

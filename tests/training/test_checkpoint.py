@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from npresnext import cli, io, training
 from npresnext.data import load_digits
-from npresnext.errors import FileFormatError, InvalidValueError, NonFiniteLossError
+from npresnext.errors import FileFormatError, InvalidTypeError, InvalidValueError, NonFiniteLossError
 from npresnext.training.checkpoint import (
     Checkpoints,
     load_checkpoint,
@@ -55,7 +55,7 @@ def test_a_checkpoint_holds_weights_statistics_momentum_and_position(tmp_path):
     trainer = tiny_trainer()
     trainer.run(5)
     save_checkpoint(tmp_path / "run.npz", trainer, ARGUMENTS)
-    state = io.load(tmp_path / "run.npz")
+    state = io.io.load(tmp_path / "run.npz")
     assert {"model/conv1.weight", "model/bn1.running_var", "momentum/layer1.0.conv2.weight"} <= set(state)
     assert json.loads(state.metadata["step"]) == 5 and json.loads(state.metadata["arguments"]) == ARGUMENTS
 
@@ -237,6 +237,24 @@ def test_a_checkpoint_that_lacks_something_is_refused_and_the_trainer_left_alone
     assert (state_bytes(other), other.step, other.history) == (before, 0, [])
 
 
+def test_arguments_that_json_cannot_hold_are_refused_before_training(tmp_path):
+    path = tmp_path / "run.npz"
+    for call in (
+        lambda: Checkpoints(path, {"lr": 0.1, "seed": np.int64(3)}),
+        lambda: save_checkpoint(path, tiny_trainer(), {"seed": np.int64(3)}),
+    ):
+        with pytest.raises(InvalidTypeError, match=r"arguments\['seed'\] must be a value that JSON can hold.* int64"):
+            call()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_schedule_of_numpys_numbers_can_be_stored(tmp_path):
+    trainer = tiny_trainer(watchers=[Checkpoints(tmp_path / "run.npz", {})])
+    trainer.schedule = lambda epoch: np.float32(0.125)
+    trainer.run(trainer.steps_per_epoch)
+    assert json.loads(io.load(tmp_path / "run.npz").metadata["history"])[0]["lr"] == 0.125
+
+
 def test_a_resume_with_other_arguments_says_which_differ(tmp_path):
     save_checkpoint(tmp_path / "run.npz", tiny_trainer(), ARGUMENTS)
     with pytest.raises(InvalidValueError, match="other arguments: lr was 0.05 and is 0.1; new was None and is 1$"):
@@ -349,7 +367,7 @@ def test_an_interrupted_command_is_resumed_to_the_same_bytes(tmp_path, capsys, m
     assert cli.main([*argv, "--resume"]) == 0
     assert capsys.readouterr().out.startswith(f"resuming {tmp_path / 'run.npz'} at step 1\nepoch 1/2 ")
     assert (tmp_path / "run.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
-    assert {record["lr"] for record in json.loads(io.load(tmp_path / "run.npz").metadata["history"])} == {0.1}
+    assert {record["lr"] for record in json.loads(io.io.load(tmp_path / "run.npz").metadata["history"])} == {0.1}
 
 
 def test_the_command_saves_weights_that_load(tmp_path, capsys):

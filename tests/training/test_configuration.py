@@ -73,6 +73,24 @@ def test_a_script_and_the_command_line_build_the_same_run():
     assert state_bytes(scripted) == state_bytes(typed) and scripted.history == typed.history
 
 
+def test_numpys_numbers_become_numbers_that_json_can_hold():
+    numbers = {
+        "epochs": np.int32(4),
+        "batch_size": np.uint8(32),
+        "seed": np.int64(3),
+        "limit": np.int64(64),
+        "crop": np.array(1),
+        "flip": np.True_,
+        "lr": np.float32(0.5),
+        "momentum": np.float16(0.5),
+        "weight_decay": np.float64(0.125),
+    }
+    fields = TrainingConfiguration.for_data("digits", **numbers).to_dict()
+    assert json.loads(json.dumps(fields)) == fields
+    assert {name: fields[name] for name in numbers} == {name: value.item() for name, value in numbers.items()}
+    assert {type(fields[name]) for name in numbers} == {int, bool, float}
+
+
 @pytest.mark.parametrize("data", DEFAULTS)
 def test_a_field_left_out_or_none_has_the_default_of_its_data_set(data):
     left_out, none = TrainingConfiguration.for_data(data), TrainingConfiguration.for_data(data, lr=None, epochs=None)
