@@ -1,4 +1,4 @@
-"""``npresnext gradnorms``: train a little, and write the gradient norm of every conv group to a file."""
+"""``npresnext gradnorms``: train, and write the gradient norm of every conv group to a file; or draw such a file."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ examples:
   {prog} -o norms.jsonl --steps 500 --every 10 --layers '*conv2'
   {prog} --model resnext50_32x4d --steps 5 --every 1 -o norms.npz
   {prog} -o - | head                             rows to standard output
+  {prog} draw norms.csv -o norms.png             draw a file of rows: see {prog} draw --help
 
 A conv group is one of the G groups of a convolution. Each row is one conv group of one convolution at one step,
 with these columns: step and epoch (counted from 0), layer, conv_group, groups, numel, l2, rms, max_abs, weight_l2,
@@ -32,9 +33,25 @@ weight decay and momentum. A second file, FILE.meta.json, records how the rows w
 """
 
 
+DRAW_HELP = "draw heat maps of conv group by step from a file of rows, without training"
+
+DRAW_EXAMPLES = """\
+examples:
+  {prog} norms.csv -o norms.png
+  {prog} norms.csv -o groups.png --relative      compare the conv groups of each layer
+  {prog} norms.jsonl -o ratio.pdf --value ratio --layers '*conv2'
+
+FILE is written by npresnext gradnorms, by npresnext.gradients.open_rows, or by a program of your own. It has the
+columns layer, conv_group, groups, a column to draw such as l2, and usually step.
+"""
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.epilog = EXAMPLES.format(prog=parser.prog)
+    actions = parser.add_subparsers(help=argparse.SUPPRESS, metavar="draw", prog=parser.prog)
+    _configure_draw(actions.add_parser("draw", description=DRAW_HELP))
+    parser.usage = f"{parser.prog} -o FILE [options]\n       {parser.prog} draw FILE -o PICTURE [options]"
     add_arguments(parser, epochs=False)
     rows = parser.add_argument_group("rows")
     rows.add_argument("--steps", type=positive_int, default=200, metavar="N", help="steps to train (default: 200)")
@@ -45,19 +62,63 @@ def configure(parser: argparse.ArgumentParser) -> None:
     rows.add_argument("--norm", choices=("1", "2", "inf"), help="add a column norm with this norm of the gradient")
     files = parser.add_argument_group("files")
     files.add_argument(
-        "-o", "--output", metavar="FILE", required=True, help="a .csv, .jsonl or .npz file, or - for standard output"
+        "-o", "--output", metavar="FILE", help="a .csv, .jsonl or .npz file, or - for standard output (required)"
     )
     files.add_argument("--format", choices=("csv", "jsonl", "npz"), help="(default: by the extension of FILE)")
     files.add_argument("--plot", metavar="FILE.png", help="draw heat maps of conv group by step (.png, .pdf or .svg)")
+    files.add_argument("--relative", action="store_true", help="in the picture, compare the conv groups of each layer")
     files.add_argument("--force", action="store_true", help="overwrite existing files")
+
+
+def _configure_draw(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``gradnorms draw``."""
+    parser.epilog = DRAW_EXAMPLES.format(prog=parser.prog)
+    parser.set_defaults(run=draw)
+    parser.add_argument("rows", metavar="FILE", help="a .csv, .jsonl or .npz file of rows")
+    parser.add_argument("-o", "--output", metavar="PICTURE", required=True, help="a .png, .pdf or .svg file")
+    parser.add_argument("--value", default="l2", metavar="COLUMN", help="the column to draw (default: %(default)s)")
+    parser.add_argument(
+        "--relative", action="store_true", help="divide each value by the mean of its layer at that step"
+    )
+    parser.add_argument("--layers", nargs="+", metavar="PATTERN", help="only these layers, such as '*conv2'")
+    parser.add_argument("--format", choices=("csv", "jsonl", "npz"), help="(default: by the extension of FILE)")
+    parser.add_argument("--force", action="store_true", help="overwrite an existing picture")
+
+
+def draw(args: argparse.Namespace) -> int:
+    """Draw a file of rows."""
+    from pathlib import Path
+
+    from .._support.figures import check_picture, save_figure
+    from .._support.plurals import counted
+    from ..gradients import draw_grad_norms, read_rows
+    from ..gradients.watcher import choose_layers
+
+    check_picture(args.output, overwrite=args.force)
+    rows = read_rows(args.rows, format=args.format)
+    layers = set(choose_layers(list(dict.fromkeys(row["layer"] for row in rows)), args.layers))
+    chosen = [row for row in rows if row["layer"] in layers]
+    title = f"{Path(args.rows).name}: {args.value} of each conv group at each step"
+    save_figure(
+        draw_grad_norms(chosen, value=args.value, relative=args.relative, title=title),
+        args.output,
+        overwrite=args.force,
+    )
+    print(f"picture of {counted(len(chosen), 'row')} in {args.output}")
+    return 0
 
 
 def run(args: argparse.Namespace) -> int:
     """Train and write rows; at the end, write the second file and the picture, and print a table."""
     from .._support.figures import check_picture
     from .._support.files import check_writable
+    from ..errors import InvalidValueError
     from ..gradients.files import format_of
 
+    if args.output is None:
+        raise InvalidValueError("the following arguments are required: -o/--output (see npresnext gradnorms --help)")
+    if args.relative and not args.plot:
+        raise InvalidValueError("--relative is about the picture: pass --plot FILE.png as well")
     configuration = configuration_from(args)
     format_of(args.output, args.format)
     if args.output != "-":
@@ -105,7 +166,8 @@ def _write_norms(args: argparse.Namespace, configuration: TrainingConfiguration)
         progress.close()
         results = {"ended": ended, "steps_done": trainer.step, "rows": len(writer.rows)}
         _write_record(args, {**record, **results}, overwrite=True)
-    _report(args, configuration, writer.rows, messages)
+        if writer.rows and ended != "interrupted":  # of a run that diverged, too
+            _report(args, configuration, writer.rows, messages)
     return 0
 
 
@@ -146,15 +208,16 @@ def _write_record(args: argparse.Namespace, record: dict[str, Any], *, overwrite
 
 def _report(args: argparse.Namespace, configuration: TrainingConfiguration, rows: list[Row], messages: TextIO) -> None:
     """Print the table, and draw the picture."""
+    from .._support.plurals import counted
     from ..gradients.tables import summary_table
 
     print(summary_table(rows), file=messages)
     if args.output != "-":
-        print(f"{len(rows)} rows in {args.output}, described in {record_path(args.output)}", file=messages)
+        print(f"{counted(len(rows), 'row')} in {args.output}, described in {record_path(args.output)}", file=messages)
     if args.plot:
         from .._support.figures import save_figure
         from ..gradients import draw_grad_norms
 
         title = f"{configuration.model} on {configuration.data}: gradient norm of each conv group at each step"
-        save_figure(draw_grad_norms(rows, title=title), args.plot, overwrite=args.force)
+        save_figure(draw_grad_norms(rows, relative=args.relative, title=title), args.plot, overwrite=args.force)
         print(f"picture in {args.plot}", file=messages)

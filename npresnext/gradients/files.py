@@ -21,6 +21,7 @@ from ..errors import InvalidValueError
 from .norms import Row
 
 FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".npz": "npz"}
+INTEGER_COLUMNS = {"step", "epoch", "conv_group", "groups", "numel"}
 
 
 def format_of(path: str, format: str | None = None) -> str:
@@ -155,7 +156,8 @@ class JsonLinesFile(TextFile):
     """One JSON object per line. A missing value is null; so are NaN and infinity, which JSON does not have."""
 
     def _line(self, values: list[Any]) -> str:
-        finite = [None if isinstance(value, float) and not math.isfinite(value) else value for value in values]
+        plain = [value.item() if isinstance(value, np.generic) else value for value in values]
+        finite = [None if isinstance(value, float) and not math.isfinite(value) else value for value in plain]
         return json.dumps(dict(zip(self._columns, finite)), allow_nan=False) + "\n"
 
 
@@ -181,7 +183,7 @@ def _column(name: str, values: list[Any]) -> np.ndarray:
     """Return one column as an array that needs no pickle."""
     if name == "layer":
         return np.array(values, dtype=str)
-    if name in ("step", "epoch", "conv_group", "groups", "numel"):
+    if name in INTEGER_COLUMNS:
         return np.array([-1 if value is None else value for value in values], dtype=np.int64)
     return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
 
