@@ -1,5 +1,7 @@
-"""Networks out to ONNX, which onnxruntime and many others run. Needs the extra ``onnx``."""
+"""Networks to and from ONNX, the format that onnxruntime and many others run. Needs the extra ``onnx``."""
 
+from ._graph_module import GraphModule
 from .exporter import OPSET, export
+from .importer import load
 
-__all__ = ["OPSET", "export"]
+__all__ = ["OPSET", "GraphModule", "export", "load"]

@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from .._support.arguments import as_pair
 from .._support.extras import load_extra
 from ..backend import to_numpy
 from ..errors import InvalidTypeError, InvalidValueError
-from ..geometry import Padding, WindowGeometry
+from ..geometry import Padding, WindowGeometry, as_padding
 from ..io import atomic_path
 from ..nn import (
     AvgPool2d,
@@ -37,6 +36,7 @@ from ..nn import (
 )
 from ..nn.symbol import Symbol
 from ..nn.tracing import as_input_shape, trace
+from ._layers import Add, Concat, Pad2d, PaddedAvgPool2d, PaddedMaxPool2d, Softmax
 
 OPSET = 17
 _IR_VERSION = 8  # that of opset 17's own release, onnx 1.12
@@ -201,29 +201,28 @@ def _relu(layer: ReLU, graph: _Graph, inputs: Sequence[str], symbol: Symbol) -> 
     return graph.node("Relu", inputs, symbol.path)
 
 
-def _max_pool(layer: MaxPool2d, graph: _Graph, inputs: Sequence[str], symbol: Symbol) -> str:
-    window = _pool_window(layer, symbol, layer.dilation)
+def _max_pool(layer: MaxPool2d | PaddedMaxPool2d, graph: _Graph, inputs: Sequence[str], symbol: Symbol) -> str:
+    window = _pool_window(layer, symbol)
     padding: Padding = window.padding
     if any(max(sides) >= size for sides, size in zip(padding, window.kernel)):  # runtimes refuse such padding
-        inputs, padding = [_pad(graph, inputs[0], padding, -np.inf, symbol)], ((0, 0), (0, 0))
+        inputs, padding = [_padded(graph, inputs[0], padding, -np.inf, symbol)], ((0, 0), (0, 0))
     dilations = list(window.dilation)
     return graph.node("MaxPool", inputs, symbol.path, dilations=dilations, **_pool_attributes(window, padding))
 
 
-def _avg_pool(layer: AvgPool2d, graph: _Graph, inputs: Sequence[str], symbol: Symbol) -> str:
+def _avg_pool(layer: AvgPool2d | PaddedAvgPool2d, graph: _Graph, inputs: Sequence[str], symbol: Symbol) -> str:
     """Add an AveragePool whose divisor is the layer's: pixels of the image, and of the padding if these count.
 
     ``count_include_pad=1`` makes opset 17 divide by the size of the kernel. The rows that ceil_mode adds must not count
     where those of the padding do: then a Pad node makes pixels of the padding.
     """
-    window = _pool_window(layer, symbol, 1)
-    vertical, horizontal = as_pair(layer.padding, "padding")
-    chosen: Padding = (vertical, vertical), (horizontal, horizontal)
+    window = _pool_window(layer, symbol)
+    chosen = as_padding(layer.padding, window.kernel, window.stride, window.dilation)
     padding, counts = window.padding, layer.count_include_pad
     if counts and padding != chosen:
-        inputs = [_pad(graph, inputs[0], chosen, 0, symbol)] if vertical or horizontal else inputs
-        added = [after - side for (_, after), side in zip(padding, (vertical, horizontal))]
-        padding, counts = ((0, added[0]), (0, added[1])), False
+        inputs = [_padded(graph, inputs[0], chosen, 0, symbol)] if chosen != ((0, 0), (0, 0)) else inputs
+        below, right = (after - given for (_, after), (_, given) in zip(padding, chosen))
+        padding, counts = ((0, below), (0, right)), False
     attributes = _pool_attributes(window, padding)
     return graph.node("AveragePool", inputs, symbol.path, count_include_pad=int(counts), **attributes)
 
@@ -249,10 +248,28 @@ def _linear(layer: Linear, graph: _Graph, inputs: Sequence[str], symbol: Symbol)
     return graph.node("Gemm", [*inputs, *arrays], symbol.path, transB=1)
 
 
+def _add(layer: Add, graph: _Graph, inputs: Sequence[str], symbol: Symbol) -> str:
+    return graph.node("Add", inputs, symbol.path)
+
+
+def _concat(layer: Concat, graph: _Graph, inputs: Sequence[str], symbol: Symbol) -> str:
+    return graph.node("Concat", inputs, symbol.path, axis=1)
+
+
+def _pad(layer: Pad2d, graph: _Graph, inputs: Sequence[str], symbol: Symbol) -> str:
+    return _padded(graph, inputs[0], layer.padding, layer.value, symbol)
+
+
+def _softmax(layer: Softmax, graph: _Graph, inputs: Sequence[str], symbol: Symbol) -> str:
+    return graph.node("Softmax", inputs, symbol.path, axis=1)
+
+
 EMITTERS: dict[type[Module], Callable[[Any, _Graph, Sequence[str], Symbol], str]] = {
+    Add: _add,
     AvgPool2d: _avg_pool,
     BatchNorm2d: _batch_norm,
     BatchNormReLU2d: _batch_norm_relu,
+    Concat: _concat,
     Conv2d: _conv,
     ConvReLU2d: _conv_relu,
     Flatten: _flatten,
@@ -260,7 +277,11 @@ EMITTERS: dict[type[Module], Callable[[Any, _Graph, Sequence[str], Symbol], str]
     Identity: _identity,
     Linear: _linear,
     MaxPool2d: _max_pool,
+    Pad2d: _pad,
+    PaddedAvgPool2d: _avg_pool,
+    PaddedMaxPool2d: _max_pool,
     ReLU: _relu,
+    Softmax: _softmax,
 }
 
 
@@ -277,16 +298,14 @@ def _weights(graph: _Graph, path: str, **arrays: Any) -> list[str]:
     return [graph.weight(prefix + name, array) for name, array in given.items() if array is not None]
 
 
-def _pool_window(layer: MaxPool2d | AvgPool2d, symbol: Symbol, dilation: Any) -> WindowGeometry:
+def _pool_window(layer: MaxPool2d | AvgPool2d | PaddedMaxPool2d | PaddedAvgPool2d, symbol: Symbol) -> WindowGeometry:
     """Return the windows of a pooling, with those that ceil_mode adds, after checking that each has a pixel."""
-    window = WindowGeometry.of_pool(
-        _images(symbol),
-        layer.kernel_size,
-        stride=layer.stride,
-        padding=layer.padding,
-        dilation=dilation,
-        ceil_mode=layer.ceil_mode,
-    )
+    shape, dilation = _images(symbol), getattr(layer, "dilation", 1)
+    if isinstance(layer, (PaddedMaxPool2d, PaddedAvgPool2d)):
+        window = layer.window(shape)
+    else:
+        options = {"stride": layer.stride, "padding": layer.padding, "ceil_mode": layer.ceil_mode}
+        window = WindowGeometry.of_pool(shape, layer.kernel_size, **options, dilation=dilation)
     rows, columns = np.zeros(window.out_height, dtype=bool), np.zeros(window.out_width, dtype=bool)
     for _, _, windows, _ in window.taps():
         rows[windows[0]] = columns[windows[1]] = True
@@ -317,7 +336,7 @@ def _pads(padding: Padding) -> list[int]:
     return [top, left, bottom, right]
 
 
-def _pad(graph: _Graph, value: str, padding: Padding, fill: float, symbol: Symbol) -> str:
+def _padded(graph: _Graph, value: str, padding: Padding, fill: float, symbol: Symbol) -> str:
     """Add a node that makes pixels of the value `fill` of the padding."""
     (top, bottom), (left, right) = padding
     name = f"{_name(symbol)}:{len(graph.nodes)}"
