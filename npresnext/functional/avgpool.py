@@ -29,7 +29,7 @@ def avg_pool2d(
 
     The sum over the window is divided by the number of its pixels that lie in the image and, with
     `count_include_pad`, in the padding; the rows and columns that `ceil_mode` adds never count. This is PyTorch's
-    rule.
+    rule. Where the sum overflows, the average is infinite, and NumPy warns of it.
 
     Parameters
     ----------

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from .._support.arguments import as_int, check_number
 from .._support.memory import allocating
@@ -35,6 +38,10 @@ def batch_norm(
     the mean (Chan, Golub and LeVeque, "Algorithms for computing the sample variance", 1983, equation 1.7), so that
     data far from zero comes out right.
 
+    On NumPy arrays, channels whose sums of squares overflow (float32 from about 1e18 on) are computed again from x
+    times a power of two, so that y and its gradients are right for every finite x. On a GPU, where a look at the sums
+    would wait for the device, such channels come out as 0 or NaN.
+
     Parameters
     ----------
     x : array (N, C, ...)
@@ -50,13 +57,14 @@ def batch_norm(
     -------
     y : array of the shape of x
     mean, var : array (C,)
-        The statistics that were used, `var` biased; float32 for a 16-bit x. Those of an empty batch are 0.
+        The statistics that were used, `var` biased; float32 for a 16-bit x. Those of an empty batch are 0. A variance
+        above the largest number of its dtype is infinite.
 
     Raises
     ------
     ValueError
-        Shapes that do not fit, one of `mean` and `var` without the other, eps not above 0, or a single value per
-        channel in training.
+        Shapes that do not fit, one of `mean` and `var` without the other, eps not above 0, a single value per
+        channel in training, or a given `var` that is infinite (on NumPy arrays).
     TypeError
         Mixed dtypes or array libraries, integer or complex dtypes, arguments that are not arrays.
 
@@ -71,7 +79,9 @@ def batch_norm(
            [ 1.,  1.]])
     """
     xp = checked(x, weight, bias, mean, var, eps)
-    return engine_for(xp).batch_norm(x, weight, bias, mean, var, eps)
+    engine = engine_for(xp)
+    results = engine.batch_norm(x, weight, bias, mean, var, eps)
+    return in_range(results, x, mean, lambda x: engine.batch_norm(x, weight, bias, None, None, eps))
 
 
 @allocating("the result of batch_norm_backward")
@@ -130,10 +140,14 @@ def batch_norm_backward(
     floating_module(grad_output=grad_output, x=x)
     if grad_output.shape != x.shape:
         raise ShapeError(f"grad_output has shape {tuple(grad_output.shape)} but x has shape {tuple(x.shape)}")
-    return engine_for(xp).batch_norm_backward(grad_output, x, mean, var, weight, eps, batch_statistics)
+    engine = engine_for(xp)
+    x, mean, var, factors = statistics_in_range(engine, x, mean, var, eps, batch_statistics)
+    dx, dweight, dbias = engine.batch_norm_backward(grad_output, x, mean, var, weight, eps, batch_statistics)
+    return dx if factors is None else dx * factors, dweight, dbias
 
 
 @allocating("the result of running_statistics")
+@np.errstate(under="ignore")  # the variance of a channel that is always 0 halves every few batches
 def running_statistics(
     running_mean: Array, running_var: Array, mean: Array, var: Array, count: int, momentum: float | Array
 ) -> tuple[Array, Array]:
@@ -212,3 +226,70 @@ def checked(
             f"Expected more than 1 value per channel when training, but x has shape {tuple(x.shape)}"
         )
     return xp
+
+
+def in_range(
+    results: tuple[Array, Array, Array], x: Array, mean: Array | None, compute: Callable[[Array], Any]
+) -> tuple[Array, Array, Array]:
+    """Return y, mean and var, computed again where the variance of a NumPy array has overflowed.
+
+    Batch norm of x and of x times a number is the same but for eps, which does not count beside so large a variance.
+
+    Parameters
+    ----------
+    results : (y, mean, var)
+        What `compute` returned for x.
+    x : array (N, C, ...)
+    mean : array (C,) or None
+        The mean that the caller gave: with given statistics there is nothing to compute again.
+    compute : callable
+        Takes x, returns y, mean and var.
+    """
+    y, used_mean, var = results
+    if not has_overflowed(var):
+        return results
+    if mean is not None:
+        infinite = np.flatnonzero(np.isinf(var))
+        if infinite.size:
+            raise InvalidValueError(
+                f"var[{infinite[0]}] is infinite: expected finite variances (a running variance that has overflowed "
+                f"{var.dtype}?)"
+            )
+        return results
+    factors = _factors(x, var)
+    if (factors == 1).all():
+        return results
+    y, used_mean, var = compute(x * factors)
+    scales = factors.reshape(-1).astype(var.dtype)  # (C,)
+    with np.errstate(over="ignore", under="ignore"):
+        return y, used_mean / scales, var / scales / scales
+
+
+def statistics_in_range(
+    engine: Any, x: Array, mean: Array, var: Array, eps: float, batch_statistics: bool
+) -> tuple[Array, Array, Array, Array | None]:
+    """Return x, mean, var and None; or where the variance has overflowed, those of x times factors, and the factors."""
+    if not batch_statistics or not has_overflowed(var):
+        return x, mean, var, None
+    factors = _factors(x, var)
+    scaled, is_scaled = x * factors, factors.reshape(-1) != 1  # (N, C, ...), (C,)
+    _, scaled_mean, scaled_var = engine.batch_norm(scaled, None, None, None, None, eps)
+    return scaled, np.where(is_scaled, scaled_mean, mean), np.where(is_scaled, scaled_var, var), factors
+
+
+def has_overflowed(var: Array) -> bool:
+    """Whether a variance is infinite or NaN; False for arrays that are not NumPy's, where a look would wait."""
+    return isinstance(var, np.ndarray) and not np.isfinite(var).all()
+
+
+def _factors(x: Array, var: Array) -> Array:
+    """Return powers of two (1, C, 1, ...) that bring channels whose variance is not finite to a size between.
+
+    They are 1 for all other channels, and for those with an infinite value or NaN, whose results are NaN.
+    """
+    axes = (0, *range(2, x.ndim))
+    largest = np.abs(x).max(axis=axes, keepdims=True, initial=0).astype("float64")  # (1, C, 1, ...)
+    _, exponents = np.frexp(largest)
+    middle = 40 if var.dtype == np.float32 else 320  # sums of squares are at most N·P·2^80 and N·P·2^640
+    needed = np.isfinite(largest) & ~np.isfinite(var.reshape(largest.shape))
+    return np.ldexp(1.0, np.where(needed, middle - exponents, 0)).astype(x.dtype)

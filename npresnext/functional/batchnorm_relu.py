@@ -11,7 +11,7 @@ from .._support.typing import Array
 from ..backend import floating_module
 from ..engines import engine_for
 from ..errors import ShapeError
-from .batchnorm import checked
+from .batchnorm import checked, in_range, statistics_in_range
 from .residual import checked_sides
 
 
@@ -59,7 +59,9 @@ def batch_norm_relu(
     """
     checked_sides(x, shortcut, "shortcut")
     xp = checked(x, weight, bias, mean, var, eps)
-    return engine_for(xp).batch_norm_relu(x, weight, bias, shortcut, mean, var, eps)
+    engine = engine_for(xp)
+    results = engine.batch_norm_relu(x, weight, bias, shortcut, mean, var, eps)
+    return in_range(results, x, mean, lambda x: engine.batch_norm_relu(x, weight, bias, shortcut, None, None, eps))
 
 
 @allocating("the result of batch_norm_relu_backward")
@@ -115,6 +117,9 @@ def batch_norm_relu_backward(
     for name, array in (("grad_output", grad_output), ("output", output)):
         if array.shape != x.shape:
             raise ShapeError(f"{name} has shape {tuple(array.shape)} but x has shape {tuple(x.shape)}")
-    return engine_for(xp).batch_norm_relu_backward(
+    engine = engine_for(xp)
+    x, mean, var, factors = statistics_in_range(engine, x, mean, var, eps, batch_statistics)
+    dx, dweight, dbias, dshortcut = engine.batch_norm_relu_backward(
         grad_output, output, x, mean, var, weight, eps, batch_statistics, needs_shortcut
     )
+    return dx if factors is None else dx * factors, dweight, dbias, dshortcut

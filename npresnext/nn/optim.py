@@ -6,6 +6,8 @@ import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from .._support.arguments import check_number
 from .._support.memory import allocating
 from .._support.typing import Array
@@ -88,6 +90,7 @@ class SGD:
         self._buffers: list[Array | None] = [None] * len(self.params)
 
     @allocating("SGD.step")
+    @np.errstate(under="ignore")  # a momentum without gradients shrinks by a factor per step
     def step(self) -> None:
         """Move every parameter one step down its gradient, in place.
 

@@ -89,14 +89,15 @@ def _forward(
     def normalise(block: slice) -> None:
         values = source[:, block]  # (N, c, P)
         (scratch,) = block_scratch(x.dtype, values.shape)
-        if batch_statistics:
-            values, offset, used_mean[block], used_var[block] = _statistics(values, scratch)
-        else:
-            values, offset = _centred(values, used_mean[block], near_zero, False, scratch)
-        scale = 1 / np.sqrt(used_var[block] + eps)  # (c,)
-        if weight is not None:
-            scale *= weight[block]
-        shift = -offset * scale  # (c,)
+        with np.errstate(over="ignore", invalid="ignore"):  # functional/batchnorm.py finds the overflow in the variance
+            if batch_statistics:
+                values, offset, used_mean[block], used_var[block] = _statistics(values, scratch)
+            else:
+                values, offset = _centred(values, used_mean[block], near_zero, False, scratch)
+            scale = 1 / np.sqrt(used_var[block] + eps)  # (c,)
+            if weight is not None:
+                scale *= weight[block]
+            shift = -offset * scale  # (c,)
         if bias is not None:
             shift += bias[block]
         np.multiply(values, _repeated(scale, values), out=scratch)
@@ -185,14 +186,14 @@ def _centred(values: Array, mean: Array, near_zero: bool, needs_mean: bool, scra
 def _is_near_zero(mean: Array, var: Array) -> bool:
     """Whether no channel needs centring; false where the squares overflow."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return bool((mean * mean <= thresholds.CENTRING_RATIO * var).all())
+        bound = thresholds.CENTRING_RATIO * var  # (c,)
+        return bool(((mean * mean <= bound) & (bound < np.inf)).all())
 
 
 def _moments(values: Array) -> tuple[Array, Array]:
     """Return mean and variance of each channel of (N, c, P), accurate near zero."""
     mean = _mean(values)  # (c,)
-    with np.errstate(over="ignore", invalid="ignore"):
-        return mean, _dot(values, values) / (values.shape[0] * values.shape[2]) - mean * mean
+    return mean, _dot(values, values) / (values.shape[0] * values.shape[2]) - mean * mean
 
 
 def _mean(values: Array) -> Array:
