@@ -37,6 +37,7 @@ SECTIONS = (
     "npresnext.io",
     "npresnext.onnx",
     "npresnext.testing",
+    "npresnext.testing.mistakes",
     "npresnext.testing.strategies",
     "npresnext.reference",
     "npresnext.definitions",
