@@ -1,12 +1,13 @@
 """What the benchmarks share: the names of the libraries and passes compared, one process per measurement, spreads.
 
-A benchmark is one file here that measures (``cpu.py``, ``gpu.py``, ``kit.py``); a file whose name begins with an
-underscore is a part of one. A new benchmark measures two things in turn, several rounds, each in a process of its
-own (`run_part`), and prints the ratio of one round as `spread` writes it.
+A benchmark is one file here that measures (``cpu.py``, ``gpu.py``, ``jobs.py``, ``kit.py``); a file whose name begins
+with an underscore is a part of one. A new benchmark measures two things in turn, several rounds, each in a process of
+its own (`run_part`), and prints the ratio of one round as `spread` writes it.
 """
 
 import json
 import os
+import platform
 import statistics
 import subprocess
 import sys
@@ -37,6 +38,14 @@ def part_arguments(documentation):
     if len(sys.argv) != 4:
         sys.exit(documentation)
     return sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+
+
+def processor():
+    """The model of the processor."""
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return platform.processor()
 
 
 def spread(values):

@@ -39,14 +39,24 @@ class Block(nn.Module):
 
 
 def network(name):
-    """Return a network by its npresnext name."""
+    """Return a network for ImageNet by its npresnext name."""
     bottleneck, depths, groups, width = NETWORKS[name]
-    layers = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)]
-    inputs = 64
+    stem = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)]
+    return _network(stem, bottleneck, depths, groups, width, planes=64, num_classes=1000)
+
+
+def small_network(bottleneck, depths, groups, width_per_group, planes, in_channels):
+    """Return a network for small images and ten classes: npresnext's ResNet with the stem "cifar"."""
+    stem = [nn.Conv2d(in_channels, planes, 3, 1, 1, bias=False), nn.BatchNorm2d(planes), nn.ReLU(inplace=True)]
+    return _network(stem, bottleneck, depths, groups, width_per_group, planes, num_classes=10)
+
+
+def _network(stem, bottleneck, depths, groups, width_per_group, planes, num_classes):
+    layers, inputs = list(stem), planes
     for stage, depth in enumerate(depths):
-        planes = 64 * 2**stage
+        width = planes * 2**stage
         for index in range(depth):
             stride = 2 if stage and not index else 1
-            layers.append(Block(inputs, planes, stride, bottleneck, groups, width))
-            inputs = planes * (4 if bottleneck else 1)
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, 1000))
+            layers.append(Block(inputs, width, stride, bottleneck, groups, width_per_group))
+            inputs = width * (4 if bottleneck else 1)
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, num_classes))

@@ -13,13 +13,12 @@ draws the scaling curves to `results/benchmark.png`.
 import argparse
 import datetime
 import json
-import platform
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from _common import SUBJECTS, run_part
+from _common import SUBJECTS, processor, run_part
 from _cpu_report import is_grouped, layer, plot, report, resnext50_layers
 
 from npresnext._support.files import atomic_path
@@ -86,16 +85,12 @@ def tasks(args):
 
 def machine(threads, python):
     """What the figures depend on."""
-    model = platform.processor()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
     versions = {name: version(name) for name in ("torch", "onnx")}
     ours = "import sys, numpy; print(sys.version.split(' (')[0], numpy.__version__, sep='; ')"  # free-threaded or not
     python, numpy = subprocess.check_output([python, "-c", ours], text=True).strip().split("; ")
     return {
         "date": datetime.date.today().isoformat(),
-        "cpu": model,
+        "cpu": processor(),
         "threads": threads,
         "python": python,
         "numpy": numpy,
