@@ -11,13 +11,14 @@ if TYPE_CHECKING:
     from ..training import TrainingConfiguration
 
 
-def add_arguments(parser: argparse.ArgumentParser, *, epochs: bool) -> None:
+def add_arguments(parser: argparse.ArgumentParser, *, epochs: bool, files: bool = False) -> None:
     """Declare the arguments that become fields of a TrainingConfiguration, which checks their values.
 
-    A command that counts its length in steps has no ``--epochs``.
+    A command that counts its length in steps has no ``--epochs``. `files` says whether ``--model`` may be a file.
     """
     what = parser.add_argument_group("network and data")
-    what.add_argument("--model", default="resnext_small", metavar="NAME", help="a network (default: %(default)s)")
+    kinds = "a network, or an .onnx file, whose weights are trained further" if files else "a network"
+    what.add_argument("--model", default="resnext_small", metavar="NAME", help=f"{kinds} (default: %(default)s)")
     what.add_argument(
         "--init",
         default="fan_out",

@@ -17,7 +17,6 @@ from ._numbers import positive_int
 
 if TYPE_CHECKING:
     from ..data.pictures import Preprocessing
-    from ..models import ResNet
 
 HELP = "classify pictures: print the most likely classes with their probabilities"
 
@@ -27,6 +26,7 @@ examples:
   npresnext classify holiday/ --weights resnet18-f37072fd.pth --top 1    every picture in a folder
   npresnext classify cat.jpg --weights net.safetensors --json            for programs
   npresnext classify seven.png --weights digits                          weights that are bundled with npresnext
+  npresnext classify cat.jpg --weights net.onnx                          a whole network, of PyTorch for example
 """
 
 # Hashes in the names of torchvision's files whose preprocessing is v2: the V2 weights, and resnext101_64x4d
@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="picture files, or folders with picture files")
     parser.add_argument(
-        "--weights", required=True, metavar="FILE", help="a file of weights, or digits, or fashion_mnist"
+        "--weights", required=True, metavar="FILE", help="a file of weights, an .onnx file, or digits, or fashion_mnist"
     )
     parser.add_argument(
         "--preprocessing",
@@ -72,15 +72,13 @@ def run(args: argparse.Namespace) -> int:
     The exit code is 1 if a picture cannot be read, and 2 if a picture does not exist.
     """
     from ..data.pictures import find_pictures
-    from ..io import load
-    from ..models import from_state, shipped_weights
+    from ..models import shipped_weights
 
     paths = [found for given in args.pictures for found in find_pictures(given)]
     weights = shipped_weights("resnext_small").get(args.weights, Path(args.weights))
-    state = load(weights, strip_prefix=args.strip_prefix)
-    model = from_state(state)
-    preprocessing = _preprocessing(args, weights, state.metadata, model)
-    names = _class_names(args, state.metadata, model.fc.out_features)
+    model, metadata = _network(weights, args.strip_prefix)
+    preprocessing = _preprocessing(args, weights, metadata, model)
+    names = _class_names(args, metadata, _count_classes(model, preprocessing))
     rows: list[dict[str, Any]] = []
     code = 0
     results = _classified(paths, model, preprocessing, args)
@@ -104,21 +102,52 @@ def run(args: argparse.Namespace) -> int:
     return code
 
 
+def _network(weights: Path, strip_prefix: str) -> tuple[Any, dict[str, str]]:
+    """Return the network that a file describes, and the metadata of the file."""
+    from ..io import load
+    from ..models import from_state
+    from ._network import is_onnx, network_from
+
+    if is_onnx(weights):
+        model = network_from(str(weights))
+        return model, model.metadata
+    state = load(weights, strip_prefix=strip_prefix)
+    return from_state(state), state.metadata
+
+
+def _channels(model: Any) -> int | None:
+    """Return the number of channels of the images that a network takes; None if its file leaves it open."""
+    input_shape = getattr(model, "input_shape", None)
+    return model.conv1.in_channels if input_shape is None else input_shape[1]
+
+
+def _count_classes(model: Any, preprocessing: Preprocessing) -> int:
+    """Return the number of classes, after checking that the network takes the images of a preprocessing."""
+    from ..errors import InvalidValueError
+    from ..nn import trace
+
+    shape = trace(model, (1, preprocessing.channels, preprocessing.crop, preprocessing.crop)).output.shape
+    if len(shape) != 2:
+        raise InvalidValueError(f"the network returns an array of shape {shape} for one picture: expected (1, classes)")
+    return shape[1]
+
+
 def _classified(
-    paths: Sequence[Path], model: ResNet, preprocessing: Preprocessing, args: argparse.Namespace
+    paths: Sequence[Path], model: Any, preprocessing: Preprocessing, args: argparse.Namespace
 ) -> Iterator[tuple[Path, Any, list[str]]]:
     """Yield each path with the probabilities (classes,) of its picture or the error of reading it, and the warnings."""
     import numpy as np
 
     from .. import asarray, no_grad, to_numpy
 
+    dtype = next((parameter.data.dtype for parameter in model.parameters()), "float32")
     for start in range(0, len(paths), args.batch_size):
         read = [_read(path, preprocessing, args.max_pixels) for path in paths[start : start + args.batch_size]]
         pictures = [each for _, each, _ in read if not isinstance(each, Exception)]
         if pictures:
             with no_grad(), np.errstate(all="ignore"):  # an overflow shows in the logits
-                logits = to_numpy(model(asarray(np.stack(pictures), dtype=model.conv1.weight.data.dtype)))
-            results = iter(_probabilities(logits))
+                outputs = to_numpy(model(asarray(np.stack(pictures), dtype=dtype)))
+            results = iter(_probabilities(outputs, getattr(model, "gives_probabilities", False)))
         for path, each, remarks in read:
             yield path, each if isinstance(each, Exception) else next(results), remarks
 
@@ -139,20 +168,22 @@ def _read(path: Path, preprocessing: Preprocessing, max_pixels: int | None) -> t
     return path, prepared, [str(each.message) for each in caught]
 
 
-def _probabilities(logits: Any) -> Any:
-    """Return the softmax of logits (N, classes), in float64."""
+def _probabilities(outputs: Any, are_probabilities: bool) -> Any:
+    """Return the outputs (N, classes) of a network in float64: their softmax, unless they are probabilities."""
     import numpy as np
 
     from ..errors import InvalidValueError
 
-    if not np.isfinite(logits).all():
+    if not np.isfinite(outputs).all():
         raise InvalidValueError("the network returns NaN or infinity: these are not its trained weights")
-    exponents = logits.astype("float64")
+    exponents = outputs.astype("float64")
+    if are_probabilities:
+        return exponents
     powers = np.exp(exponents - exponents.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)  # (N, classes)
 
 
-def _preprocessing(args: argparse.Namespace, weights: Path, metadata: dict[str, str], model: ResNet) -> Preprocessing:
+def _preprocessing(args: argparse.Namespace, weights: Path, metadata: dict[str, str], model: Any) -> Preprocessing:
     """Return the preprocessing of ``--preprocessing``, or else that of the weights, or else torchvision's v1."""
     from ..data.pictures import TORCHVISION_PREPROCESSING, Preprocessing
     from ..errors import InvalidValueError
@@ -171,11 +202,19 @@ def _preprocessing(args: argparse.Namespace, weights: Path, metadata: dict[str, 
         chosen = Preprocessing.from_json(metadata["preprocessing"])
     else:
         chosen = TORCHVISION_PREPROCESSING["v2" if official and official[1] in _HASHES_OF_V2 else "v1"]
-    if chosen.channels != model.conv1.in_channels:
+    advice = (
+        "pass --preprocessing FILE.json, with content such as "
+        '{"resize": 28, "crop": 28, "mean": [0.286], "std": [0.353]}'
+    )
+    channels, size = _channels(model), tuple(getattr(model, "input_shape", (None, None)))[2:]
+    if channels not in (None, chosen.channels):
         raise InvalidValueError(
-            f"the network takes {model.conv1.in_channels} channels and the preprocessing gives {chosen.channels}: "
-            "pass --preprocessing FILE.json, with content such as "
-            '{"resize": 28, "crop": 28, "mean": [0.286], "std": [0.353]}'
+            f"the network takes {channels} channels and the preprocessing gives {chosen.channels}: {advice}"
+        )
+    if any(side not in (None, chosen.crop) for side in size):
+        raise InvalidValueError(
+            f"the network takes images of {size[0]}x{size[1]} pixels and the preprocessing gives {chosen.crop}x"
+            f"{chosen.crop}: {advice}"
         )
     return chosen
 

@@ -10,13 +10,14 @@ EXAMPLES = """examples:
   npresnext connectivity resnext50_32x4d --part layer1.0                          one block
   npresnext connectivity resnext50_32x4d --start layer1.0.conv2                   from the first grouped 3x3 on
   npresnext connectivity resnext50_32x4d --part layer1.0 --plot reach.png         a picture of the masks
+  npresnext connectivity net.onnx                                                 the network in a file
 """
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.epilog = EXAMPLES
-    parser.add_argument("model", help="name of a network; a wrong one lists them all")
+    parser.add_argument("model", help="name of a network, or an .onnx file; a wrong name lists them all")
     parser.add_argument("--part", default="", metavar="NAME", help="look at this module alone, such as layer1.0")
     parser.add_argument("--start", metavar="LAYER", help="follow the channels that go into this layer of the part")
     parser.add_argument("--plot", metavar="FILE", help="draw the masks of a part: .png, .pdf or .svg")
@@ -27,11 +28,11 @@ def run(args: argparse.Namespace) -> int:
     """Print the table, and draw the masks if asked to."""
     from .._support.tables import text_table
     from ..errors import InvalidValueError
-    from ..models import get_model
     from ..nn.init import Undrawn
     from ..paper.channel_masks import connectivity
+    from ._network import network_from
 
-    parts = dict(get_model(args.model, rng=Undrawn()).named_modules())
+    parts = dict(network_from(args.model, rng=Undrawn()).named_modules())
     if args.part not in parts:
         stages = [name for name in parts if name and name.count(".") < 2]
         raise InvalidValueError(f"{args.model} has no module {args.part!r}: choose one such as {', '.join(stages)}")

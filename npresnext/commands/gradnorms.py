@@ -7,6 +7,7 @@ import dataclasses
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
+from ._network import is_onnx, network_from
 from ._numbers import positive_int
 from ._training_arguments import add_arguments, chosen_backend, configuration_from
 
@@ -23,6 +24,7 @@ examples:
   {prog} -o norms.csv --plot norms.png           the heat maps as well
   {prog} -o norms.jsonl --steps 500 --every 10 --layers '*conv2'
   {prog} --model resnext50_32x4d --steps 5 --every 1 -o norms.npz
+  {prog} --model net.onnx -o norms.csv           go on with the network in a file
   {prog} -o - | head                             rows to standard output
   {prog} draw norms.csv -o norms.png             draw a file of rows: see {prog} draw --help
 
@@ -52,7 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(help=argparse.SUPPRESS, metavar="draw", prog=parser.prog)
     _configure_draw(actions.add_parser("draw", description=DRAW_HELP))
     parser.usage = f"{parser.prog} -o FILE [options]\n       {parser.prog} draw FILE -o PICTURE [options]"
-    add_arguments(parser, epochs=False)
+    add_arguments(parser, epochs=False, files=True)
     rows = parser.add_argument_group("rows")
     rows.add_argument("--steps", type=positive_int, default=200, metavar="N", help="steps to train (default: 200)")
     rows.add_argument("--every", type=positive_int, default=2, metavar="N", help="write every N-th step (default: 2)")
@@ -144,7 +146,8 @@ def _write_norms(args: argparse.Namespace, configuration: TrainingConfiguration)
     train_set, _ = configuration.load_data(args.data_dir)
     epochs = ceil_div(args.steps, configuration.steps_per_epoch(train_set))
     configuration = dataclasses.replace(configuration, epochs=epochs)
-    trainer = configuration.build(train_set)
+    network = network_from(configuration.model) if is_onnx(configuration.model) else None
+    trainer = configuration.build(train_set, model=network)
     layers = choose_layers(list(conv_layers(trainer.model)), args.layers)
     record = _record(args, configuration, trainer, train_set)
     columns = columns_with(args.norm)
@@ -185,7 +188,7 @@ def _record(
     parameters = sum(parameter.data.size for parameter in trainer.model.parameters())
     return {
         "arguments": {**configuration.to_dict(), **arguments},
-        "initialisation": configuration.init,
+        "initialisation": f"read from {configuration.model}" if is_onnx(configuration.model) else configuration.init,
         "model": {"name": configuration.model, "parameters": parameters},
         "data": {"name": train_set.name, "images": len(train_set), "sha256": train_set.fingerprint()},
         "gradients": "of the mean loss of a batch, before weight decay and momentum; sums in float64",

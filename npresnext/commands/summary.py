@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from typing import Any
 
 HELP = "show a network layer by layer: shapes, groups, parameters, MACs, and what its groups save"
 
@@ -11,13 +13,14 @@ EXAMPLES = """examples:
   npresnext summary resnext_small --input-size 64 1 8 8        for a batch of 64 digits
   npresnext summary resnet50 --depth 1 --columns input_size output_size num_params activation_bytes
   npresnext summary resnext101_64x4d --json                    everything, for other programs
+  npresnext summary net.onnx                                   the network in a file
 """
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.epilog = EXAMPLES
-    parser.add_argument("model", help="name of a network; a wrong one lists them all")
+    parser.add_argument("model", help="name of a network, or an .onnx file; a wrong name lists them all")
     parser.add_argument(
         "--input-size",
         nargs=4,
@@ -34,12 +37,28 @@ def run(args: argparse.Namespace) -> int:
     """Print the summary."""
     from ..counting.network import summary
     from ..counting.rows import DEFAULT_COLUMNS
-    from ..models import get_model
     from ..nn.init import Undrawn
+    from ._network import is_onnx, network_from
 
-    model = get_model(args.model, rng=Undrawn())
-    side = 32 if model.maxpool is None else 224
-    size = args.input_size or (1, model.conv1.in_channels, side, side)
+    model = network_from(args.model, rng=Undrawn())
+    default = _size_of_file if is_onnx(args.model) else _size_of_network
+    size = args.input_size or default(args.model, model)
     found = summary(model, size, col_names=args.columns or DEFAULT_COLUMNS, depth=args.depth)
     print(found.to_json() if args.json else found)
     return 0
+
+
+def _size_of_network(name: str, model: Any) -> Sequence[int]:
+    """Return the shape of one image of the size that a network is usually used for."""
+    side = 32 if model.maxpool is None else 224
+    return 1, model.conv1.in_channels, side, side
+
+
+def _size_of_file(name: str, model: Any) -> Sequence[int]:
+    """Return the shape of one image of the size that an ONNX file states."""
+    from ..errors import InvalidValueError
+
+    shape: Sequence[int] | None = model.example_shape()
+    if shape is None:
+        raise InvalidValueError(f"{name} leaves the size of its images open: pass --input-size")
+    return shape

@@ -229,12 +229,12 @@ class _Assembly:
             if name != output:
                 finished[index].append(name)
         steps = [dataclasses.replace(step, finished=tuple(finished[index])) for index, step in enumerate(self._steps)]
-        names = self._initializer_names
-        return GraphModule(self._layers, steps, self.graph.input, output, self.graph.input_shape, names).eval()
+        texts = self._initializer_names, self.graph.metadata
+        return GraphModule(self._layers, steps, self.graph.input, output, self.graph.input_shape, *texts).eval()
 
 
 _RESERVED_IN_SCOPE = frozenset(dir(Scope()))
-_RESERVED_IN_NETWORK = frozenset(dir(GraphModule({}, [], "", "", (None,), {}))) | _RESERVED_IN_SCOPE
+_RESERVED_IN_NETWORK = frozenset(dir(GraphModule({}, [], "", "", (None,), {}, {}))) | _RESERVED_IN_SCOPE
 
 
 # One function for each operator. What a layer does not offer is refused by the name of the attribute.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,8 @@ class GraphModule(Module):
         The shape of an input. None stands for a size that the file leaves open; N is open in every network.
     initializer_names : dict of str
         Name in ``state_dict()`` -> name of the initializer in the file.
+    metadata : dict of str
+        Texts that the file has besides the graph.
     """
 
     def __init__(
@@ -60,9 +62,11 @@ class GraphModule(Module):
         input_name: str,
         output_name: str,
         input_shape: PartialShape,
-        initializer_names: dict[str, str],
+        initializer_names: Mapping[str, str],
+        metadata: Mapping[str, str],
     ) -> None:
-        self.input_shape, self.initializer_names = input_shape, initializer_names
+        self.metadata = dict(metadata)
+        self.input_shape, self.initializer_names = input_shape, dict(initializer_names)
         self._steps, self._input_name, self._output_name = tuple(steps), input_name, output_name
         for path, layer in layers.items():
             *scopes, name = path.split(".")

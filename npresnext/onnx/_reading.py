@@ -74,6 +74,8 @@ class Graph:
         N, if the file states it.
     dtype : dtype
         Of the input.
+    metadata : dict of str
+        Texts that the file has besides the graph.
     """
 
     opset: int
@@ -85,6 +87,7 @@ class Graph:
     input_shape: PartialShape
     batch_size: int | None
     dtype: np.dtype[Any]
+    metadata: Mapping[str, str]
 
 
 def read_graph(onnx: Any, path: Path, operators: Collection[str]) -> Graph:
@@ -138,6 +141,7 @@ def read_graph(onnx: Any, path: Path, operators: Collection[str]) -> Graph:
         input_shape=(None, *shape[1:]),
         batch_size=shape[0],
         dtype=dtype,
+        metadata={each.key: each.value for each in model.metadata_props},
     )
 
 

@@ -15,7 +15,7 @@ from .._support.dtypes import DTYPES
 from ..data import Augment, ImageSet, load_digits, load_fashion_mnist, load_mnist
 from ..data.idx import FASHION_MNIST_HELP, MNIST_HELP
 from ..errors import ConfigurationError, InvalidTypeError
-from ..nn import SGD
+from ..nn import SGD, Module, trace
 from .loop import Trainer, Watcher
 from .schedules import Schedule, schedule_from_text
 
@@ -50,7 +50,8 @@ class TrainingConfiguration:
     flip : bool
         Whether images are mirrored at random.
     model : str
-        The name of a network, one of :func:`npresnext.models.list_models`.
+        The name of a network, one of :func:`npresnext.models.list_models`; or the name of an .onnx file, whose network
+        is given to :meth:`build`.
     init : str
         The initial weights: "fan_out" or "fan_out_per_group"; see :func:`npresnext.nn.init.kaiming_normal`.
     limit : int, optional
@@ -101,7 +102,8 @@ class TrainingConfiguration:
 
     def __post_init__(self) -> None:
         self._check_choice("data", tuple(DEFAULTS))
-        self._check_choice("model", tuple(models.list_models()))
+        if not str(self.model).lower().endswith(".onnx"):
+            self._check_choice("model", tuple(models.list_models()))
         self._check_choice("init", INITIALISATIONS)
         self._check_choice("dtype", DTYPES)
         # NumPy's numbers become Python's, which JSON can hold: checkpoints and records store the fields
@@ -205,8 +207,15 @@ class TrainingConfiguration:
         """Whether another number of epochs changes the learning rates of the first epochs too."""
         return self.schedule == "cosine"
 
-    def build(self, train_set: ImageSet, test_set: ImageSet | None = None, watchers: Sequence[Watcher] = ()) -> Trainer:
-        """Return a trainer with a new network, at step 0.
+    def build(
+        self,
+        train_set: ImageSet,
+        test_set: ImageSet | None = None,
+        watchers: Sequence[Watcher] = (),
+        *,
+        model: Module | None = None,
+    ) -> Trainer:
+        """Return a trainer, at step 0.
 
         Parameters
         ----------
@@ -214,11 +223,16 @@ class TrainingConfiguration:
             As from :meth:`load_data`. Without a test set nothing is evaluated.
         watchers : sequence of Watcher
             As for :class:`Trainer`.
+        model : Module, optional
+            The network to train, which is converted to `dtype`; a new one, called `self.model`, if None.
 
         Raises
         ------
         ConfigurationError
-            The images are fewer than `batch_size`, or not larger than `crop`.
+            The images are fewer than `batch_size`, or not larger than `crop`; or `model` does not return a number for
+            each class.
+        ValueError
+            `model` does not take the images.
         """
         self.steps_per_epoch(train_set)
         channels, height, width = train_set.shape
@@ -226,14 +240,21 @@ class TrainingConfiguration:
             raise ConfigurationError(
                 "crop", self.crop, f"less than {min(height, width)}, the size of the images of {train_set.name}"
             )
-        model = models.get_model(
-            self.model,
-            num_classes=train_set.num_classes,
-            in_channels=channels,
-            init=self.init,
-            rng=self.seed,
-            dtype=self.dtype,
-        )
+        if model is None:
+            model = models.get_model(
+                self.model,
+                num_classes=train_set.num_classes,
+                in_channels=channels,
+                init=self.init,
+                rng=self.seed,
+                dtype=self.dtype,
+            )
+        else:
+            model = model.to(dtype=self.dtype)
+            returned = trace(model, (1, channels, height, width)).output.shape
+            if returned != (1, train_set.num_classes):
+                expected = f"a network that returns (N, {train_set.num_classes}), one number for each class"
+                raise ConfigurationError("model", self.model, f"{expected}, not {('N', *returned[1:])}")
         optimizer = SGD(
             model.parameters(),
             lr=self.lr,
