@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
+from .._support.arguments import as_int
 from .._support.typing import Array
 from ..errors import InvalidTypeError, InvalidValueError
 from .module import Module
@@ -120,8 +121,7 @@ class ModuleList(_Row):
 
     def append(self, module: Module) -> Self:
         """Add a module at the end; returns the list."""
-        if not isinstance(module, Module):
-            raise InvalidTypeError(f"ModuleList takes modules, but got an object of type {type(module).__name__}")
+        self._check(module)
         setattr(self, str(len(self)), module)
         return self
 
@@ -136,5 +136,10 @@ class ModuleList(_Row):
         return ModuleList(found) if isinstance(found, list) else found
 
     def __setitem__(self, index: int, module: Module) -> None:
-        name = list(dict(self.named_children()))[index]
+        self._check(module)
+        name = list(dict(self.named_children()))[as_int(index, "index")]
         setattr(self, name, module)
+
+    def _check(self, module: Any) -> None:
+        if not isinstance(module, Module):
+            raise InvalidTypeError(f"ModuleList takes modules, but got an object of type {type(module).__name__}")

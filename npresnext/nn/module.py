@@ -10,6 +10,7 @@ As in PyTorch, whatever Module or Parameter is assigned to an attribute belongs 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any, Self
@@ -25,6 +26,8 @@ from .state import IncompatibleKeys, StateEntry, load_state, move_state, state_e
 
 Shape = tuple[int, ...]
 Mask = np.ndarray[Any, Any] | None
+
+_COLLECTIONS = (list, tuple, dict, set, frozenset, deque)
 
 _saving: ContextVar[bool] = ContextVar("npresnext_saving", default=True)
 _visitor: ContextVar[Callable[..., Array] | None] = ContextVar("npresnext_visitor", default=None)
@@ -306,7 +309,8 @@ which would make the gradients wrong: change a copy instead, or call backward fi
     def _distinct_parts(self) -> Iterator[tuple[str, Module | Parameter]]:
         """Yield the parts, or raise where one has two places: an assignment deep down sees only what is below it.
 
-        Raise too where a part stands in a list, tuple or dictionary only, where it would neither be trained nor saved.
+        Raise too where a part stands in a list, dictionary or other collection only, where it would neither be trained
+        nor saved.
         """
         placed: dict[int, str] = {}
         for path, part in self._parts():
@@ -319,10 +323,10 @@ which would make the gradients wrong: change a copy instead, or call backward fi
             yield path, part
 
     def _refuse_hidden_parts(self, path: str, placed: Mapping[int, str]) -> None:
-        """Raise where an attribute is a list, tuple or dictionary with a module or parameter that has no place."""
+        """Raise where an attribute is a collection that holds, at any depth, a module or parameter without a place."""
         for name, value in vars(self).items():
-            if name != "_saved" and isinstance(value, (list, tuple, dict)):
-                for item in value.values() if isinstance(value, dict) else value:
+            if isinstance(value, _COLLECTIONS):
+                for item in _items(value):
                     if isinstance(item, (Module, Parameter)) and id(item) not in placed:
                         raise ModuleError(
                             f"{f'{path}.{name}'.lstrip('.')} is a {type(value).__name__} that holds a "
@@ -419,3 +423,16 @@ which would make the gradients wrong: change a copy instead, or call backward fi
             return f"{type(self).__name__}({extra})"
         lines = [extra, *children] if extra else children
         return "\n  ".join([f"{type(self).__name__}(", *lines]) + "\n)"
+
+
+def _items(collection: Any) -> Iterator[Any]:
+    """Yield what a collection holds, and what the collections in it hold; each collection once."""
+    seen, waiting = {id(collection)}, [collection]
+    while waiting:
+        current = waiting.pop()
+        for item in current.values() if isinstance(current, dict) else current:
+            if not isinstance(item, _COLLECTIONS):
+                yield item
+            elif id(item) not in seen:
+                seen.add(id(item))
+                waiting.append(item)

@@ -54,6 +54,15 @@ class Symbol:
     __radd__, __rmul__ = __add__, __mul__
     __array_ufunc__ = None  # NumPy's arrays leave the operation to the symbol
 
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Symbol:
+        """Answer ``np.concatenate`` as the array library of symbols does; NumPy knows no other function of them."""
+        if function is not np.concatenate:
+            raise TypeError(f"np.{function.__name__} needs numbers")
+        return _Functions.concat(*args, **kwargs)
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError("it has no numbers that a NumPy array could hold")
+
     def __getitem__(self, key: Any) -> Symbol:
         view = np.broadcast_to(np.empty((), bool), self.shape)[key]  # one byte, whatever the shape
         return Symbol("index", view.shape, self.dtype, (self,), detail=key)

@@ -2,7 +2,7 @@
 
 import copy
 import pickle
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -524,7 +524,7 @@ def test_a_module_list_registers_and_is_a_list():
     assert layers[1] is flatten and len(layers) == 4
     with pytest.raises(InvalidTypeError, match="ModuleList takes modules, but got an object of type int"):
         nn.ModuleList([1])
-    with pytest.raises(InvalidTypeError, match="0 of ModuleList is a Module"):
+    with pytest.raises(InvalidTypeError, match="ModuleList takes modules, but got an object of type int"):
         layers[0] = 1
     with pytest.raises(IndexError):
         layers[4] = nn.ReLU()
@@ -544,3 +544,48 @@ def test_a_module_list_names_its_parts_as_pytorchs_does():
     assert list(ours.state_dict()) == list(theirs.state_dict())
     assert [name for name, _ in ours.named_modules()] == [name for name, _ in theirs.named_modules()]
     assert len(ours[1:]) == len(theirs[1:]) and list(dict(ours[1:].named_children())) == ["0"]
+
+
+@pytest.mark.parametrize(
+    "collect",
+    [
+        lambda layer: [layer],
+        lambda layer: (layer,),
+        lambda layer: {"a": layer},
+        lambda layer: {layer},
+        lambda layer: frozenset([layer]),
+        lambda layer: deque([layer]),
+        lambda layer: OrderedDict(a=layer),
+        lambda layer: {"a": [layer]},
+        lambda layer: [0, [("a", layer)]],
+    ],
+)
+def test_a_layer_in_any_collection_at_any_depth_is_refused(collect):
+    class Holder(nn.Module):
+        def __init__(self, layer):
+            self.norm = nn.BatchNorm2d(2)
+            self.parts = collect(layer)
+
+    holder = nn.Sequential(Holder(nn.Linear(2, 2, rng=0)))
+    for use in (holder.state_dict, holder.eval, holder.zero_grad, lambda: nn.SGD(holder.parameters(), lr=0.1)):
+        with pytest.raises(ModuleError, match=r"^0\.parts is a \w+ that holds a Linear, which would neither"):
+            use()
+    assert len(list(Holder(nn.ReLU).parameters())) == 2  # a class is no layer
+
+
+def test_a_collection_that_holds_itself_or_layers_with_a_place_is_fine():
+    holder = Pair()
+    holder.order = [holder.one]
+    holder.order.append(holder.order)
+    assert len(list(holder.parameters())) == 5
+
+
+def test_a_place_of_a_module_list_takes_modules_only():
+    layers = nn.ModuleList([nn.ReLU(), nn.Identity()])
+    for nothing in (None, 3, nn.ReLU):
+        with pytest.raises(InvalidTypeError, match="ModuleList takes modules"):
+            layers[0] = nothing
+    with pytest.raises(InvalidTypeError, match="index"):
+        layers[0:1] = nn.ReLU()
+    layers[-1] = nn.Flatten()
+    assert [type(layer) for layer in layers.append(nn.MaxPool2d(2))] == [nn.ReLU, nn.Flatten, nn.MaxPool2d]

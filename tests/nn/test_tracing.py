@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 import npresnext as nx
 from npresnext import nn
+from npresnext.errors import InvalidTypeError, ModuleError
 from npresnext.models import BasicBlock, Bottleneck, ResNet, resnext_small
 from npresnext.nn.module import calls_through
 from npresnext.nn.tracing import trace
@@ -211,3 +212,33 @@ def test_arrays_beside_symbols_take_part_in_the_shape():
         assert trace(Own(compute), (2, 3, 8, 8)).output.shape == (2, 3, 8, 8)
     widened = trace(Own(lambda layer, x: layer(x) + np.ones((5, 1, 1, 8, 8))), (2, 3, 8, 8))
     assert widened.output.shape == (5, 2, 3, 8, 8)
+
+
+class Branches(nn.Module):
+    """Two convolutions side by side, joined by a function of NumPy."""
+
+    def __init__(self, join):
+        self.one, self.two, self.norm = nn.Conv2d(3, 2, 1, rng=0), nn.Conv2d(3, 4, 1, rng=1), nn.BatchNorm2d(6)
+        self.join = join
+
+    def forward(self, x):
+        return self.norm(self.join([self.one(x), self.two(x)]))
+
+
+@pytest.mark.parametrize(
+    "join", [lambda parts: np.concatenate(parts, axis=1), lambda parts: np.concat(parts, 1), lambda p: np.concat(p, -3)]
+)
+def test_concatenation_by_numpy_is_followed(join):
+    network = Branches(join)
+    network(np.ones((2, 3, 4, 4), "float32"))
+    assert nn.trace(network, (2, 3, 4, 4)).output.shape == (2, 6, 4, 4)
+    with pytest.raises(ModuleError, match="norm follows no convolution .* comes from concat"):
+        nx.models.fuse(network)
+
+
+@pytest.mark.parametrize(
+    "join", [lambda parts: np.stack(parts), lambda parts: np.asarray(parts[0]), lambda parts: np.pad(parts[0], 1)]
+)
+def test_other_functions_of_numpy_are_refused_by_the_name_of_the_module(join):
+    with pytest.raises(InvalidTypeError, match="the forward of Branches cannot be followed without numbers"):
+        nn.trace(Branches(join), (2, 3, 4, 4))
