@@ -29,9 +29,16 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
             np.matmul(a[chunk], b, out=y[chunk])
 
     longer_side = max(rows, columns)
-    count = 1 if macs < thresholds.SINGLE_THREAD else thresholds.MAX_CHUNKS
-    parallel_for(multiply_chunk, chunks(longer_side, ceil_div(longer_side, count)))
+    parallel_for(multiply_chunk, side_chunks(longer_side, macs))
     return y
+
+
+def side_chunks(length: int, macs: int) -> list[slice]:
+    """Cut one side of a matmul for the threads: into chunks that are long enough for BLAS, and two at least."""
+    count = min(thresholds.MAX_CHUNKS, max(2, length // thresholds.CHUNK_SIDE))
+    if macs < thresholds.SINGLE_THREAD:
+        count = 1
+    return chunks(length, ceil_div(length, count))
 
 
 def _blas_single_thread_macs(rows: int, columns: int) -> int:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..._support.integers import ceil_div, chunks
 from ..._support.typing import NumPyArray as Array
 from ...geometry import ConvGeometry
 from . import thresholds
 from .elementwise import rectify
 from .layout import channel_rows, empty_images, has_channels_outermost
-from .matmul import matmul
+from .matmul import matmul, side_chunks
 from .threads import parallel_for
 
 
@@ -34,18 +33,22 @@ def forward(
     factors, source, result = weight.reshape(weight.shape[:2]), channel_rows(x), channel_rows(y)
     added = None if shortcut is None else channel_rows(shortcut)  # (C_out, N·P)
 
-    def compute(positions: slice) -> None:
-        part = result[:, positions]
-        np.matmul(factors, source[:, positions], out=part)
+    def compute(channels: slice, positions: slice) -> None:
+        part = result[channels, positions]
+        np.matmul(factors[channels], source[:, positions], out=part)
         if bias is not None:
-            part += bias[:, None]
+            part += bias[channels, None]
         if added is not None:
-            part += added[:, positions]
+            part += added[channels, positions]
         if rectified:
             rectify(part, part)
 
-    count = 1 if geometry.macs < thresholds.SINGLE_THREAD else thresholds.MAX_CHUNKS
-    parallel_for(compute, chunks(result.shape[1], ceil_div(result.shape[1], count)))
+    every = slice(None)
+    rows, columns = result.shape
+    if columns >= rows:
+        parallel_for(lambda positions: compute(every, positions), side_chunks(columns, geometry.macs))
+    else:
+        parallel_for(lambda channels: compute(channels, every), side_chunks(rows, geometry.macs))
     return y
 
 
@@ -57,6 +60,17 @@ def input_grad(grad_output: Array, weight: Array, geometry: ConvGeometry) -> Arr
 
 
 def weight_grad(grad_output: Array, x: Array, geometry: ConvGeometry) -> Array:
-    """Return dweight."""
-    dweight = matmul(channel_rows(grad_output), channel_rows(x).T)  # (C_out, C_in)
-    return dweight.reshape(geometry.weight_shape)
+    """Return dweight: with many positions, as the sum of the products of their chunks, each read from memory once."""
+    grad, source = channel_rows(grad_output), channel_rows(x)  # (C_out, N·P), (C_in, N·P)
+    parts = side_chunks(grad.shape[1], geometry.macs)
+    size = len(parts) * geometry.out_channels * geometry.in_channels * x.itemsize
+    if len(parts) == 1 or size > thresholds.PARTIAL_SUM_BYTES or grad.shape[1] < max(*geometry.weight_shape[:2]):
+        return matmul(grad, source.T).reshape(geometry.weight_shape)
+    partial = np.empty((len(parts), geometry.out_channels, geometry.in_channels), x.dtype)
+
+    def compute(number: int) -> None:
+        positions = parts[number]
+        np.matmul(grad[:, positions], source[:, positions].T, out=partial[number])
+
+    parallel_for(compute, range(len(parts)))
+    return partial.sum(axis=0).reshape(geometry.weight_shape)

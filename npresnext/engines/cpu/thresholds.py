@@ -65,6 +65,12 @@ CHANNELS_PER_CHUNK = 64
 # each chunk: matmuls with a shorter side are slower. No measurement of the value is recorded.
 INNER_SIZE_PER_CHUNK = 256
 
+# Rows or columns of a matmul in one chunk, at least: BLAS is slower on shorter ones.
+CHUNK_SIDE = 512
+
+# Bytes of the partial sums of the weight gradient of a 1x1 convolution. Larger ones are cut along their channels.
+PARTIAL_SUM_BYTES = 4 * 2**20
+
 # --- the form of the matmuls -----------------------------------------------------------------------------------------
 
 # M·N·K up to which OpenBLAS multiplies without packing its operands first.

@@ -16,6 +16,8 @@ from support.thresholds import changed_thresholds
 VALUES = {
     "SMALL_MACS": st.sampled_from([0, 0, 10**9]),
     "SMALL_BYTES": st.sampled_from([1, 10**9]),
+    "CHUNK_SIDE": st.sampled_from([1, 512]),
+    "PARTIAL_SUM_BYTES": st.sampled_from([1, 2**22]),
     "SINGLE_THREAD": st.sampled_from([1, 10**9]),
     "TILE_BYTES": st.sampled_from([1, 1_000, 20_000, 6 * 2**20]),
     "PACK_BYTES": st.sampled_from([1, 100, 2**19]),

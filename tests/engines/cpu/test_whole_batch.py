@@ -43,14 +43,17 @@ def test_small_convolutions_equal_the_lesson(geometry, seed, orders):
     outputs=st.integers(1, 20),
     seed=st.integers(0, 99),
     single_thread=st.sampled_from([0, 10**9]),
+    partial=st.sampled_from([0, 10**9]),
+    chunk_side=st.sampled_from([1, 3, 512]),
 )
 @settings(max_examples=100)
-def test_pointwise_convolutions_equal_the_lesson(shape, outputs, seed, single_thread):
+def test_pointwise_convolutions_equal_the_lesson(shape, outputs, seed, single_thread, partial, chunk_side):
     geometry = ConvGeometry.of_conv(shape, (outputs, shape[1], 1, 1))
     x, weight, bias, grad = operands(geometry, seed)
     x, grad = channels_outermost(x), channels_outermost(grad)
     assert pointwise.applies(geometry, x, grad)
-    with changed_thresholds(SINGLE_THREAD=single_thread, BLAS_SINGLE_THREAD=1, BLAS_SINGLE_THREAD_VECTOR=1):
+    others = {"BLAS_SINGLE_THREAD": 1, "BLAS_SINGLE_THREAD_VECTOR": 1, "CHUNK_SIDE": chunk_side}
+    with changed_thresholds(SINGLE_THREAD=single_thread, PARTIAL_SUM_BYTES=partial, **others):
         found = everything(CPU, x, weight, bias, grad, geometry)
     for array, expected in zip(found, everything(LESSON, x, weight, bias, grad, geometry), strict=True):
         np.testing.assert_array_equal(array, expected)
