@@ -276,9 +276,14 @@ def _conv(x_shape: Any, weight_shape: Any, stride: Any, padding: Any, dilation: 
 _known_conv = functools.lru_cache(maxsize=1024)(_conv)  # checking takes as long as a tiny convolution
 
 
+_PLAIN = {int, str}
+
+
 def _is_plain(value: Any) -> bool:
     """Whether a value consists of integers, texts and tuples, so that equal ones mean the same (True == 1 does not)."""
-    return type(value) in (int, str) or (type(value) is tuple and all(map(_is_plain, value)))
+    if type(value) is tuple:
+        return _PLAIN.issuperset(map(type, value)) or all(map(_is_plain, value))
+    return type(value) in _PLAIN
 
 
 def check_groups(in_channels: int, out_channels: int, groups: int) -> None:
