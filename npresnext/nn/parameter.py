@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from .._support.typing import Array
 from ..backend import array_module, floating_module
 from ..errors import ShapeError
@@ -55,8 +57,9 @@ class Parameter:
 
 def check_grad(name: str, data: Array, grad: Array) -> None:
     """Refuse a gradient of another array library, or of another shape: element by element it might seem to fit."""
-    array_module(**{f"{name}.data": data, f"{name}.grad": grad})
-    if tuple(grad.shape) != tuple(data.shape):
+    if not type(grad) is type(data) is np.ndarray:  # in the common case both are NumPy arrays
+        array_module(**{f"{name}.data": data, f"{name}.grad": grad})
+    if grad.shape != data.shape:
         raise ShapeError(f"{name}.grad has shape {tuple(grad.shape)} but {name}.data has {tuple(data.shape)}")
 
 
