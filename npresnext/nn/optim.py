@@ -101,11 +101,12 @@ class SGD:
         """
         updates: dict[Any, list[Any]] = {}  # by array library
         for index, parameter in enumerate(self.params):
-            if parameter.grad is not None:
-                check_grad(f"params[{index}]", parameter.data, parameter.grad)
-                buffer, is_new = self._buffer(index, parameter.data)
-                of_library = updates.setdefault(array_module(data=parameter.data), [])
-                of_library.append((functools.partial(self._update, is_new), (parameter.data, parameter.grad, buffer)))
+            data, grad = parameter.data, parameter.grad
+            if grad is not None:
+                check_grad(f"params[{index}]", data, grad)
+                buffer, is_new = self._buffer(index, data)
+                xp = array_module(data=data)
+                updates.setdefault(xp, []).append((functools.partial(self._update, xp, is_new), (data, grad, buffer)))
         for xp, of_library in updates.items():
             engine_for(xp).update_elementwise(of_library)
 
@@ -165,9 +166,8 @@ class SGD:
         self._buffers[index] = buffer
         return buffer, is_new
 
-    def _update(self, is_new: bool, data: Array, grad: Array, buffer: Array | None) -> None:
+    def _update(self, xp: Any, is_new: bool, data: Array, grad: Array, buffer: Array | None) -> None:
         """Advance buffer and parameter by the formula, 16-bit ones in float32; the gradient itself stays raw."""
-        xp = array_module(data=data)
         p, direction = widen(xp, data), widen(xp, grad)
         if self.weight_decay:
             decayed = self.weight_decay * p
@@ -181,7 +181,12 @@ class SGD:
                 b *= self.momentum
                 b += direction if self.dampening == 0 else (1 - self.dampening) * direction
             _write_back(buffer, b)
-            direction = self.momentum * b + direction if self.nesterov else b
+            if self.nesterov:
+                ahead = self.momentum * b
+                ahead += direction
+                direction = ahead
+            else:
+                direction = b
         p -= self.lr * direction
         _write_back(data, p)
 
