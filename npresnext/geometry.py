@@ -18,6 +18,7 @@ from typing import Any
 
 from ._support.arguments import Pair, as_int, as_pair
 from ._support.integers import ceil_div
+from ._support.plurals import counted
 from .errors import InvalidTypeError, InvalidValueError, ShapeError
 
 Padding = tuple[Pair, Pair]
@@ -58,7 +59,7 @@ def as_shape(shape: Sequence[int], form: str, name: str) -> tuple[int, ...]:
         raise InvalidTypeError(f"{name}_shape must be a sequence of integers, but is of type {type(shape).__name__}")
     sizes = tuple(as_int(size, f"{name}_shape[{axis}]", 0) for axis, size in enumerate(shape))
     if len(sizes) != form.count(",") + 1:
-        raise ShapeError(f"{name} has shape {sizes} with {len(sizes)} axes: expected {form}")
+        raise ShapeError(f"{name} has shape {sizes} with {counted(len(sizes), 'axis', 'axes')}: expected {form}")
     return sizes
 
 
@@ -265,7 +266,7 @@ def _conv(x_shape: Any, weight_shape: Any, stride: Any, padding: Any, dilation: 
     expected = (C_out, C_in // groups, kh, kw)
     if weights != expected:
         raise ShapeError(
-            f"weight has shape {weights} but x has {C_in} channels and groups={groups}: "
+            f"weight has shape {weights} but x has {counted(C_in, 'channel')} and groups={groups}: "
             f"expected (C_out, C_in/groups, kh, kw) = {expected}"
         )
     if min(kh, kw) < 1:

@@ -6,6 +6,7 @@ import operator
 from typing import Any
 
 from ..errors import InvalidTypeError, InvalidValueError
+from .plurals import counted
 
 Pair = tuple[int, int]
 
@@ -27,7 +28,9 @@ def as_pair(value: Any, name: str, least: int | None = None) -> Pair:
     """Return an integer or a pair of integers as a pair (vertical, horizontal)."""
     if isinstance(value, (tuple, list)):
         if len(value) != 2:
-            raise InvalidValueError(f"{name} must be an integer or a pair, but {value!r} has {len(value)} entries")
+            raise InvalidValueError(
+                f"{name} must be an integer or a pair, but {value!r} has {counted(len(value), 'entry', 'entries')}"
+            )
         return as_int(value[0], f"{name}[0]", least), as_int(value[1], f"{name}[1]", least)
     both = as_int(value, name, least)
     return both, both

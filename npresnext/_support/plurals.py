@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, which ends in s unless there is one of it.
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """Return a number with its noun, in the plural unless there is one of it; the plural ends in s if None.
 
-    >>> counted(1, "image"), counted(1442, "image"), counted(0, "layer")
-    ('1 image', '1,442 images', '0 layers')
+    >>> counted(1, "image"), counted(1442, "image"), counted(0, "class", "classes")
+    ('1 image', '1,442 images', '0 classes')
     """
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"

@@ -185,6 +185,7 @@ def _probabilities(outputs: Any, are_probabilities: bool) -> Any:
 
 def _preprocessing(args: argparse.Namespace, weights: Path, metadata: dict[str, str], model: Any) -> Preprocessing:
     """Return the preprocessing of ``--preprocessing``, or else that of the weights, or else torchvision's v1."""
+    from .._support.plurals import counted
     from ..data.pictures import TORCHVISION_PREPROCESSING, Preprocessing
     from ..errors import InvalidValueError
 
@@ -209,7 +210,7 @@ def _preprocessing(args: argparse.Namespace, weights: Path, metadata: dict[str, 
     channels, size = _channels(model), tuple(getattr(model, "input_shape", (None, None)))[2:]
     if channels not in (None, chosen.channels):
         raise InvalidValueError(
-            f"the network takes {channels} channels and the preprocessing gives {chosen.channels}: {advice}"
+            f"the network takes {counted(channels, 'channel')} and the preprocessing gives {chosen.channels}: {advice}"
         )
     if any(side not in (None, chosen.crop) for side in size):
         raise InvalidValueError(
@@ -221,6 +222,7 @@ def _preprocessing(args: argparse.Namespace, weights: Path, metadata: dict[str, 
 
 def _class_names(args: argparse.Namespace, metadata: dict[str, str], count: int) -> list[str]:
     """Return a name for each class."""
+    from .._support.plurals import counted
     from ..data.pictures import imagenet_classes
     from ..errors import InvalidValueError
 
@@ -236,9 +238,11 @@ def _class_names(args: argparse.Namespace, metadata: dict[str, str], count: int)
         names = [f"class {number}" for number in range(count)]
     if not isinstance(names, list) or len(names) != count:
         given = (
-            f"{len(names)} names are given" if isinstance(names, list) else "'classes' in its metadata is no JSON list"
+            f"the names given are {len(names)}"
+            if isinstance(names, list)
+            else "'classes' in its metadata is no JSON list"
         )
-        raise InvalidValueError(f"the network has {count} classes, but {given}")
+        raise InvalidValueError(f"the network has {counted(count, 'class', 'classes')}, but {given}")
     return [str(name) for name in names]
 
 

@@ -8,9 +8,11 @@ from typing import Any
 
 HELP = "show a network layer by layer: shapes, groups, parameters, MACs, and what its groups save"
 
+SIDES = {"resnext_small": 8}  # the bundled digits; other networks without a pool in the stem are for CIFAR's 32x32
+
 EXAMPLES = """examples:
   npresnext summary resnext50_32x4d                            for one image of 3x224x224
-  npresnext summary resnext_small --input-size 64 1 8 8        for a batch of 64 digits
+  npresnext summary resnext_small --input-size 64 1 28 28      for a batch of 64 images of 28x28
   npresnext summary resnet50 --depth 1 --columns input_size output_size num_params activation_bytes
   npresnext summary resnext101_64x4d --json                    everything, for other programs
   npresnext summary net.onnx                                   the network in a file
@@ -26,7 +28,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs=4,
         type=int,
         metavar=("N", "C", "H", "W"),
-        help="shape of the input (default: one image, 224x224, or 32x32 for networks without a pool in the stem)",
+        help="shape of the input (default: one image, 224x224; 32x32 for networks without a pool in the stem; 8x8, a "
+        "digit, for resnext_small)",
     )
     parser.add_argument("--depth", type=int, default=3, help="how deep to go into the modules (default: 3)")
     parser.add_argument("--columns", nargs="+", metavar="NAME", help="which columns to show; a wrong one lists them")
@@ -50,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _size_of_network(name: str, model: Any) -> Sequence[int]:
     """Return the shape of one image of the size that a network is usually used for."""
-    side = 32 if model.maxpool is None else 224
+    side = SIDES.get(name, 32 if model.maxpool is None else 224)
     return 1, model.conv1.in_channels, side, side
 
 

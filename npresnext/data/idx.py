@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .._support.plurals import counted
 from ..errors import FileFormatError
 from .images import ImageSet
 
@@ -92,7 +93,7 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     held = max(0, len(content) - start)
     if len(shape) < content[3] or held != math.prod(shape):
         raise FileFormatError(
-            f"{path} should hold {math.prod(shape)} values, of shape {shape}, but holds {held}: "
+            f"{path} should hold {counted(math.prod(shape), 'value')}, of shape {shape}, but holds {held}: "
             "it is truncated or damaged; download it again"
         )
     try:
@@ -122,12 +123,13 @@ def _load(folder: Path, name: str, *, mean: float, std: float, advice: str) -> t
         for path, array, axes in ((images_path, images, 3), (labels_path, labels, 1)):
             if array.ndim != axes or not array.size:
                 raise FileFormatError(
-                    f"{path} holds an array of shape {array.shape}: expected {axes} axes, none of length 0"
+                    f"{path} holds an array of shape {array.shape}: expected {counted(axes, 'axis', 'axes')}, none of "
+                    "length 0"
                 )
         if len(images) != len(labels):
             raise FileFormatError(
-                f"{images_path} holds {len(images)} images and {labels_path} {len(labels)} labels: "
-                "the files do not belong together"
+                f"{images_path} holds {counted(len(images), 'image')} and {labels_path} "
+                f"{counted(len(labels), 'label')}: the files do not belong together"
             )
         return ImageSet(f"{name} {role}", images[:, None], labels.astype(np.int64), 10, mean=mean, std=std)
 

@@ -7,6 +7,7 @@ import hashlib
 
 import numpy as np
 
+from .._support.plurals import counted
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError
 
 
@@ -58,7 +59,7 @@ class ImageSet:
             raise InvalidTypeError(f"images of {self.name} have dtype {self.images.dtype}: expected uint8")
         if self.labels.shape != self.images.shape[:1]:
             raise ShapeError(
-                f"{self.name} has {len(self.images)} images and labels of shape {self.labels.shape}: "
+                f"{self.name} has {counted(len(self.images), 'image')} and labels of shape {self.labels.shape}: "
                 "expected one label for each image"
             )
         if self.labels.dtype.kind not in "iu":
@@ -71,15 +72,16 @@ class ImageSet:
         wrong = self.labels[(self.labels < 0) | (self.labels >= self.num_classes)]
         if wrong.size:
             raise InvalidValueError(
-                f"{self.name} has the label {wrong[0]}: labels of {self.num_classes} classes run from 0 to "
-                f"{self.num_classes - 1}"
+                f"{self.name} has the label {wrong[0]}: labels of {counted(self.num_classes, 'class', 'classes')} run "
+                f"from 0 to {self.num_classes - 1}"
             )
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __repr__(self) -> str:
-        return f"ImageSet({self.name!r}: {len(self)} images of shape {self.shape}, {self.num_classes} classes)"
+        images, classes = counted(len(self), "image"), counted(self.num_classes, "class", "classes")
+        return f"ImageSet({self.name!r}: {images} of shape {self.shape}, {classes})"
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ import numpy as np
 
 from .._support.arguments import as_int
 from .._support.extras import load_extra
+from .._support.plurals import counted
 from ..errors import FileFormatError, InvalidValueError
 
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -52,7 +53,7 @@ class TooManyPixelsError(FileFormatError):
     """
 
     def __init__(self, path: str | os.PathLike[str], pixels: int, max_pixels: int) -> None:
-        super().__init__(f"{path} has {pixels:,} pixels, more pixels than the limit of {max_pixels:,}")
+        super().__init__(f"{path} has {counted(pixels, 'pixel')}, more pixels than the limit of {max_pixels:,}")
         self.pixels = pixels
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from .._support.arguments import as_int, check_number
 from .._support.memory import allocating
+from .._support.plurals import counted
 from .._support.typing import Array
 from ..backend import array_module, floating_module, given, sum_dtype
 from ..engines import engine_for
@@ -165,7 +166,7 @@ def _indices(xp: Any, target: Array, shape: tuple[int, ...], classes: int, ignor
             place = tuple(int(i) for i in np.argwhere(wrong)[0])
             raise InvalidValueError(
                 f"target[{', '.join(map(str, place))}] is {target[place]}: expected a class index from 0 to "
-                f"{classes - 1} (logits has {classes} classes) or ignore_index = {ignore_index}"
+                f"{classes - 1} (logits has {counted(classes, 'class', 'classes')}) or ignore_index = {ignore_index}"
             )
     elif library is not xp:
         array_module(logits=xp.zeros(()), target=target)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from .._support.plurals import counted
 from ..errors import StateDictError
 from ..io import load
 from ..nn.init import Undrawn
@@ -96,8 +97,9 @@ def recognise(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     classes, features = shapes["fc.weight"]
     if features != planes * 2 ** (len(layers) - 1) * block.expansion:
         raise StateDictError(
-            f"fc.weight expects {features} channels, but {len(layers)} stages of {block.__name__} from {planes} planes "
-            f"on end with {planes * 2 ** (len(layers) - 1) * block.expansion}"
+            f"fc.weight expects {counted(features, 'channel')}, but {counted(len(layers), 'stage')} of "
+            f"{block.__name__} from {counted(planes, 'plane')} on end with "
+            f"{planes * 2 ** (len(layers) - 1) * block.expansion}"
         )
     # Bottleneck's rule, width / groups = int(planes·width_per_group/64), solved for the smallest width_per_group
     width_per_group = math.ceil(64 * group_width / planes) if block is Bottleneck else 64
@@ -146,5 +148,5 @@ def _need(shapes: Mapping[str, tuple[int, ...]], axes: dict[str, int]) -> None:
     seen = ", ".join(f"{name} {shape}" for name, shape in list(shapes.items())[:6])
     raise StateDictError(
         f"not the state of a ResNet: {', '.join(missing)} missing or of another number of axes; "
-        f"it has {len(shapes)} arrays: {seen or 'none'}{', ...' if len(shapes) > 6 else ''}{hint}"
+        f"it has {counted(len(shapes), 'array')}: {seen or 'none'}{', ...' if len(shapes) > 6 else ''}{hint}"
     )

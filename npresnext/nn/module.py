@@ -19,7 +19,7 @@ import numpy as np
 
 from .._support.scopes import Scope
 from .._support.typing import Array
-from ..errors import BackwardError, InvalidTypeError, ModuleError
+from ..errors import BackwardError, InvalidTypeError, InvalidValueError, ModuleError
 from .parameter import Parameter
 from .saved import Saved
 from .state import IncompatibleKeys, StateEntry, load_state, move_state, state_entries
@@ -138,13 +138,23 @@ class Module:
         """Run forward, or the function that :func:`calls_through` has put in its place.
 
         Where it raises an error, nothing stays saved: a backward pass could only mix this forward pass with earlier
-        ones.
+        ones. The message of a TypeError or ValueError of this package begins with the name of the layer.
+
+        >>> from npresnext import nn
+        >>> import numpy as np
+        >>> nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())(np.ones((1, 3, 9, 9)))
+        Traceback (most recent call last):
+        ...
+        npresnext.errors.InvalidTypeError: 0: x has dtype float64 and weight has dtype float32: all arrays of a call \
+share one dtype
         """
         visitor = _visitor.get()
         try:
             return self.forward(*inputs) if visitor is None else visitor(self, *inputs)
-        except BaseException:
+        except BaseException as error:
             self._drop_saved()
+            if visitor is None and isinstance(error, (InvalidTypeError, InvalidValueError)):
+                self._name_layer(error)
             raise
 
     def save_for_backward(self, *values: Any, **named_values: Any) -> None:
@@ -207,6 +217,13 @@ which would make the gradients wrong: change a copy instead, or call backward fi
     def __getstate__(self) -> dict[str, Any]:
         """Return the attributes for a copy or a pickle, without what forward saved."""
         return {name: value for name, value in vars(self).items() if name != "_saved"}
+
+    def _name_layer(self, error: Exception) -> None:
+        """Begin the message of an error with the dotted name, below this module, of the layer that raised it."""
+        layer, message = vars(error).setdefault("_raised_by", (self, str(error)))
+        for path, part in self._parts():
+            if part is layer and path:
+                error.args = (f"{path}: {message}",)
 
     def _drop_saved(self) -> None:
         for _, part in self._parts():

@@ -41,6 +41,30 @@ def test_a_mistyped_command_is_answered_with_the_one_that_was_meant(typed, meant
     assert f"there is no command '{typed}' (did you mean '{meant}'?)" in one_line_on_stderr(capsys)
 
 
+@pytest.mark.parametrize(
+    ("argv", "command"),
+    [
+        (["cardinality", "--layer", "64", "96", "--groups", "5"], "cardinality"),
+        (["summary", "resnet18", "stray"], "summary"),
+        (["gradnorms", "draw", "a.csv", "-o", "a.png", "--steps", "3"], "gradnorms draw"),
+        (["info", "--no-such-option"], "info"),
+    ],
+)
+def test_an_argument_that_a_command_does_not_know_points_to_its_own_help(argv, command, capsys):
+    assert cli.main(argv) == 2
+    line = one_line_on_stderr(capsys)
+    assert "unrecognized arguments: " in line and line.endswith(f"(see npresnext {command} --help)\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("resnext_small", [1, 1, 8, 8]), ("resnext29_8x64d", [1, 3, 32, 32]), ("resnet18", [1, 3, 224, 224])],
+)
+def test_a_summary_is_for_an_image_of_the_networks_own_size(name, shape, capsys):
+    assert cli.main(["summary", name, "--depth", "1", "--columns", "input_size"]) == 0
+    assert str(shape) in capsys.readouterr().out.splitlines()[2]
+
+
 def test_no_command_shows_the_help_and_is_a_mistake(capsys):
     assert cli.main([]) == 2
     assert "commands:" in capsys.readouterr().err

@@ -113,7 +113,7 @@ def test_counts_that_disagree_are_refused(tmp_path):
 def test_images_in_the_place_of_labels_are_refused(tmp_path):
     write_set(tmp_path)
     (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes((tmp_path / "train-images-idx3-ubyte.gz").read_bytes())
-    with pytest.raises(FileFormatError, match="train-labels.* expected 1 axes"):
+    with pytest.raises(FileFormatError, match="train-labels.* expected 1 axis"):
         load_mnist(tmp_path)
 
 

@@ -104,7 +104,7 @@ def test_a_block_of_a_number_that_python_does_not_read_is_unexpected():
 
 
 def test_what_is_no_resnet_is_refused_with_what_was_seen():
-    with pytest.raises(StateDictError, match=r"conv1.weight.* missing.*it has 1 arrays: encoder0.w \(2,\)"):
+    with pytest.raises(StateDictError, match=r"conv1.weight.* missing.*it has 1 array: encoder0.w \(2,\)"):
         from_state({"encoder0.w": np.zeros(2)})
     with pytest.raises(StateDictError, match="it has 0 arrays: none"):
         from_state({})

@@ -589,3 +589,28 @@ def test_a_place_of_a_module_list_takes_modules_only():
         layers[0:1] = nn.ReLU()
     layers[-1] = nn.Flatten()
     assert [type(layer) for layer in layers.append(nn.MaxPool2d(2))] == [nn.ReLU, nn.Flatten, nn.MaxPool2d]
+
+
+def test_an_error_in_the_forward_pass_names_the_layer():
+    model = nn.Sequential(nn.Conv2d(2, 4, 1, rng=0), nn.Sequential(nn.ReLU(), nn.Linear(5, 3, rng=0)))
+    x = np.random.default_rng(0).normal(size=(1, 2, 4, 4)).astype("float32")
+    with pytest.raises(InvalidTypeError, match="^0: x has dtype float64 and weight has dtype float32"):
+        model(x.astype("float64"))
+    for _ in range(2):  # a second time, too
+        with pytest.raises(ShapeError, match=r"^1\.1: x has shape \(1, 4, 4, 4\) but weight has shape \(3, 5\)"):
+            model(x)
+    with pytest.raises(ShapeError, match=r"^1: x has shape"):
+        model[1](x)
+    with pytest.raises(ShapeError, match=r"^x has shape"):
+        model[1][1](x)
+    with pytest.raises(ShapeError, match=r"^1\.1: x has shape"):
+        nn.trace(model, x.shape)
+
+
+def test_an_error_of_another_kind_stays_as_it_is():
+    class Broken(nn.Module):
+        def forward(self, x):
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="^'mine'$"):
+        nn.Sequential(nn.ReLU(), Broken())(np.ones(3))
