@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -31,8 +33,20 @@ def check_picture(path: str | os.PathLike[str], *, overwrite: bool = False) -> P
 
 
 def new_figure(width: float, height: float) -> Any:
-    """Return an empty figure of `width` x `height` inches."""
-    return load_extra("matplotlib.figure", "plot", "a picture").Figure(figsize=(width, height), layout="constrained")
+    """Return an empty figure of `width` x `height` inches, which a notebook shows as the last value of a cell.
+
+    Notebooks show figures that come from pyplot, or after pyplot was imported; this one needs neither.
+    """
+    figure = load_extra("matplotlib.figure", "plot", "a picture").Figure(figsize=(width, height), layout="constrained")
+    figure._repr_png_ = functools.partial(_as_png, figure)
+    return figure
+
+
+def _as_png(figure: Any) -> bytes:
+    """Return a figure as the bytes of a PNG file."""
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    return picture.getvalue()
 
 
 def save_figure(figure: Any, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:

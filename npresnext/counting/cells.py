@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from .._support.units import size_text
 from .rows import Counts, Row
 
+EXPLANATION = (
+    "MACs are the multiply-adds of convolutions and linear layers, padding included. A dash (--) stands where there is "
+    "nothing to count, or where the rows below hold the counts of the parts."
+)
 COUNTS = ("num_params", "params_percent", "macs", "activation_bytes", "dense_params", "dense_macs")
 SAVINGS_HEADER = ["Grouped convolution", "G", "Parameters", "with G=1", "saved in the layer", "of the network"]
 SAVINGS_NOTE = (
@@ -48,9 +53,9 @@ def totals(found: Counts) -> Iterator[tuple[str, str]]:
     """Yield the totals of the network as names and values."""
     yield "Total parameters", f"{found.total_params:,}"
     yield "Total MACs", f"{found.total_macs:,}"
-    sizes = {"Input": found.input_bytes, "Outputs of all layers": found.activation_bytes}
-    for name, size in {**sizes, "Parameters": found.parameter_bytes}.items():
-        yield f"{name} (MB)", f"{size / 1e6:,.2f}"
+    yield "Size of the input", size_text(found.input_bytes)
+    yield "Size of the outputs of all layers", size_text(found.activation_bytes)
+    yield "Size of the parameters", size_text(found.parameter_bytes)
 
 
 def savings(found: Counts) -> list[list[Any]]:

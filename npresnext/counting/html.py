@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 from html import escape
-from typing import Any
 
-from .cells import SAVINGS_HEADER, SAVINGS_NOTE, cells_of, label_of, savings, shown_rows, totals
-from .rows import COLUMNS, Counts
+from .._support.plurals import counted
+from .._support.tables import html_details, html_table
+from .cells import EXPLANATION, SAVINGS_HEADER, SAVINGS_NOTE, cells_of, savings, shown_rows, totals
+from .rows import COLUMNS, Counts, Row
+
+MOST_OPEN_ROWS = 30  # longer tables are collapsed at first
 
 
 def as_html(found: Counts) -> str:
-    """Return the table of layers, the totals, and what the grouped convolutions save."""
-    header = ["Layer (name)", *(COLUMNS[name] for name in found.col_names)]
-    rows = []
-    for row, collapsed in shown_rows(found):
-        label = f'<td style="text-align:left;padding-left:{row.depth * 1.2 + 0.4}em">{escape(label_of(row))}</td>'
-        rows.append(label + "".join(f"<td>{_text(cell)}</td>" for cell in cells_of(row, found, collapsed)))
-    parts = [_html_table(header, rows)]
-    parts.append(_html_table([], [f"<td>{name}</td><td>{value}</td>" for name, value in totals(found)]))
+    """Return the totals, the table of layers, and what the grouped convolutions save; the tables can be collapsed."""
+    shown = list(shown_rows(found))
+    layers = html_table(
+        ["Layer", *(COLUMNS[name] for name in found.col_names)],
+        [[_label(row), *cells_of(row, found, collapsed)] for row, collapsed in shown],
+        indents=[row.depth * 1.2 + 0.4 for row, _ in shown],
+    )
+    whole = found.rows[0]
+    size = "x".join(map(str, whole.input_size))
+    parts = [
+        f"<p><b>{escape(whole.type)}</b> for an input of {size}</p>",
+        html_table([], [list(line) for line in totals(found)]),
+        html_details(counted(len(shown), "row"), layers, is_open=len(shown) <= MOST_OPEN_ROWS),
+        f"<p>{EXPLANATION}</p>",
+    ]
     if found.grouped_layers:
-        rows = ["".join(f"<td>{_text(cell)}</td>" for cell in row) for row in savings(found)]
-        parts += [_html_table(SAVINGS_HEADER, rows), f"<p>{SAVINGS_NOTE}</p>"]
+        grouped = html_table(SAVINGS_HEADER, savings(found))
+        parts.append(html_details("What the groups save", f"{grouped}\n<p>{escape(SAVINGS_NOTE)}</p>"))
     return "\n".join(parts)
 
 
-def _text(cell: Any) -> str:
-    return f"{cell:,}" if isinstance(cell, int) else escape(str(cell))
-
-
-def _html_table(header: list[str], rows: list[str]) -> str:
-    head = "<thead><tr>" + "".join(f"<th>{name}</th>" for name in header) + "</tr></thead>" if header else ""
-    return f"<table>{head}<tbody>" + "".join(f"<tr>{row}</tr>" for row in rows) + "</tbody></table>"
+def _label(row: Row) -> str:
+    return f"{row.name}: {row.type}" if row.name else row.type

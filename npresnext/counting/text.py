@@ -11,7 +11,7 @@ def as_text(found: Counts) -> str:
     """Return the table of layers, the totals, and what the grouped convolutions save."""
     header = ["Layer (name): depth-index", *(COLUMNS[name] for name in found.col_names)]
     rows = [[_branch(row) + label_of(row), *cells_of(row, found, last)] for row, last in shown_rows(found)]
-    parts = [text_table(header, rows), "", *(f"{name + ':':<28}{value}" for name, value in totals(found))]
+    parts = [text_table(header, rows), "", *(f"{name + ':':<35}{value}" for name, value in totals(found))]
     if found.grouped_layers:
         parts += ["", text_table(SAVINGS_HEADER, savings(found)), SAVINGS_NOTE]
     return "\n".join(parts)

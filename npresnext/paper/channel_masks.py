@@ -11,9 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 
 import numpy as np
 
+from .._support.plurals import counted
+from .._support.tables import html_details, html_table, text_table
 from ..errors import InvalidTypeError, InvalidValueError
 from ..nn import Conv2d, Module, Sequential, Symbol, trace
 from ..nn.convolution import group_mask
@@ -21,6 +24,14 @@ from ..nn.module import Mask
 from ..nn.tracing import example_input_shape
 
 __all__ = ["Connectivity", "Step", "connectivity", "group_mask"]
+
+HEADER = ["Layer", "Kind", "Layers from the start", "Connects", "Reached"]
+EXPLANATION = (
+    "Connects: the share of pairs (input channel, output channel) of the layer that its groups connect.",
+    "Reached: the share of pairs (channel at the start, output channel of the layer) where the second depends on the "
+    "first.",
+    "Layers that the start does not reach are left out.",
+)
 
 
 @dataclass(frozen=True)
@@ -47,15 +58,25 @@ class Step:
     order: int
 
     @property
+    def name(self) -> str:
+        """Its dotted name, or its class if it has none, as a layer alone."""
+        return self.path or type(self.layer).__name__
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether it is a 1x1 convolution."""
+        return getattr(self.layer, "kernel_size", None) == (1, 1)
+
+    @property
     def kind(self) -> str:
         """Such as "3x3, G=32"."""
         kernel, groups = getattr(self.layer, "kernel_size", None), getattr(self.layer, "groups", None)
         return type(self.layer).__name__.lower() if kernel is None else f"{kernel[0]}x{kernel[1]}, G={groups}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Connectivity:
-    """Who reaches whom.
+    """Who reaches whom: print it, show it in a notebook, or read its masks.
 
     Attributes
     ----------
@@ -65,11 +86,40 @@ class Connectivity:
         The convolutions and linear layers in the order of the forward pass.
     full_after : int or None
         After how many of them, one behind the other, every channel is reached by every channel; None for never.
+    start : str or None
+        The name of the layer whose input channels are followed; None for the channels of the input.
     """
 
     matrix: np.ndarray
     steps: list[Step]
     full_after: int | None
+    start: str | None = None
+
+    def __repr__(self) -> str:
+        return f"{self._headline()}\n\n{text_table(HEADER, self._rows())}\n" + "\n".join(EXPLANATION)
+
+    def _repr_html_(self) -> str:
+        table = html_table(HEADER, self._rows())
+        title = counted(len(self.steps), "layer")
+        explanation = "<br>".join(map(escape, EXPLANATION))
+        return f"<p>{escape(self._headline())}</p>\n{html_details(title, f'{table}<p>{explanation}</p>')}"
+
+    def _headline(self) -> str:
+        outputs, starts = self.matrix.shape
+        goes = "goes" if starts == 1 else "go"
+        origin = "of the input" if self.start is None else f"that {goes} into {self.start}"
+        found = (
+            "not every channel reaches every other"
+            if self.full_after is None
+            else f"after {counted(self.full_after, 'layer')}, every channel reaches every other"
+        )
+        return f"From {counted(starts, 'channel')} {origin} to {counted(outputs, 'output channel')}: {found}"
+
+    def _rows(self) -> list[list[object]]:
+        return [
+            [step.name, step.kind, step.order, share_text(step.own.mean()), share_text(step.reach.mean())]
+            for step in self.steps
+        ]
 
 
 def connectivity(
@@ -142,7 +192,16 @@ def connectivity(
                 reach = _passed_on(symbol, reached)
             found[id(symbol)] = reach, order
     full = [order for reach, order in found.values() if order and reach.all()]
-    return Connectivity(found[id(output)][0], steps, min(full, default=None))
+    return Connectivity(found[id(output)][0], steps, min(full, default=None), start)
+
+
+def share_text(share: float) -> str:
+    """Return a share as a percentage, with as many digits as it needs: 100%, 12.5%, 3.125%.
+
+    >>> share_text(1.0), share_text(1 / 32), share_text(1 / 3)
+    ('100%', '3.125%', '33.33%')
+    """
+    return f"{100 * share:.4g}%"
 
 
 def _layer_masks(symbol: Symbol, pointwise: bool) -> list[Mask]:

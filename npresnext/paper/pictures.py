@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from .._support.extras import load_extra
 from .._support.figures import new_figure
+from .._support.plurals import counted
 from ..errors import InvalidValueError
 from .cardinality import Design
-from .channel_masks import connectivity
+from .channel_masks import connectivity, share_text
 
 BLUE, ORANGE, GREY = "#3b6ea8", "#d9822b", "#8a8a8a"
+GROUP_COLOURS = (BLUE, ORANGE, "#4d9a57", "#b8474f", "#7d5fa6", "#b59a2d", "#3c9aa6", "#c46a9f")  # and from the start
+MOST_LAYERS = 12  # side by side
 
 
 def draw_designs(designs: Sequence[Design]) -> Any:
@@ -64,17 +70,20 @@ def draw_designs(designs: Sequence[Design]) -> Any:
     return figure
 
 
-def draw_connectivity(model: Any, *, start: str | None = None, title: str = "") -> Any:
+def draw_connectivity(
+    model: Any, *, start: str | None = None, input_shape: Sequence[int] | None = None, title: str = ""
+) -> Any:
     """Draw who is reached behind each convolution, above with the 1x1 convolutions and below without them.
 
-    Each picture has a row for every output channel and a column for every channel at the start; dark means that the
-    one depends on the other.
+    Each picture has a row for every output channel and a column for every channel at the start. A cell is coloured
+    where the output channel depends on the channel at the start. Where the first layer has groups, each of its groups
+    has a colour, so that one sees which groups mix. Without a 1x1 convolution there is one row of pictures.
 
     Parameters
     ----------
     model : Module or sequence of modules
-        A block, or a few layers: at most 12 convolutions.
-    start : str, optional
+        A layer, a block, or a few layers: at most 12 that mix channels.
+    start, input_shape : optional
         As for :func:`npresnext.paper.connectivity`.
     title : str
 
@@ -85,29 +94,50 @@ def draw_connectivity(model: Any, *, start: str | None = None, title: str = "") 
     Raises
     ------
     ValueError
-        There are more than 12 convolutions.
+        No layer mixes channels, or more than 12 do.
 
     Examples
     --------
     >>> from npresnext.models import Bottleneck
-    >>> figure = draw_connectivity(Bottleneck(64, 16, groups=8, width_per_group=16))
+    >>> figure = draw_connectivity(Bottleneck(64, 16, groups=8, width_per_group=16), start="conv2")
     >>> figure.savefig("reach.png")                                                    # doctest: +SKIP
     """
-    both = [connectivity(model, pointwise=pointwise, start=start) for pointwise in (True, False)]
-    count = len(both[0].steps)
-    if not 0 < count <= 12:
-        raise InvalidValueError(f"there are {count} layers to draw: choose a part with 1 to 12, such as layer1.0")
-    figure = new_figure(max(2 * count, 4) + 0.8, 5.2)
-    names = ("with the 1x1", "1x1 left out")
-    for row, found, name in zip(figure.subplots(2, count, squeeze=False), both, names):
-        row[0].set_ylabel(f"{name}\noutput channel", fontsize=8)
-        for axes, step in zip(row, found.steps):
-            axes.imshow(step.reach, cmap="Blues", vmin=0, vmax=1.25, aspect="auto", interpolation="nearest")
-            axes.set_xticks([0, step.reach.shape[1] - 1])
-            axes.set_yticks([0, step.reach.shape[0] - 1])
-            axes.tick_params(labelsize=7)
-            kind = "left out" if found is both[1] and step.kind.startswith("1x1") else step.kind
-            axes.set_title(f"{step.path}: {kind}\n{step.reach.mean():.3%} reached", fontsize=8)
-    figure.supxlabel("channel at the start", fontsize=8)
-    figure.suptitle(title or "Who reaches whom", fontsize=10)
+    found = connectivity(model, start=start, input_shape=input_shape)
+    count = len(found.steps)
+    if not 0 < count <= MOST_LAYERS:
+        raise InvalidValueError(
+            f"{counted(count, 'layer')} to draw: choose a part with 1 to {MOST_LAYERS} layers that mix channels, such "
+            "as layer1.0"
+        )
+    rows = [("with the 1x1", found)]
+    if any(step.is_pointwise for step in found.steps):
+        without = connectivity(model, start=start, input_shape=input_shape, pointwise=False)
+        rows.append(("without the 1x1", without))
+    groups = getattr(found.steps[0].layer, "groups", 1)
+    figure = new_figure(max(1.9 * count, 3.4) + 0.9, 2.5 * len(rows) + 0.6)
+    for line, (name, masks) in zip(figure.subplots(len(rows), count, squeeze=False), rows):
+        line[0].set_ylabel(f"{name}\noutput channel" if len(rows) > 1 else "output channel", fontsize=11)
+        for axes, step in zip(line, masks.steps):
+            axes.imshow(_coloured(step.reach, groups), aspect="auto", interpolation="nearest")
+            outputs, starts = step.reach.shape
+            axes.set_xticks(sorted({0, starts - 1}))
+            axes.set_yticks(sorted({0, outputs - 1}))
+            axes.tick_params(labelsize=9)
+            kind = "left out" if masks is not found and step.is_pointwise else step.kind
+            axes.set_title(f"{step.name}\n{kind}\n{share_text(step.reach.mean())} reached", fontsize=10)
+    space = " " if count > 2 else "\n"
+    coloured = f",{space}coloured by the {groups} groups of {found.steps[0].name}" if groups > 1 else ""
+    figure.supxlabel(f"channel at the start{coloured}", fontsize=11)
+    figure.suptitle(title or "Who reaches whom", fontsize=13)
     return figure
+
+
+def _coloured(reach: np.ndarray, groups: int) -> np.ndarray:
+    """Return a mask as a picture (C_out, C_start, 4): a column in the colour of its group, transparent where False."""
+    colors = load_extra("matplotlib.colors", "plot", "a picture")
+    palette = np.array([colors.to_rgba(colour) for colour in (GROUP_COLOURS if groups > 1 else (BLUE,))])
+    starts = reach.shape[1]
+    group = np.arange(starts) * groups // starts
+    picture = np.broadcast_to(palette[group % len(palette)], (*reach.shape, 4)).copy()
+    picture[..., 3] = reach
+    return picture

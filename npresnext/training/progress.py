@@ -17,7 +17,8 @@ SECONDS_BETWEEN_UPDATES = 0.2
 class Progress(Watcher):
     """Prints a line after each epoch; during an epoch, it shows a bar or prints a line every half minute.
 
-    The bar is tqdm's (the extra ``train``). It appears where standard error is a terminal, and in a notebook.
+    The bar is tqdm's (the extra ``train``). It appears where standard error is a terminal, and in a notebook. If a run
+    ends in the middle of an epoch, or by an error, :meth:`close` removes it.
 
     Parameters
     ----------

@@ -1,6 +1,7 @@
 """Counts to the unit, shapes without computing, and the saving of a layer beside that of the network."""
 
 import json
+import re
 from html.parser import HTMLParser
 
 import numpy as np
@@ -101,13 +102,15 @@ def test_the_layers_saving_and_the_networks_stand_side_by_side(resnext50):
     assert whole.split()[3:] == ["25,028,904", "68,883,240", "63.66%"]
 
 
-def test_sizes_are_told_in_millions_of_bytes(resnext50):
-    told = dict(line.split(" (MB):") for line in str(resnext50).splitlines() if " (MB):" in line)
-    assert {name: value.strip() for name, value in told.items()} == {
-        "Input": f"{4 * 3 * 224 * 224 / 1e6:.2f}",
-        "Outputs of all layers": f"{sum(row.activation_bytes for row in resnext50.layers) / 1e6:.2f}",
-        "Parameters": "100.12",
+def test_sizes_have_units_that_fit_them(resnext50):
+    shown = dict(re.findall(r"^(Size .*): +(.*)$", str(resnext50), re.MULTILINE))
+    outputs = sum(row.activation_bytes for row in resnext50.layers)
+    assert shown == {
+        "Size of the input": "602 kB",  # 4 * 3 * 224 * 224 = 602,112
+        "Size of the outputs of all layers": f"{outputs / 1e6:.0f} MB",
+        "Size of the parameters": "100 MB",
     }
+    assert all(size in resnext50._repr_html_() for size in shown.values())
 
 
 def test_a_network_without_groups_speaks_of_no_saving():
@@ -183,6 +186,17 @@ def test_html_is_well_formed_and_says_the_same(resnext50):
     shown = sum(row.depth <= resnext50.shown_depth for row in resnext50.rows)
     assert shown > 100 and tags.rows == 1 + shown + 5 + 1 + 16 + 1 and "<tr></tr>" not in resnext50._repr_html_()
     assert "25,028,904" in resnext50._repr_html_() and "96.875%" in resnext50._repr_html_()
+
+
+def test_html_explains_itself_can_be_collapsed_and_sets_no_colours(resnext50):
+    html = resnext50._repr_html_()
+    assert "<b>ResNet</b> for an input of 1x3x224x224" in html and "MACs are the multiply-adds" in html
+    assert html.count("<details") == 2 and "<details><summary>" in html and "color" not in html
+    small = nx.summary(nn.Conv2d(4, 6, 3, groups=2, rng=0), (1, 4, 9, 8))._repr_html_()
+    assert "<details open><summary>1 row</summary>" in small
+    assert (
+        '<th style="text-align:right">Parameters</th>' in small and '<th style="text-align:left">Output</th>' in small
+    )
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from npresnext.cli import main
 from npresnext.models import BasicBlock, Bottleneck, get_model, resnext_small
 from npresnext.models.blocks import projection
 from npresnext.nn.init import Undrawn
-from npresnext.paper import connectivity, group_mask
+from npresnext.paper import connectivity, draw_connectivity, group_mask
 from npresnext.paper.cardinality import valid_groups
 from npresnext.paper.forms import FormA, FormB, FormC
 
@@ -201,6 +201,101 @@ def test_a_norm_in_front_says_how_many_channels_go_in():
 def test_flattened_maps_repeat_their_channel():
     found = connectivity([nn.Conv2d(4, 4, 1, groups=2, rng=0), nn.Flatten()], input_shape=(1, 4, 2, 3))
     np.testing.assert_array_equal(found.matrix, np.repeat(group_mask(4, 4, 2), 6, axis=0))
+
+
+def run(capsys, *argv):
+    code = main(["connectivity", *map(str, argv)])
+    return code, capsys.readouterr()
+
+
+def test_the_command_starts_where_groups_show_and_says_so(capsys):
+    code, shown = run(capsys, "resnext50_32x4d")
+    lines = shown.out.splitlines()
+    assert code == 0 and lines[0].startswith("start: the 128 channels that go into layer1.0.conv2, the first grouped")
+    assert lines[4].split() == ["layer1.0.conv2", "3x3,", "G=32", "1", "3.125%", "3.125%", "3.125%"]
+    assert lines[-2].endswith("with the 1x1: 2")
+
+
+@pytest.mark.parametrize(
+    ("argv", "first_line"),
+    [
+        (
+            ["resnext_small", "--part", "layer1.0"],
+            "start: the 16 channels of the input",
+        ),  # 8 groups show in 16 channels
+        (["resnet18"], "start: the 3 channels of the input"),  # without groups
+        (["resnext_small", "--start", "conv1"], "start: the 1 channel that goes into conv1"),
+        (["resnext_small", "--part", "layer1.0.conv2"], "start: the 32 channels of the input"),
+    ],
+)
+def test_elsewhere_the_command_starts_where_it_is_asked_to(capsys, argv, first_line):
+    code, shown = run(capsys, *argv)
+    assert code == 0 and shown.out.splitlines()[0] == first_line
+
+
+def test_a_part_without_such_a_layer_is_refused_by_the_picture(capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    code, shown = run(capsys, "resnext_small", "--part", "layer1.0.bn1", "--plot", tmp_path / "a.png")
+    assert code == 2 and "0 layers to draw: choose a part with 1 to 12 layers that mix channels" in shown.err
+
+
+def panels(figure):
+    return [axes.images[0].get_array() for axes in figure.axes]
+
+
+def test_a_picture_shows_the_masks_in_the_colours_of_the_groups():
+    pytest.importorskip("matplotlib")
+    block = Bottleneck(16, 4, groups=4, width_per_group=32, rng=0)
+    figure = draw_connectivity(block, start="conv2")
+    expected = [
+        step.reach
+        for pointwise in (True, False)
+        for step in connectivity(block, start="conv2", pointwise=pointwise).steps
+    ]
+    assert [ax.get_title().split("\n")[:2] for ax in figure.axes] == [
+        ["conv2", "3x3, G=4"],
+        ["conv3", "1x1, G=1"],
+        ["conv2", "3x3, G=4"],
+        ["conv3", "left out"],
+    ]
+    for picture, mask in zip(panels(figure), expected):
+        np.testing.assert_array_equal(picture[..., 3] == 1, mask)
+        colours = [tuple(picture[0, column, :3]) for column in range(8)]
+        assert [len(set(colours[first : first + 2])) for first in range(0, 8, 2)] == [1] * 4 and len(set(colours)) == 4
+    assert figure.get_supxlabel() == "channel at the start,\ncoloured by the 4 groups of conv2"
+
+
+def test_a_layer_alone_is_drawn_once_and_has_a_name():
+    pytest.importorskip("matplotlib")
+    figure = draw_connectivity(nn.Conv2d(8, 4, 3, groups=2, rng=0))
+    (picture,) = panels(figure)
+    np.testing.assert_array_equal(picture[..., 3] == 1, group_mask(8, 4, 2))
+    assert figure.axes[0].get_title() == "Conv2d\n3x3, G=2\n50% reached"
+    assert len(panels(draw_connectivity(nn.Linear(3, 1, rng=0)))) == 1
+
+
+def test_an_input_shape_is_for_drawing_as_for_computing():
+    pytest.importorskip("matplotlib")
+    layers = [nn.Conv2d(4, 4, 1, groups=2, rng=0), nn.Flatten(), nn.Linear(24, 3, rng=0)]
+    with pytest.raises(ValueError, match="Linear|in_features"):
+        draw_connectivity(layers)
+    figure = draw_connectivity(layers, input_shape=(1, 4, 2, 3))
+    assert panels(figure)[1].shape == (3, 4, 4)
+
+
+def test_a_notebook_shows_a_table_that_explains_itself():
+    found = connectivity(Bottleneck(16, 4, groups=4, width_per_group=32, rng=0), start="conv2")
+    html = found._repr_html_()
+    assert html.startswith(
+        "<p>From 8 channels that go into conv2 to 16 output channels: after 2 layers, every channel "
+    )
+    assert "<details open><summary>2 layers</summary>" in html and "Connects: the share of pairs" in html
+    assert '<th style="text-align:right">Reached</th>' in html and "color" not in html
+    assert repr(found).splitlines()[4].split() == ["conv2", "3x3,", "G=4", "1", "25%", "25%"]
+    alone = connectivity([nn.Conv2d(1, 1, 3, rng=0)])
+    assert repr(alone).startswith(
+        "From 1 channel of the input to 1 output channel: after 1 layer, every channel reaches"
+    )
 
 
 def test_the_command_shows_both_and_draws(capsys, tmp_path):
