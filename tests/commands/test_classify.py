@@ -205,7 +205,7 @@ def test_a_text_file_that_is_no_text_is_named(tmp_path, capsys, pictures, option
     "arguments, message",
     [
         (["--weights", "absent.npz"], "absent.npz"),
-        (["--weights", "digits", "--preprocessing", "v1"], "takes 1 channels and the preprocessing gives 3"),
+        (["--weights", "digits", "--preprocessing", "v1"], "takes 1 channel and the preprocessing gives 3"),
         (
             ["--weights", "digits", "--preprocessing", "v3"],
             "argument --preprocessing: must be v1, v2 or a JSON file, but is v3",
