@@ -268,7 +268,7 @@ class Doubled(nn.Module):
         (Doubled(), InvalidTypeError, "'multiply' .* no counterpart"),
         (nn.Sequential(Foreign()), InvalidTypeError, "0 is a Foreign, which has no counterpart"),
         (Corner(), InvalidTypeError, "'index' .* no counterpart"),
-        (nn.Conv2d(2, 1, 3), InvalidValueError, "channels"),
+        (nn.Conv2d(2, 1, 3), InvalidValueError, "x has 1 channel and"),
         (np.ones, InvalidTypeError, "model must be a Module, but is of type"),
         (nn.Conv2d(1, 1, 3, dtype="bfloat16"), InvalidValueError, "opset 17 .*Conv.* type.*bfloat16"),
     ],
