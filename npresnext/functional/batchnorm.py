@@ -15,6 +15,8 @@ from ..backend import array_module, floating_module, given, sum_dtype
 from ..engines import engine_for
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError
 
+SMALLEST_FLOAT32 = 2.0**-149
+
 
 @allocating("the result of batch_norm")
 def batch_norm(
@@ -143,7 +145,7 @@ def batch_norm_backward(
     engine = engine_for(xp)
     x, mean, var, factors = statistics_in_range(engine, x, mean, var, eps, batch_statistics)
     dx, dweight, dbias = engine.batch_norm_backward(grad_output, x, mean, var, weight, eps, batch_statistics)
-    return dx if factors is None else dx * factors, dweight, dbias
+    return scaled(dx, factors), dweight, dbias
 
 
 @allocating("the result of running_statistics")
@@ -221,6 +223,8 @@ def checked(
     check_number(eps, "eps")
     if not eps > 0:
         raise InvalidValueError(f"eps must be above 0, but is {eps}")
+    if eps < SMALLEST_FLOAT32 / 2 and wide == xp.float32:
+        raise InvalidValueError(f"eps is {eps}, which is 0 in float32: expected at least {SMALLEST_FLOAT32:.1e}")
     if mean is None and math.prod(x.shape) == x.shape[1] > 0:
         raise InvalidValueError(
             f"Expected more than 1 value per channel when training, but x has shape {tuple(x.shape)}"
@@ -259,10 +263,11 @@ def in_range(
     factors = _factors(x, var)
     if (factors == 1).all():
         return results
-    y, used_mean, var = compute(x * factors)
+    y, used_mean, var = compute(scaled(x, factors))
     scales = factors.reshape(-1).astype(var.dtype)  # (C,)
     with np.errstate(over="ignore", under="ignore"):
-        return y, used_mean / scales, var / scales / scales
+        mean, var = used_mean / scales, var / scales / scales
+    return y, mean.astype(scales.dtype, copy=False), var.astype(scales.dtype, copy=False)
 
 
 def statistics_in_range(
@@ -272,9 +277,17 @@ def statistics_in_range(
     if not batch_statistics or not has_overflowed(var):
         return x, mean, var, None
     factors = _factors(x, var)
-    scaled, is_scaled = x * factors, factors.reshape(-1) != 1  # (N, C, ...), (C,)
-    _, scaled_mean, scaled_var = engine.batch_norm(scaled, None, None, None, None, eps)
-    return scaled, np.where(is_scaled, scaled_mean, mean), np.where(is_scaled, scaled_var, var), factors
+    x = scaled(x, factors)
+    _, scaled_mean, scaled_var = engine.batch_norm(x, None, None, None, None, eps)
+    is_scaled = factors.reshape(-1) != 1  # (C,)
+    mean, var = mean.copy(), var.copy()
+    mean[is_scaled], var[is_scaled] = scaled_mean[is_scaled], scaled_var[is_scaled]
+    return x, mean, var, factors
+
+
+def scaled(x: Array, factors: Array | None) -> Array:
+    """Return x times the factors of its channels, in its dtype; x itself without factors."""
+    return x if factors is None else (x * factors).astype(x.dtype, copy=False)  # a product has the machine's byte order
 
 
 def has_overflowed(var: Array) -> bool:
@@ -290,6 +303,6 @@ def _factors(x: Array, var: Array) -> Array:
     axes = (0, *range(2, x.ndim))
     largest = np.abs(x).max(axis=axes, keepdims=True, initial=0).astype("float64")  # (1, C, 1, ...)
     _, exponents = np.frexp(largest)
-    middle = 40 if var.dtype == np.float32 else 320  # sums of squares are at most N·P·2^80 and N·P·2^640
+    middle = 320 if var.dtype.itemsize == 8 else 40  # sums of squares are at most N·P·2^80 and N·P·2^640
     needed = np.isfinite(largest) & ~np.isfinite(var.reshape(largest.shape))
     return np.ldexp(1.0, np.where(needed, middle - exponents, 0)).astype(x.dtype)

@@ -11,7 +11,7 @@ from .._support.typing import Array
 from ..backend import floating_module
 from ..engines import engine_for
 from ..errors import ShapeError
-from .batchnorm import checked, in_range, statistics_in_range
+from .batchnorm import checked, in_range, scaled, statistics_in_range
 from .residual import checked_sides
 
 
@@ -122,4 +122,4 @@ def batch_norm_relu_backward(
     dx, dweight, dbias, dshortcut = engine.batch_norm_relu_backward(
         grad_output, output, x, mean, var, weight, eps, batch_statistics, needs_shortcut
     )
-    return dx if factors is None else dx * factors, dweight, dbias, dshortcut
+    return scaled(dx, factors), dweight, dbias, dshortcut

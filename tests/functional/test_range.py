@@ -8,7 +8,7 @@ from npresnext import functional as F
 from npresnext import nn
 from npresnext.errors import InvalidValueError
 
-LARGEST_EXPONENT = {"bfloat16": 127, "float32": 127, "float64": 1023}
+LARGEST_EXPONENT = {"bfloat16": 127, "float32": 127, ">f4": 127, "float64": 1023}
 
 
 def exact(x, grad, eps=1e-5):
@@ -42,7 +42,7 @@ def test_batch_norm_of_values_of_every_size(engine, dtype, centre):
     rng = np.random.default_rng(0)
     base = rng.uniform(-0.5, 0.5, size=(4, 3, 5, 6)) + centre * np.array([0.4, 0, 0])[:, None, None]
     grad = rng.normal(size=base.shape).astype(kind)
-    tolerance = {"bfloat16": 2e-2, "float32": 1e-5, "float64": 1e-13}[dtype]
+    tolerance = {"bfloat16": 2e-2, "float32": 1e-5, ">f4": 1e-5, "float64": 1e-13}[dtype]
     wide = np.finfo("float32" if dtype == "bfloat16" else dtype)
     for exponent in [*range(-limit, limit + 1, max(limit // 40, 1)), limit // 2, limit // 2 + 1, limit]:
         x = np.ldexp(base, np.array([exponent, 0, exponent])[:, None, None]).astype(kind)
@@ -155,3 +155,18 @@ def test_statistics_and_momenta_that_vanish_under_errstate_raise():
             for parameter in linear.parameters():
                 parameter.grad = np.zeros_like(parameter.data)
     assert norm.running_var < 1e-38
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_an_eps_that_rounds_to_zero_is_refused(engine, dtype):
+    x = np.ones((4, 2), dtype)
+    with nx.use_engine(engine):
+        for eps in (1e-300, 1e-46):
+            if dtype == "float64":
+                assert (F.batch_norm(x, eps=eps)[0] == 0).all()
+            else:
+                with pytest.raises(
+                    InvalidValueError, match=r"eps is .*, which is 0 in float32: expected at least 1.4e-45"
+                ):
+                    F.batch_norm(x, eps=eps)
+        assert (F.batch_norm(x, eps=1e-45)[0] == 0).all()
