@@ -55,7 +55,7 @@ def test_a_checkpoint_holds_weights_statistics_momentum_and_position(tmp_path):
     trainer = tiny_trainer()
     trainer.run(5)
     save_checkpoint(tmp_path / "run.npz", trainer, ARGUMENTS)
-    state = io.io.load(tmp_path / "run.npz")
+    state = io.load(tmp_path / "run.npz")
     assert {"model/conv1.weight", "model/bn1.running_var", "momentum/layer1.0.conv2.weight"} <= set(state)
     assert json.loads(state.metadata["step"]) == 5 and json.loads(state.metadata["arguments"]) == ARGUMENTS
 
@@ -367,7 +367,7 @@ def test_an_interrupted_command_is_resumed_to_the_same_bytes(tmp_path, capsys, m
     assert cli.main([*argv, "--resume"]) == 0
     assert capsys.readouterr().out.startswith(f"resuming {tmp_path / 'run.npz'} at step 1\nepoch 1/2 ")
     assert (tmp_path / "run.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
-    assert {record["lr"] for record in json.loads(io.io.load(tmp_path / "run.npz").metadata["history"])} == {0.1}
+    assert {record["lr"] for record in json.loads(io.load(tmp_path / "run.npz").metadata["history"])} == {0.1}
 
 
 def test_the_command_saves_weights_that_load(tmp_path, capsys):
