@@ -7,8 +7,8 @@ from pathlib import Path
 
 from .._support.extras import load_extra
 from ..errors import FileFormatError, InvalidValueError, NpresnextError
-from ._assembly import OPERATORS, assemble
 from ._graph_module import GraphModule
+from ._operators import OPERATORS, assemble
 from ._reading import read_graph
 
 
