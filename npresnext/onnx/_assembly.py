@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import FileFormatError, InvalidValueError, ShapeError
-from ..nn import Module
+from ..nn import Identity, Module
 from ._graph_module import GraphModule, Scope, Step
 from ._reading import Graph, Node, PartialShape
 
@@ -188,6 +188,9 @@ class Assembly:
         if self.is_constant(output):
             raise InvalidValueError(f"the output {output!r} is a constant: it does not depend on the input")
         output = self.sources[output]
+        if not self._steps:
+            self._layers["identity"] = Identity()
+            self._steps.append(Step("identity", (self.graph.input,), output))
         last_use = {name: index for index, step in enumerate(self._steps) for name in step.inputs}
         finished: dict[int, list[str]] = collections.defaultdict(list)
         for name, index in last_use.items():

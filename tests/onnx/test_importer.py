@@ -537,3 +537,58 @@ def test_sharing_of_weights_is_bounded(tmp_path):
     )
     with pytest.raises(FileFormatError, match="share initializers more than 16 times"):
         nx.onnx.load(path)
+
+
+def test_a_graph_that_computes_nothing_is_an_identity(tmp_path):
+    for nodes, output in (("y = Identity(x)", "y"), ("z = Relu(x)", "x")):
+        net, x = nx.onnx.load(onnx_file(tmp_path / "net.onnx", nodes, output=output)), normal(1, 3, 8, 8)
+        assert net(x) is x and net.backward(x) is x and nn.trace(net, x.shape).output.shape == x.shape
+
+
+# Graphs of any form
+
+
+@st.composite
+def graphs(draw):
+    """A graph whose values are used any number of times, and its weights; all maps have 4x4 pixels."""
+    lines, weights, channels = [], {}, {"x": 2}
+    for number in range(draw(st.integers(2, 9))):
+        made, value = f"v{number}", draw(st.sampled_from(sorted(channels)))
+        C = channels[value]
+        kind = draw(st.sampled_from(["Conv", "BatchNormalization", "Relu", "Add", "Concat", "MaxPool", "Identity"]))
+        if kind == "Conv":
+            out = draw(st.integers(1, 3))
+            weights[f"w{number}"] = normal(out, C, 3, 3) / 4
+            lines.append(f"{made} = Conv<pads=[1,1,1,1]>({value}, w{number})")
+            channels[made] = out
+        elif kind == "BatchNormalization":
+            weights |= {f"{name}{number}": np.abs(normal(C, number + 1)[:, 0]) + 0.5 for name in "sbmu"}
+            lines.append(f"{made} = BatchNormalization({value}, s{number}, b{number}, m{number}, u{number})")
+            channels[made] = C
+        elif kind in ("Add", "Concat"):
+            other = draw(
+                st.sampled_from([name for name in sorted(channels) if channels[name] == C or kind == "Concat"])
+            )
+            lines.append(f"{made} = {kind}{'<axis=1>' if kind == 'Concat' else ''}({value}, {other})")
+            channels[made] = C + channels[other] if kind == "Concat" else C
+        else:
+            attributes = "<kernel_shape=[3,3], pads=[1,1,1,1]>" if kind == "MaxPool" else ""
+            lines.append(f"{made} = {kind}{attributes}({value})")
+            channels[made] = C
+    final = draw(st.sampled_from(sorted(channels)))
+    return "\n".join([*lines, f"y = Identity({final})"]), weights
+
+
+@pytest.mark.oracle
+@settings(deadline=None, max_examples=80)
+@given(graphs())
+def test_a_graph_of_any_form_has_the_values_of_onnxruntime_and_the_gradients_of_its_values(tmp_path_factory, graph):
+    path = tmp_path_factory.mktemp("onnx") / "net.onnx"
+    onnx_file(path, graph[0], "[N, 2, 4, 4]", graph[1])
+    net, x = nx.onnx.load(path), normal(1, 2, 4, 4)
+    np.testing.assert_allclose(net(x), by_onnxruntime(path, x), rtol=1e-3, atol=1e-4)
+    assert nn.trace(net, x.shape).output.shape == net(x).shape
+    nx.onnx.export(net, path, x.shape, overwrite=True)
+    np.testing.assert_allclose(nx.onnx.load(path)(x), net(x), rtol=1e-4, atol=1e-5)
+    net = net.to(dtype="float64")
+    assert check_grads(net, [x.astype("float64")], net.backward)
