@@ -31,8 +31,8 @@ class Assembly:
         self.sources: dict[str, str] = {graph.input: graph.input}
         self.shapes: dict[str, PartialShape] = {graph.input: graph.input_shape}
         self._constants: dict[str, Array | Any] = dict(graph.initializers)  # arrays, and tensors not read yet
-        self._bytes: dict[int, int] = {}  # of each constant, by its identity
-        self._copied_bytes = 0
+        self._read: set[int] = set()  # the weights, each by its identity
+        self._bytes, self._copied_bytes = 0, 0  # of all weights, each once; and of all layers' copies
         self._layers: dict[str, Module] = {}
         self._scopes: set[str] = set()
         self._same_names: collections.Counter[str] = collections.Counter()
@@ -70,9 +70,11 @@ class Assembly:
             )
         if not array.size:
             raise FileFormatError(f"{node}: {name!r} has the shape {array.shape}: no size may be 0")
-        self._bytes[id(self._constants[name])] = array.nbytes
+        identity = id(self._constants[name])
+        self._bytes += 0 if identity in self._read else array.nbytes
+        self._read.add(identity)
         self._copied_bytes += array.nbytes
-        if self._copied_bytes > _MOST_COPIES * sum(self._bytes.values()) + 2**24:
+        if self._copied_bytes > _MOST_COPIES * self._bytes + 2**24:
             raise FileFormatError(f"{node}: nodes share initializers more than {_MOST_COPIES} times")
         return array
 
@@ -159,15 +161,14 @@ class Assembly:
         return path
 
     def _is_free(self, path: str) -> bool:
+        """Return whether a layer may have this path: no attribute, scope or layer is in the way."""
         parts = path.split(".")
         above = {".".join(parts[:depth]) for depth in range(1, len(parts))}
-        reserved = _RESERVED_IN_NETWORK if len(parts) == 1 else _RESERVED_IN_SCOPE
         return (
             len(parts) <= _DEEPEST_PATH
             and all(parts)
             and parts[0] not in _RESERVED_IN_NETWORK
             and not any(part in _RESERVED_IN_SCOPE for part in parts[1:])
-            and parts[-1] not in reserved
             and path not in self._layers
             and path not in self._scopes
             and not above & self._layers.keys()
