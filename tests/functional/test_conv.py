@@ -1,5 +1,6 @@
 """The public functions of convolution: edges of the definition, dtypes, array libraries, errors."""
 
+import importlib
 import re
 
 import array_api_strict
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 import npresnext as nx
+from npresnext import functional as F
 from npresnext import reference
 from npresnext.errors import AllocationError
 from npresnext.testing.strategies import conv_cases, invalid_conv_cases
@@ -256,3 +258,11 @@ def test_columns_of_the_wrong_shape_are_refused():
 def test_an_unknown_engine_says_what_there_is():
     with pytest.raises(ValueError, match="engine must be one of im2col"), nx.use_engine("winograd"):
         pass
+
+
+def test_the_functions_of_functional_are_those_of_its_modules():
+    for name in F.__all__:
+        function = getattr(F, name)
+        module = importlib.import_module(function.__module__)
+        assert getattr(module, name) is function
+    assert nx.functional.conv2d is nx.functional.conv.conv2d is nx.conv2d

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._support.integers import ceil_div
 from ..._support.typing import Array
 from ...backend import array_module, sum_dtype, widen
 from .launch import C_TYPES, DIVISOR, divisor, expression, launch
@@ -83,7 +84,7 @@ def _slices(shape: tuple[int, ...]) -> tuple[np.ndarray, int]:
     """Cut (N, C, ...) into slices; return the struct and the number of blocks."""
     images, channels, pixels = shape[0], shape[1], math.prod(shape[2:])
     per_slice = max(1, min(images, SLICE // pixels))
-    slices = -(-images // per_slice)
+    slices = ceil_div(images, per_slice)
     plan = np.zeros((), SLICES)
     by_pixels = divisor(pixels) if per_slice > 1 else (2, 0)  # 0: all of a slice is of one image
     for name, value in zip(SLICES.names or (), (images, pixels, channels, per_slice, slices, by_pixels)):
@@ -92,7 +93,7 @@ def _slices(shape: tuple[int, ...]) -> tuple[np.ndarray, int]:
 
 
 def _blocks(channels: int) -> int:
-    return -(-channels // THREADS)
+    return ceil_div(channels, THREADS)
 
 
 def _start(kernel: str, dtype: Any, blocks: int, *args: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._support.integers import ceil_div
 from ...errors import BackendError, BackendMixError
 
 C_TYPES = {"float16": "__half", "bfloat16": "__nv_bfloat16", "float32": "float", "float64": "double"}
@@ -35,7 +36,7 @@ def divisor(by: int) -> tuple[int, int]:
     >>> divisor(3)
     (3, 1431655766)
     """
-    return by, (-(-(2**32) // by)) % 2**32
+    return by, ceil_div(2**32, by) % 2**32
 
 
 def launch(file: str, name: str, blocks: int, threads: tuple[int, int], args: tuple[Any, ...], shared: int = 0) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..._support.integers import ceil_div
 from ..._support.typing import Array
 from ...backend import array_module
 from ...geometry import WindowGeometry
@@ -56,4 +57,4 @@ def _start(kernel: str, result: Array, window: WindowGeometry, *arrays: Array) -
     )
     for name, value in zip(POOL.names or (), values):
         plan[name] = value
-    launch(FILE, expression(kernel, result.dtype), -(-result.size // THREADS), (THREADS, 1), (*arrays, plan))
+    launch(FILE, expression(kernel, result.dtype), ceil_div(result.size, THREADS), (THREADS, 1), (*arrays, plan))

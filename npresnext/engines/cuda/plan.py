@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._support.integers import ceil_div
 from ...geometry import ConvGeometry
 from ..phases import Phase, all_input_grad_phases, forward_phase
 from .launch import DIVISOR, divisor
@@ -113,10 +114,10 @@ def _gather(
         return None
     ins, outs = in_shape[1] // groups, out_shape[1] // groups
     per_thread = _channels_per_thread(outs, itemsize)
-    rows_of_threads = min(-(-outs // per_thread), 8)
+    rows_of_threads = min(ceil_div(outs, per_thread), 8)
     block_outs = per_thread * rows_of_threads
     height, width = axes[0][0].count, axes[1][0].count  # the first phase is the largest
-    warps = range(1, min(8 // rows_of_threads, -(-images * height * width // (32 * PIXELS_PER_THREAD))) + 1)
+    warps = range(1, min(8 // rows_of_threads, ceil_div(images * height * width, 32 * PIXELS_PER_THREAD)) + 1)
 
     reach = [max(phase.span for phase in phases_of_axis) for phases_of_axis in axes]
 
@@ -131,12 +132,12 @@ def _gather(
     cut = _tile((images, height, width), slots, words, SHARED_BYTES // itemsize)
     if cut is None:
         return None
-    tile, lanes = cut[0], -(-cut[1] // (32 * PIXELS_PER_THREAD)) * 32
+    tile, lanes = cut[0], ceil_div(cut[1], 32 * PIXELS_PER_THREAD) * 32
     rows, columns = staged(tile)
     chunk = min(ins, SHARED_BYTES // itemsize // words(tile))
-    chunk = -(-ins // -(-ins // chunk))  # evenly
-    tiles = [-(-size // part) for size, part in zip((images, height, width), tile)]
-    tiles_out = -(-outs // block_outs)
+    chunk = ceil_div(ins, ceil_div(ins, chunk))  # evenly
+    tiles = [ceil_div(size, part) for size, part in zip((images, height, width), tile)]
+    tiles_out = ceil_div(outs, block_outs)
     blocks = len(phases) * tiles[0] * tiles[1] * tiles[2] * tiles_out * groups
     if blocks > LARGEST_INTEGER:
         return None
@@ -219,10 +220,14 @@ def weight_grad_launch(geometry: ConvGeometry, itemsize: int) -> Launch | None:
         return None
     tile, _ = cut
     rows, columns = staged(tile)
-    tiles = [-(-size // part) for size, part in zip(sizes, tile)]
-    blocks_out, blocks_in, blocks_tap = -(-outs // per_thread), -(-ins // warps), -(-taps // TAPS_PER_THREAD)
+    tiles = [ceil_div(size, part) for size, part in zip(sizes, tile)]
+    blocks_out, blocks_in, blocks_tap = (
+        ceil_div(outs, per_thread),
+        ceil_div(ins, warps),
+        ceil_div(taps, TAPS_PER_THREAD),
+    )
     blocks = groups * blocks_out * blocks_in * blocks_tap
-    splits = min(tiles[0] * tiles[1] * tiles[2], -(-BLOCKS // blocks))
+    splits = min(tiles[0] * tiles[1] * tiles[2], ceil_div(BLOCKS, blocks))
     if blocks * splits > LARGEST_INTEGER:
         return None
 
@@ -265,12 +270,12 @@ def _tile(
     while slots:
         fitting = []
         for count in slots:
-            least = -(-width // count)
-            for columns in (-(-width // parts) for parts in range(least, least + 16)):
+            least = ceil_div(width, count)
+            for columns in (ceil_div(width, parts) for parts in range(least, least + 16)):
                 rows = _evenly(height, count // columns)
                 whole = (rows, columns) == (height, width)
                 tile = (_evenly(images, count // (rows * columns)) if whole else 1, rows, columns)
-                tiles = -(-images // tile[0]) * -(-height // rows) * -(-width // columns)
+                tiles = ceil_div(images, tile[0]) * ceil_div(height, rows) * ceil_div(width, columns)
                 if words(tile) <= most:
                     fitting.append((tiles * (count + words(tile)), tile, count))
         if fitting:
@@ -281,7 +286,7 @@ def _tile(
 
 def _evenly(size: int, most: int) -> int:
     """Return the size of the pieces when `size` is cut into as few as possible of at most `most`, all much alike."""
-    return -(-size // -(-size // most))
+    return ceil_div(size, ceil_div(size, most))
 
 
 def _pairs(down: Phase, across: Phase) -> Iterator[tuple[int, int, int, int]]:
