@@ -104,6 +104,7 @@ def read_graph(onnx: Any, path: Path, operators: Collection[str]) -> Graph:
     model.ParseFromString(path.read_bytes())
     if not model.HasField("graph"):
         raise FileFormatError("this is no ONNX model: it has no graph")
+    _check_texts(model)
     opset = _opset(model)
     graph = model.graph
     if graph.sparse_initializer:
@@ -143,6 +144,20 @@ def read_graph(onnx: Any, path: Path, operators: Collection[str]) -> Graph:
         dtype=dtype,
         metadata={each.key: each.value for each in model.metadata_props},
     )
+
+
+def _check_texts(model: Any) -> None:
+    """Raise unless every name is a text: protobuf returns bytes where a file has no valid UTF-8."""
+    graph = model.graph
+    texts = [text for each in model.metadata_props for text in (each.key, each.value)]
+    texts += [each.domain for each in model.opset_import]
+    texts += [each.name for values in (graph.initializer, graph.input, graph.output) for each in values]
+    for node in graph.node:
+        texts += [node.op_type, node.domain, node.name, *node.input, *node.output]
+        texts += [text for each in node.attribute for text in (each.name, each.ref_attr_name)]
+    for text in texts:
+        if not isinstance(text, str):
+            raise FileFormatError(f"{bytes(text)!r:.100} is used as a name, but is no UTF-8 text")
 
 
 def _opset(model: Any) -> int:

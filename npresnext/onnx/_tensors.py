@@ -89,6 +89,8 @@ class TensorReader:
     def _external_bytes(self, tensor: Any, size: int, what: str) -> bytes:
         """Return `size` bytes from the file beside the ONNX file that a tensor names."""
         entries = {entry.key: entry.value for entry in tensor.external_data}
+        if not all(isinstance(text, str) for pair in entries.items() for text in pair):
+            raise FileFormatError(f"{what} has external data whose description is no UTF-8 text")
         location = entries.get("location", "")
         path = _inside(self._folder, location, what)
         numbers = {key: entries.get(key, default) for key, default in (("offset", "0"), ("length", str(size)))}

@@ -153,6 +153,18 @@ def test_values_in_typed_fields_are_read(tmp_path, dtype, field):
     assert got.dtype == dtype and np.array_equal(got, weight)
 
 
+@pytest.mark.parametrize("name", [b"x", b"Conv", b"weight.bin", b"group"])
+def test_names_that_are_no_text_are_refused(tmp_path, name):
+    proto = model()
+    proto.graph.node[0].attribute.append(onnx.helper.make_attribute("group", 1))
+    tensor(proto, raw_data=None, data_location=1)
+    proto.graph.initializer[0].external_data.add(key="location", value="weight.bin")
+    content = proto.SerializeToString().replace(name, b"\xff" + name[1:])
+    (tmp_path / "net.onnx").write_bytes(content)
+    with pytest.raises(FileFormatError, match="no UTF-8 text"):
+        nx.onnx.load(tmp_path / "net.onnx")
+
+
 def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path):
     whole, path = model().SerializeToString(), tmp_path / "net.onnx"
     for length in range(0, len(whole), 7):
