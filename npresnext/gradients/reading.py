@@ -162,12 +162,18 @@ def _integer(value: Any, name: str, place: str) -> int | None:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     try:
-        number = int(value) if isinstance(value, int) else int(float(value))
-        if isinstance(value, bool) or number != float(value):
+        if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
             raise ValueError
-    except (TypeError, ValueError, OverflowError):
-        raise FileFormatError(f"{place}, has {name}={value!r}: expected an integer") from None
-    return number
+        return int(value)
+    except (TypeError, ValueError):
+        pass
+    try:
+        number = float(value) if isinstance(value, str) else math.nan  # integers as other programs write them: 3.0
+    except ValueError:
+        number = math.nan
+    if not number.is_integer():
+        raise FileFormatError(f"{place}, has {name}={value!r}: expected an integer")
+    return int(number)
 
 
 def _number(value: Any) -> Any:
