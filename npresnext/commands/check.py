@@ -93,6 +93,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--time-limit", type=float, default=600, metavar="S", help="stop the whole check after S seconds (default: 600)"
     )
+    parser.add_argument("-v", "--verbose", action="store_true", help="list every check and the coverage, too")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="format of the report")
 
 
@@ -123,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
         },
         args.time_limit,
     )
-    print(json.dumps(report.to_dict(), indent=2) if args.format == "json" else report)
+    print(json.dumps(report.to_dict(), indent=2) if args.format == "json" else report.to_text(args.verbose))
     return 0 if report.passed else 1
 
 

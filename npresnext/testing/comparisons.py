@@ -10,7 +10,7 @@ from .._support.typing import NumPyArray as Array
 from .bounds import exact_bound, normwise_bound, rounding_bound
 from .findings import LEFT_OUT, Finding
 from .properties import Property
-from .trial import Trial
+from .trial import CONTRACT, Trial
 
 
 def verdict_on(trial: Trial) -> str:
@@ -35,6 +35,13 @@ def compare_with_oracle(trial: Trial) -> Iterator[Finding]:
         exact = trial.exact(name)
         bound = error_bound(trial, name)
         yield worst_value(name, name, (trial,), got, exact.high, exact.error(got), bound)
+
+
+def check_contract(trial: Trial) -> Iterator[Finding]:
+    """Yield what the calls of a trial break of the contract, and that the remaining parts hold."""
+    broken = {finding.property for finding in trial.broken}
+    yield from trial.broken
+    yield from (Finding(part, "contract", ratio=0.0) for part in CONTRACT if part not in broken)
 
 
 def note_what_is_not_implemented(trial: Trial) -> Iterator[Finding]:
@@ -70,8 +77,10 @@ def compare_with_property(trial: Trial, name: str, tried: Property) -> Iterator[
     others, combine = tried.plan(trial)
     trials = (trial, *others)
     results = [other.results for other in others]
-    if any(one.not_implemented for one in trials):
-        return  # some of the results are missing
+    for other in others:
+        yield from other.broken
+    if not all(one.is_complete for one in trials):
+        return  # what is missing cannot be combined
     for result, combined in combine(results).items():
         got, expected = trial.results[result].astype(np.float64), combined.astype(np.float64)
         slack = np.zeros(())  # on integers nothing is rounded

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from textwrap import indent
 from typing import Any
 
+from .arrays_as_text import side_by_side
 from .cases import ConvCase
 from .layouts import ALL_CONTIGUOUS
 
@@ -29,8 +29,11 @@ class Finding:
     bound: float | None = None
     first: int = 0  # number of the case that failed first
     role: str = ""  # forward or backward, if this is about a call
+    mistake: str = ""  # the name of the mistake that gives this result, if there is one in the catalogue
+    conditions: str = ""  # what its failing cases share
     diagnosis: str = ""
     reproduction: str = ""
+    arrays: tuple[Any, Any] | None = None  # the whole result, got and expected, in NCHW
     trials: tuple[Any, ...] = ()  # what was compared
 
     def is_advisory(self) -> bool:
@@ -38,11 +41,28 @@ class Finding:
         return self.verdict in ADVISORY_VERDICTS
 
     def __str__(self) -> str:
+        lines = [*self.describe(), "", *indented(self.show_arrays()), *indented(self.reproduction.splitlines())]
+        return "\n".join(indented(lines, "  "))
+
+    def describe(self) -> list[str]:
+        """Return the lines that say what is wrong and in which case."""
         window = ", ".join(f"{name}={value}" for name, value in self.case.kwargs.items())
         bias = "with bias" if self.case.has_bias else "no bias"
-        lines = [self.message, f"x {self.case.x_shape}, weight {self.case.weight_shape}, {bias}, {window}"]
+        named = {"mistake": self.mistake, "conditions": self.conditions, "diagnosis": self.diagnosis}
+        lines = [f"{name}: {text}" for name, text in named.items() if text]
+        lines += [*self.message.splitlines()]
+        lines.append(f"x {self.case.x_shape}, weight {self.case.weight_shape}, {bias}, {window}")
         if self.case.layouts != ALL_CONTIGUOUS:
             lines.append(f"memory layouts of x, weight and bias, grad_output: {', '.join(self.case.layouts)}")
-        if self.diagnosis:
-            lines.append(f"diagnosis: {self.diagnosis}")
-        return indent("\n".join(lines), "  ") + "\n\n" + indent(self.reproduction, "    ")
+        return lines
+
+    def show_arrays(self) -> list[str]:
+        """Return both arrays side by side, and an empty line; nothing if there is one value, or none."""
+        if self.arrays is None or self.arrays[0].size <= 1 or not self.index:
+            return []
+        return [*side_by_side(self.result, *self.arrays, self.index), ""]
+
+
+def indented(lines: list[str], by: str = "  ") -> list[str]:
+    """Return lines moved to the right; empty ones stay empty."""
+    return [by + line if line else line for line in lines]

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from textwrap import wrap
 from typing import Any
 
 from .arithmetic import Arithmetic
-from .findings import Finding
+from .causes import Cause, Failure, group_by_cause
+from .findings import Finding, indented
+from .replay import write_case
 
 VERDICTS_WITH_A_BOUND = ("bounded", "normwise", "statistical")
-NOT_FOR_PROGRAMS = ("ratio", "role", "trials")  # fields of a finding
+NOT_FOR_PROGRAMS = ("ratio", "trials")  # fields of a finding
 
 
 @dataclass
@@ -61,6 +64,19 @@ class Report:
         """Whether every check passed; advisories change nothing."""
         return not self.failures
 
+    @property
+    def causes(self) -> list[Cause]:
+        """The failing checks, those that show one fault together."""
+        failing = [(tally, tally.first) for tally in self.checks.values() if tally.first]
+        return group_by_cause(
+            Failure(first, tally.failed, tally.tried) for tally, first in failing if not first.is_advisory()
+        )
+
+    @property
+    def mistakes(self) -> list[str]:
+        """The names of the mistakes that were recognised, each once."""
+        return list(dict.fromkeys(finding.mistake for finding in self.failures if finding.mistake))
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain dictionaries, lists, strings and numbers, ready for JSON."""
         return {
@@ -78,27 +94,42 @@ class Report:
                 }
                 for (name, verdict), tally in self.checks.items()
             ],
-            "failures": [
-                {name: value for name, value in asdict(finding).items() if name not in NOT_FOR_PROGRAMS}
-                for finding in self.failures
+            "mistakes": self.mistakes,
+            "failures": [finding_as_dict(finding) for finding in self.failures],
+            "causes": [
+                {
+                    "title": cause.title,
+                    "failures": [one.name for one in cause.failures],
+                }
+                for cause in self.causes
             ],
         }
 
-    def __str__(self) -> str:
+    def to_text(self, verbose: bool = False) -> str:
+        """Return the report for people: a block for each cause, and the tables if nothing fails or if `verbose`."""
         if not self.cases:
             return f"Nothing was tried: {'; '.join(self.left_out)}"
-        lines = [self._headline(), "", *self._table(), ""]
-        lines.append(f"coverage: {len(self.pairs)} pairs of kinds met; cases with")
-        lines += [f"  {name}: {count}" for name, count in sorted(self.coverage.items())]
+        lines = [self.headline]
+        for number, cause in enumerate(self.causes, 1):
+            lines += ["", *write_cause(number, cause)]
+        if self.passed or verbose:
+            lines += ["", *self._table(), ""]
+            lines.append(f"coverage: {len(self.pairs)} pairs of kinds met; cases with")
+            lines += [f"  {name}: {count}" for name, count in sorted(self.coverage.items())]
+        else:
+            lines.append("")
         lines += [f"left out: {what}" for what in self.left_out]
         lines += [f"advisory: {note}" for note in self.advisories]
-        for finding in self.failures:
-            tally = self.checks[finding.property, finding.verdict]
-            failed = f"{tally.failed} of {tally.tried} cases, first in case {finding.first}"
-            lines += ["", f"FAIL {finding.property} ({finding.verdict}): {failed}", str(finding)]
+        if not (self.passed or verbose):
+            lines.append(f"{len(self.checks)} checks were made; -v, or to_text(verbose=True), lists all of them")
         return "\n".join(lines)
 
-    def _headline(self) -> str:
+    def __str__(self) -> str:
+        return self.to_text()
+
+    @property
+    def headline(self) -> str:
+        """The verdict in one line."""
         outcome = "holds" if self.passed else count_failures(len(self.failures))
         declared = f"{self.arithmetic}; {self.algorithm}"
         return f"Convolution in {self.arithmetic.dtype} ({declared}): {outcome} in {self.cases} cases, seed {self.seed}"
@@ -120,3 +151,25 @@ def count_failures(number: int) -> str:
     ('1 check fails', '9 checks fail')
     """
     return f"{number} check fails" if number == 1 else f"{number} checks fail"
+
+
+def write_cause(number: int, cause: Cause) -> list[str]:
+    """Return the block of a report about one cause: what is wrong, the smallest case, and how to reproduce it."""
+    best = cause.shown_by
+    lines = [f"{number}. {cause.title}: {best.cases}, first in case {cause.first}"]
+    details = [*best.finding.describe(), f"case: {write_case(best.finding.case)}"]
+    if len(cause.failures) > 1:
+        checks = (f"{one.name} {one.failed}/{one.tried}" for one in cause.failures)
+        details += wrap(f"failing checks: {', '.join(checks)}", 112, subsequent_indent="  ", break_on_hyphens=False)
+    return lines + indented(
+        [*details, "", *indented([*best.finding.show_arrays(), *best.finding.reproduction.splitlines()])], "   "
+    )
+
+
+def finding_as_dict(finding: Finding) -> dict[str, Any]:
+    """Return a finding as plain values, with its arrays as lists and its case as one line."""
+    told = {name: getattr(finding, name) for name in finding.__slots__ if name not in NOT_FOR_PROGRAMS}
+    arrays = told.pop("arrays")
+    got, expected = (array.tolist() for array in arrays) if arrays else (None, None)
+    line = write_case(finding.case)
+    return {**told, "case": asdict(finding.case), "line": line, "arrays": {"got": got, "expected": expected}}

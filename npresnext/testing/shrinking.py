@@ -21,6 +21,8 @@ def shrink(runner: Runner, failure: Finding, budget: int) -> Finding:
     remaining = budget
     while True:
         for candidate in smaller_cases(failure.case, runner.subject.supports):
+            if not runner.subject.roles_in(candidate):
+                continue
             if remaining == 0:
                 return failure
             remaining -= 1

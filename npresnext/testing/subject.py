@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from .arithmetic import Arithmetic
+from .cases import ConvCase
 from .parameters import accepted_window
-from .supports import SUPPORTS
+from .supports import SUPPORTS, offers
 
 # Order of axes of an array -> which axis of NCHW each of them is.
 AXES = {"NCHW": (0, 1, 2, 3), "NHWC": (0, 2, 3, 1)}
@@ -62,6 +63,10 @@ class Subject:
     def roles(self) -> list[str]:
         """The directions that can be tried: forward, backward or both."""
         return [role for role in SIGNATURES if self.function(role) is not None]
+
+    def roles_in(self, case: ConvCase) -> list[str]:
+        """The directions that the subject offers in a case."""
+        return [role for role in self.roles if offers(self.supports, role, case)]
 
     def as_given(self, operand: Any) -> Any:
         """Return an operand as the callables receive it: channels last if that is declared."""

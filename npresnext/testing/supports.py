@@ -109,7 +109,11 @@ SUPPORTS: dict[str, Any] = {
     "layouts": tuple(LAYOUTS),  # memory layouts of the operands; False: contiguous only
     "invalid_calls": True,  # False: calls that break a rule are not made (a kernel without checks may crash)
     "dtypes": None,  # names of dtypes; None: any
+    "only": None,  # a function of the case that tells whether it is supported; None: any is
+    "forward": None,  # what the forward alone does not support, by the keys above; None: nothing more
+    "backward": None,  # the same for the backward
 }
+OF_ONE_DIRECTION = (*WITHOUT, "layouts", "only")
 
 
 def as_supports(supports: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -122,6 +126,14 @@ def as_supports(supports: Mapping[str, Any] | None) -> dict[str, Any]:
     names = tuple(LAYOUTS) if chosen["layouts"] is True else tuple(chosen["layouts"] or ())
     if not set(names) <= set(LAYOUTS):
         raise InvalidValueError(f'supports["layouts"] is {names!r}: expected names out of {", ".join(LAYOUTS)}')
+    if chosen["only"] is not None and not callable(chosen["only"]):
+        raise InvalidValueError(f'supports["only"] is {chosen["only"]!r}: expected a function of a ConvCase')
+    for role in ("forward", "backward"):
+        if chosen[role] is not None:
+            if unknown := sorted(set(chosen[role]) - set(OF_ONE_DIRECTION)):
+                told = f'supports["{role}"] has unknown keys {", ".join(unknown)}'
+                raise InvalidValueError(f"{told}: expected {', '.join(OF_ONE_DIRECTION)}")
+            chosen[role] = as_supports(chosen[role])
     chosen["layouts"] = tuple(name for name in LAYOUTS if name == "contiguous" or name in names)
     return chosen
 
@@ -137,3 +149,13 @@ def keep_supported(case: ConvCase, supports: Mapping[str, Any] = SUPPORTS) -> Co
     )
     layouts = tuple(layout if layout in supports["layouts"] else "contiguous" for layout in case.layouts)
     return replace(case, size=(height, width), layouts=layouts)
+
+
+def offers(supports: Mapping[str, Any], role: str, case: ConvCase) -> bool:
+    """Whether a direction, forward or backward, supports a case."""
+    if supports["only"] is not None and not supports["only"](case):
+        return False
+    of_this = supports[role]
+    if of_this is None:
+        return True
+    return keep_supported(case, of_this) == case and (of_this["only"] is None or bool(of_this["only"](case)))

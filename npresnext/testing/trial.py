@@ -22,14 +22,6 @@ from .subject import SIGNATURES, Subject
 CONTRACT = ("returns", "result type", "shape", "dtype", "finite", "inputs untouched")
 
 
-class BrokenContract(Exception):
-    """A call that broke a part of the contract, with the finding that says so."""
-
-    def __init__(self, finding: Finding) -> None:
-        super().__init__(finding.message)
-        self.finding = finding
-
-
 class Trial:
     """One case with its operands, integers or real numbers, and the subject's results, computed once."""
 
@@ -38,6 +30,7 @@ class Trial:
         self.subject, self.case, self.real = subject, case, real
         self.operands = operands or case.operands(arithmetic.dtype, real=real, bits=arithmetic.exact_bits)
         self.not_implemented: dict[str, str] = {}  # direction -> the NotImplementedError that it raised
+        self.broken: list[Finding] = []  # what the calls break of the contract
         self._exact: dict[str, ExactResult] = {}
 
     def exact(self, name: str) -> ExactResult:
@@ -55,27 +48,21 @@ class Trial:
 
     @cached_property
     def results(self) -> dict[str, Array]:
-        """The y, dx, dw, db that the subject returns, as far as it has the callables.
+        """The y, dx, dw, db that the subject returns, as far as they can be compared.
 
-        A direction that raises NotImplementedError gives none, and is noted in `not_implemented`. Real numbers go
-        through the backward first: it must not rely on a forward of the same operands.
-
-        Raises
-        ------
-        BrokenContract
-            A call raised, or what it returned is not even of the right type, shape and dtype, and finite.
+        A direction that the subject does not offer in this case gives none, one that raises NotImplementedError is
+        noted in `not_implemented`, and what breaks the contract is noted in `broken`. Real numbers go through the
+        backward first: it must not rely on a forward of the same operands.
         """
-        roles = self.subject.roles
-        in_order = list(reversed(roles)) if self.real else roles
-        called = {role: self._call_if_implemented(role) for role in in_order}
+        roles = self.subject.roles_in(self.case)
+        called = {role: self._call(role) for role in (reversed(roles) if self.real else roles)}
         return {name: result for role in roles for name, result in called[role].items()}
 
-    def _call_if_implemented(self, role: str) -> dict[str, Array]:
-        try:
-            return self._call(role)
-        except NotImplementedError as error:
-            self.not_implemented[role] = describe_exception(error)
-            return {}
+    @property
+    def is_complete(self) -> bool:
+        """Whether every result of every direction can be compared."""
+        expected = [name for role in self.subject.roles for name in SIGNATURES[role][1]]
+        return all(name in self.results or (name == "db" and not self.case.has_bias) for name in expected)
 
     def _call(self, role: str) -> dict[str, Array]:
         """Call one direction, and check the contract."""
@@ -83,12 +70,23 @@ class Trial:
         given = {name: self.subject.as_given(self.operands[name]) for name in takes}
         before = {name: operand.copy() for name, operand in given.items() if operand is not None}
         self._leave_nan_in_freed_memory(gives)
-        returned = self._returned(role, list(given.values()))
+        function: Any = self.subject.function(role)
+        try:
+            returned = function(*given.values(), **self.subject.window(role, self.case.kwargs))
+        except NotImplementedError as error:
+            self.not_implemented[role] = describe_exception(error)
+            return {}
+        except (Exception, SystemExit) as error:
+            self._break(role, "returns", "", f"{role} raised {describe_exception(error)}")
+            return {}
+        except BaseException as error:  # an interrupt, or the end of a test's time
+            error.add_note(f"during {role} of {self.case}")
+            raise
         for name, operand in before.items():
             if not np.array_equal(given[name], operand):
-                raise self._broken(role, "inputs untouched", name, f"{role} changed its operand {name}")
+                self._break(role, "inputs untouched", name, f"{role} changed its operand {name}")
         values = (returned,) if role == "forward" else returned
-        return dict(self._checked(role, gives, values))
+        return dict(self._comparable(role, gives, values))
 
     def _leave_nan_in_freed_memory(self, names: tuple[str, ...]) -> None:
         """Free blocks full of NaN of the results' sizes: NumPy's ``empty`` hands them out next.
@@ -99,45 +97,34 @@ class Trial:
         blocks = [np.full(self.case.shapes[name], np.nan, dtype) for name in names * 4]
         blocks.clear()
 
-    def _returned(self, role: str, given: list[Any]) -> Any:
-        """Return what a call returns; an exception breaks the contract, an interrupt passes through."""
-        function: Any = self.subject.function(role)
-        try:
-            return function(*given, **self.subject.window(role, self.case.kwargs))
-        except NotImplementedError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise self._broken(role, "returns", "", f"{role} raised {describe_exception(error)}") from error
-        except BaseException as error:  # an interrupt, or the end of a test's time
-            error.add_note(f"during {role} of {self.case}")
-            raise
-
-    def _checked(self, role: str, names: tuple[str, ...], values: Any) -> Iterator[tuple[str, Array]]:
-        """Yield the name of each result with its value in NCHW."""
+    def _comparable(self, role: str, names: tuple[str, ...], values: Any) -> Iterator[tuple[str, Array]]:
+        """Yield the name of each result that can be compared with its value in NCHW; note what breaks the contract."""
         count = len(values) if isinstance(values, (tuple, list)) else type(values).__name__
         if count != len(names):
-            message = f"{role} returned {count}: expected {', '.join(names)}"
-            raise self._broken(role, "result type", names[0], message)
+            self._break(role, "result type", names[0], f"{role} returned {count}: expected {', '.join(names)}")
+            return
         dtype = self.subject.arithmetic.dtype
         for name, value in zip(names, values):
             if value is None and name == "db" and not self.case.has_bias:
                 continue  # without a bias there may be no gradient of it
             if not isinstance(value, np.ndarray):
-                message = f"{name} is a {type(value).__name__}, not a NumPy array"
-                raise self._broken(role, "result type", name, message)
+                self._break(role, "result type", name, f"{name} is a {type(value).__name__}, not a NumPy array")
+                continue
             result = np.asarray(value)  # a masked array hides nothing
             shape = self.subject.place_given(self.case.shapes[name])
-            if result.shape != shape:
-                raise self._broken(role, "shape", name, f"{name} has shape {result.shape}: expected {shape}")
             if result.dtype != dtype:
-                raise self._broken(role, "dtype", name, f"{name} has dtype {result.dtype}: expected {dtype}")
-            if not np.isfinite(result).all():
-                message = f"{name} is NaN or infinite somewhere, from finite operands"
-                raise self._broken(role, "finite", name, message)
-            yield name, self.subject.as_nchw(result)
+                self._break(role, "dtype", name, f"{name} has dtype {result.dtype}: expected {dtype}")
+                if result.dtype.kind not in "biuf":
+                    continue  # the numbers of another real dtype are compared all the same
+            if result.shape != shape:
+                self._break(role, "shape", name, f"{name} has shape {result.shape}: expected {shape}")
+            elif not np.isfinite(result).all():
+                self._break(role, "finite", name, f"{name} is NaN or infinite somewhere, from finite operands")
+            else:
+                yield name, self.subject.as_nchw(result)
 
-    def _broken(self, role: str, part: str, name: str, message: str) -> BrokenContract:
-        return BrokenContract(
+    def _break(self, role: str, part: str, name: str, message: str) -> None:
+        self.broken.append(
             Finding(part, "contract", math.inf, message, self.case, name, role=role, trials=(self,)),
         )
 

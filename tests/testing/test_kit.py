@@ -310,9 +310,11 @@ def test_the_report_tells_people_and_programs_the_same():
     report = check_conv(last_column, **FEW)
     told = json.loads(json.dumps(report.to_dict()))
     assert told["passed"] is False and len(told["failures"]) == len(report.failures)
-    text = str(report)
+    text = " ".join(report.to_text(verbose=True).split())
     for finding in report.failures:
-        assert f"FAIL {finding.property} ({finding.verdict})" in text
+        assert f"{finding.property} ({finding.verdict}) " in text
+    assert [cause["title"] for cause in told["causes"]] == ["y is wrong"]
+    assert told["failures"][0]["arrays"]["got"] != told["failures"][0]["arrays"]["expected"]
     with pytest.raises(AssertionError, match="checks? fail"):
         assert_conv(last_column, **FEW)
 
@@ -331,6 +333,8 @@ def test_the_report_tells_people_and_programs_the_same():
         ({"supports": {"dtypes": "float32"}}, r"is 'float32': expected names of dtypes"),
         ({"algorithm": "fft", "arithmetic": {"accumulator": "tf32"}}, "fft has no useful bound in tf32"),
         ({"cases": -1}, "cases must be at least 0"),
+        ({"supports": {"only": 3}}, r'supports\["only"\] is 3: expected a function of a ConvCase'),
+        ({"supports": {"backward": {"dtypes": []}}}, r'supports\["backward"\] has unknown keys dtypes'),
     ],
 )
 def test_arguments_that_make_no_sense_raise(options, message):
@@ -417,6 +421,66 @@ def test_what_is_not_implemented_is_left_out_and_counted():
     (line,) = report.left_out
     skipped = report.cases - report.checks["dx", "exact"].tried
     assert line == f"{skipped} cases of backward, such as one in which backward raised NotImplementedError: no groups"
+
+
+def test_what_one_direction_does_not_support_is_left_out_of_that_direction_alone():
+    seen = set()
+
+    def backward(grad_output, x, weight, **window):
+        assert window["groups"] == 1, "called in a case that it does not support"
+        seen.add("backward")
+        return nx.conv2d_backward(grad_output, x, weight, **window)
+
+    def forward(x, weight, bias, **window):
+        seen.add(window["groups"])
+        return nx.conv2d(x, weight, bias, **window)
+
+    report = check_conv(forward, backward, supports={"backward": {"groups": False}}, **FEW)
+    assert report.passed and seen >= {1, 2, "backward"} and report.left_out == ["groups of backward"]
+    assert report.checks["dx", "exact"].tried < report.checks["y", "exact"].tried
+
+
+def test_a_function_of_the_case_says_what_is_supported():
+    def depthwise_or_dense(case):
+        return case.groups in (1, case.in_channels)
+
+    def forward(x, weight, bias, **window):
+        assert window["groups"] in (1, x.shape[1])
+        return nx.conv2d(x, weight, bias, **window) + (window["groups"] > 1)
+
+    report = check_conv(forward, supports={"only": depthwise_or_dense, "invalid_calls": False}, **FEW)
+    assert [cause.title for cause in report.causes] == ["y is wrong"]
+    assert report.failures[0].case.groups == report.failures[0].case.in_channels == 2
+
+
+def test_a_broken_part_of_the_contract_hides_nothing_else():
+    """A backward that raises, and a forward of another dtype: the values of the forward are compared all the same."""
+
+    def forward(x, weight, bias, **window):
+        return nx.conv2d(x, weight, bias, **window).astype("float64") + 1
+
+    def backward(grad_output, x, weight, **window):
+        raise RuntimeError("no gradient")
+
+    report = check_conv(forward, backward, supports={"empty_batch": False}, **FEW)
+    assert failing(report) >= {("y", "exact"), ("y", "bounded"), ("dtype", "contract"), ("returns", "contract")}
+    assert report.checks["y", "exact"].tried == report.cases
+    titles = {cause.title for cause in report.causes}
+    assert titles == {"y is wrong", "backward raises an error", "y has the wrong dtype"}
+
+
+def test_the_report_of_one_fault_fits_a_screen_and_is_one_block():
+    report = check_conv(nx.conv2d, wrong_where_grouped_and_strided, **FEW)
+    lines = str(report).splitlines()
+    assert len(lines) <= 25
+    assert lines[2].startswith("1. dx is wrong: ") and not any(line.startswith("2. ") for line in lines)
+    assert any("got | expected" in line for line in lines)
+    assert "coverage" not in str(report) and "coverage" in report.to_text(verbose=True)
+
+
+def wrong_where_grouped_and_strided(grad_output, x, weight, **window):
+    dx, dw, db = nx.conv2d_backward(grad_output, x, weight, **window)
+    return dx + (window["groups"] > 1 and max(window["stride"]) > 1), dw, db
 
 
 def test_what_is_implemented_for_no_case_fails():

@@ -1,0 +1,77 @@
+"""Causes: the failing checks of a report, one group for each fault that they show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from .findings import Finding
+
+# The verdict that shows a fault best comes first: integers can be checked by hand.
+VERDICTS_IN_ORDER = ("exact", "normwise", "bounded", "contract")
+TITLES = {
+    "returns": "{role} raises an error",
+    "returns at all": "the process does not survive {role}",
+    "result type": "what {role} returns is of the wrong type",
+    "shape": "{result} has the wrong shape",
+    "dtype": "{result} has the wrong dtype",
+    "finite": "{result} is NaN or infinite",
+    "inputs untouched": "{role} changes its operand {result}",
+}
+
+
+class Failure(NamedTuple):
+    """A failing check: its first finding, and in how many of how many cases it failed."""
+
+    finding: Finding
+    failed: int
+    tried: int
+
+    @property
+    def name(self) -> str:
+        """Such as "dx (exact)"."""
+        return f"{self.finding.property} ({self.finding.verdict})"
+
+    @property
+    def cases(self) -> str:
+        """Such as "182 of 377 cases"."""
+        return f"{self.failed} of {self.tried} cases"
+
+
+class Cause(NamedTuple):
+    """A fault, with the failing checks that show it."""
+
+    failures: list[Failure]  # the one that shows it best comes first
+
+    @property
+    def shown_by(self) -> Failure:
+        """The failing check that shows it best."""
+        return self.failures[0]
+
+    @property
+    def title(self) -> str:
+        """What is wrong, in a few words."""
+        finding = self.shown_by.finding
+        if finding.property in TITLES and finding.verdict == "contract":
+            role = finding.role or "the target"
+            return TITLES[finding.property].format(role=role, result=finding.result)
+        return f"{finding.result or finding.property} is wrong"
+
+    @property
+    def first(self) -> int:
+        """The number of the case that failed first."""
+        return min(failure.finding.first for failure in self.failures)
+
+
+def group_by_cause(failures: Iterable[Failure]) -> list[Cause]:
+    """Return the failing checks in groups: those about one result, with one mistake, have one cause.
+
+    NaN in a result belongs to the fault of that result. Another broken part of the contract is a cause of its own.
+    """
+    groups: dict[tuple[str, ...], list[Failure]] = {}
+    for failure in sorted(failures, key=lambda one: VERDICTS_IN_ORDER.index(one.finding.verdict)):
+        finding = failure.finding
+        breaks_the_contract = finding.verdict == "contract" and finding.property != "finite"
+        of_its_own = (finding.property, finding.role) if breaks_the_contract else ()
+        groups.setdefault((finding.result, finding.mistake, *of_its_own), []).append(failure)
+    return [Cause(group) for group in groups.values()]
