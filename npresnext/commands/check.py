@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import faulthandler
 import functools
 import json
-import math
-import multiprocessing
-import os
-import signal
-import sys
-import time
-from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..errors import InvalidValueError, NpresnextError
+from ..errors import InvalidValueError
+
+if TYPE_CHECKING:
+    from ..testing import Report
 
 HELP = "test a convolution, forward and backward, with proven error bounds"
 
-DIRECTIONS = ("", "forward", "backward")
+FORMATS = ("text", "json", "html", "github")
 KEYS = (  # of `supports`; written out, so that --help need not load the kit
     "groups",
     "stride",
@@ -86,134 +81,96 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="KEY",
-        help=f"features the target does not support, out of: {', '.join(KEYS)}",
+        help="features the target does not support, or backward.KEY for one direction alone, "
+        f"out of: {', '.join(KEYS)}",
     )
     parser.add_argument("--cases", type=int, default=200, help="cases to draw, besides the fixed ones (default: 200)")
     parser.add_argument("--seed", type=int, default=0, help="another seed draws other cases (default: 0)")
+    parser.add_argument("--case", metavar="CASE", help="try one case alone: the text after 'case:' in a report")
+    parser.add_argument(
+        "--budget", type=float, metavar="S", help="try no further cases after S seconds, and report on those tried"
+    )
+    parser.add_argument(
+        "--baseline", metavar="FILE", help="JSON object of known failures and their reasons; they fail nothing"
+    )
     parser.add_argument(
         "--time-limit", type=float, default=600, metavar="S", help="stop the whole check after S seconds (default: 600)"
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="list every check and the coverage, too")
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="format of the report")
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="text",
+        help="format of the report: text (default), json, html, or github (annotations)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Check in a process of its own, and print the report."""
+    from ..testing.adapters import load
+    from ..testing.baseline import read_baseline
+    from ..testing.isolation import check_in_process
+
     pairs = [entry.partition("=") for entry in args.arithmetic]
     if not all(equals for _, equals, _ in pairs):
         raise InvalidValueError(f"--arithmetic is {' '.join(args.arithmetic)}: expected KEY=FORMAT, as in input=tf32")
     if not 0 < args.time_limit <= 1e6:  # what the operating system can wait for at a time
         raise InvalidValueError(f"--time-limit must be above 0 and at most 1000000, but is {args.time_limit:g}")
-    report = check_target(
-        {
-            "name": args.target,
-            "backward": args.backward,
-            "convention": args.convention,
-            "device": args.device,
-            "backend": args.backend,
-            "engine": args.engine,
-        },
+    target = {
+        "name": args.target,
+        "backward": args.backward,
+        "convention": args.convention,
+        "device": args.device,
+        "backend": args.backend,
+        "engine": args.engine,
+    }
+    report = check_in_process(
+        functools.partial(load, **target),
         {
             "dtype": args.dtype,
             "cases": args.cases,
             "seed": args.seed,
-            "supports": dict.fromkeys(args.without, False),
+            "supports": read_without(args.without),
             "arithmetic": {key: value for key, _, value in pairs},
             "algorithm": args.algorithm,
             "layout": args.layout,
+            "only": args.case,
+            "budget": args.budget,
+            "xfail": read_baseline(args.baseline) if args.baseline else None,
         },
         args.time_limit,
     )
-    print(json.dumps(report.to_dict(), indent=2) if args.format == "json" else report.to_text(args.verbose))
+    print(write_report(report, args.format, args.verbose))
     return 0 if report.passed else 1
 
 
-def check_target(target: dict[str, Any], options: dict[str, Any], time_limit: float) -> Any:
-    """Check what ``adapters.load(**target)`` returns in a spawned process, killed after `time_limit` seconds.
+def read_without(keys: list[str]) -> dict[str, Any]:
+    """Return what `supports` says for keys such as "groups", or "backward.groups" for one direction.
 
-    `options` go to ``check_conv``. If the process hangs or dies, the report so far is returned with that finding: the
-    case and the direction in which it happened. A target that cannot be imported, or an option that makes no sense, is
-    a ValueError.
+    >>> read_without(["stride", "backward.groups"])
+    {'stride': False, 'backward': {'groups': False}}
     """
-    from ..testing import ConvCase, Finding, Report
-    from ..testing.arithmetic import as_arithmetic
-
-    declared = as_arithmetic(options["dtype"], options.get("arithmetic"))
-    report = Report(declared, options.get("algorithm", "direct"), options["seed"])
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe(duplex=False)
-    direction = context.RawValue("b", 0)  # of the call in progress, an index into DIRECTIONS
-    worker = context.Process(target=_work, args=(there, direction, target, options), daemon=True)
-    worker.start()
-    there.close()
-    deadline, where, case = time.monotonic() + time_limit, "before the first case", ConvCase()
-    try:
-        while here.poll(max(0.0, deadline - time.monotonic())):
-            kind, *content = here.recv()
-            if kind == "mistake":
-                raise InvalidValueError(*content)
-            if kind == "report":
-                return content[0]
-            where, (case, report) = f"during {content[0]}", content[1:]
-        message = f"no end after {time_limit:g} seconds"
-    except EOFError:
-        worker.join()
-        code = worker.exitcode or 0
-        message = f"the process died {f'of {signal.Signals(-code).name}' if code < 0 else f'with exit code {code}'}"
-    finally:
-        worker.kill()
-        worker.join()
-        here.close()
-    role = DIRECTIONS[direction.value]
-    told = f"{message}, {where}" + (f"\nin the call of {role}" if role else "")
-    report.cases += where.startswith("during case") or not report.cases
-    report.add(Finding("returns at all", "contract", math.inf, told, case, first=report.cases, role=role))
-    return report
+    supports: dict[str, Any] = {}
+    for entry in keys:
+        role, dot, key = entry.partition(".")
+        if dot and role in ("forward", "backward"):
+            supports.setdefault(role, {})[key] = False
+        else:
+            supports[entry] = False
+    return supports
 
 
-def _noting(direction: Any, role: str, function: Any) -> Any:
-    """Return a function that notes its direction in shared memory while it runs, or None for None."""
-    if function is None:
-        return None
+def write_report(report: Report, form: str, verbose: bool) -> str:
+    """Return a report in one of the formats."""
+    if form == "json":
+        return json.dumps(report.to_dict(), indent=2)
+    if form == "html":
+        from ..testing.report_as_html import write_html
 
-    @functools.wraps(function)
-    def call(*operands: Any, **window: Any) -> Any:
-        direction.value = DIRECTIONS.index(role)
-        try:
-            return function(*operands, **window)
-        finally:
-            direction.value = 0
+        return write_html(report)
+    text = report.to_text(verbose)
+    if form == "github":
+        from ..testing.report_as_annotations import write_annotations
 
-    return call
-
-
-def _work(connection: Any, direction: Any, target: dict[str, Any], options: dict[str, Any]) -> None:
-    """Check, and send the cases as they come and the report; what the target prints goes to standard error.
-
-    One thread is the fastest for small cases, unless OMP_NUM_THREADS says otherwise.
-    """
-    from ..testing import check_conv
-    from ..testing.adapters import load
-
-    faulthandler.enable()  # a crash tells where in the target it happened
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches our parent too, which says so and ends us
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    sys.stdout.flush()
-    os.dup2(2, 1)
-    sys.path.insert(0, os.getcwd())
-    try:
-        found = load(**target)
-        options["supports"] = {**found.supports, **options.get("supports", {})}
-
-        def watch(where: str, case: Any, report: Any) -> None:
-            checks = {
-                key: replace(tally, first=tally.first and replace(tally.first, trials=()))  # which do not travel
-                for key, tally in report.checks.items()
-            }
-            connection.send(("case", where, case, replace(report, checks=checks)))
-
-        forward = _noting(direction, "forward", found.forward)
-        backward = _noting(direction, "backward", found.backward)
-        connection.send(("report", check_conv(forward, backward, **options, watch=watch)))
-    except NpresnextError as error:
-        connection.send(("mistake", str(error)))
+        return "\n".join([*write_annotations(report), text])
+    return text

@@ -11,12 +11,13 @@ from .cases import ConvCase
 from .conformance import assert_conv, check_conv
 from .derivatives import check_grads
 from .findings import Finding
+from .pytest_tests import conv_tests
 from .report import Report
 
 if TYPE_CHECKING:  # for type checkers and editors; Python loads it, and Hypothesis, when it is first used
     from . import strategies as strategies
 
-__all__ = ["ConvCase", "Finding", "Report", "assert_conv", "check_conv", "check_grads", "strategies"]
+__all__ = ["ConvCase", "Finding", "Report", "assert_conv", "check_conv", "check_grads", "conv_tests", "strategies"]
 
 
 if not TYPE_CHECKING:  # a type checker that saw it would take every name for one of ours

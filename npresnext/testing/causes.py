@@ -28,11 +28,6 @@ class Failure(NamedTuple):
     tried: int
 
     @property
-    def name(self) -> str:
-        """Such as "dx (exact)"."""
-        return f"{self.finding.property} ({self.finding.verdict})"
-
-    @property
     def cases(self) -> str:
         """Such as "182 of 377 cases"."""
         return f"{self.failed} of {self.tried} cases"

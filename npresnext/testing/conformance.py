@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from .._support.arguments import as_int
-from ..errors import InvalidTypeError, InvalidValueError
-from .arithmetic import Arithmetic, as_arithmetic
-from .explanation import explain
-from .formats import SIGNIFICAND_BITS, operand_dtype
-from .parameters import missing_parameters
+from .adapters.target import Target
+from .cases import ConvCase
+from .isolation import check_in_process, check_that_it_travels
+from .preparation import make_runner, run
 from .report import Report
-from .runner import Runner, ignore
-from .subject import AXES, Subject
-from .supports import as_supports
-
-ALGORITHMS = ("direct", "winograd", "fft")
+from .runner import ignore
 
 
 def check_conv(
@@ -31,6 +27,12 @@ def check_conv(
     algorithm: str = "direct",
     layout: str = "NCHW",
     watch: Callable[..., Any] = ignore,
+    cases_from: Iterable[ConvCase | Mapping[str, Any]] | None = None,
+    only: ConvCase | str | None = None,
+    xfail: Mapping[str, str] | None = None,
+    budget: float | None = None,
+    isolate: bool = False,
+    time_limit: float = 600,
 ) -> Report:
     """Judge a convolution, forward and backward, by the definition and by proven error bounds.
 
@@ -58,12 +60,28 @@ def check_conv(
         Channels last holds for x and grad_output (N, H, W, C) and for the weight (C_out, kh, kw, C_in/G).
     watch : callable, optional
         Called before each case, with the findings so far: ``watch("case 1", case, report)``.
+    cases_from : iterable, optional
+        Layers of your own to try first: cases, or mappings such as ``{"name": "stem", "x": (1, 3, 32, 32), "weight":
+        (8, 3, 7, 7), "stride": 2, "padding": 3}``. The time for one grows with its multiply-adds.
+    only : ConvCase or str, optional
+        The only case to try: the text after ``case:`` in a report.
+    xfail : mapping of str to str, optional
+        Known failures and their reasons: keys of `supports`, or checks such as "dw (bounded)". They do not count as
+        failures; the report states whether they still occur.
+    budget : float, optional
+        Stop trying cases after this many seconds, those that show new kinds first; half as many may be added to find
+        the smallest cases.
+    isolate : bool
+        Run in a spawned process: if a call ends the process or hangs, that is a failure in the report, and the
+        remaining cases are still tried. The functions must be importable from their modules.
+    time_limit : float
+        With `isolate`, end the process after this many seconds.
 
     Returns
     -------
     Report
-        ``passed``, ``failures``, ``coverage``; print it. It holds what the callables raise. If a call hangs, so does
-        check_conv.
+        ``passed``, ``failures``, ``causes``, ``coverage``; print it. It contains what the callables raise. If a call
+        hangs, so does check_conv, unless `isolate` is True.
 
     Raises
     ------
@@ -74,62 +92,34 @@ def check_conv(
     >>> check_conv(nx.conv2d, nx.conv2d_backward, cases=20).passed
     True
     """
-    check_callables(forward, backward)
-    check_choice("algorithm", algorithm, ALGORITHMS)
-    check_choice("layout", layout, tuple(AXES))
     cases, seed = as_int(cases, "cases", 0), as_int(seed, "seed", 0)
-    missing = missing_parameters(forward, backward)
-    chosen = as_supports(supports) | dict.fromkeys(missing, False)
-    declared = as_arithmetic(dtype, arithmetic)
-    check_accumulator(algorithm, declared)
-    if not is_dtype_supported(declared.dtype, chosen["dtypes"]):
-        return Report(declared, algorithm, seed, left_out=[f"dtype {declared.dtype}"])
-
-    runner = Runner(Subject(forward, backward, declared, algorithm, AXES[layout], chosen, missing), watch)
-    runner.run(cases, seed)
-    explain_failures(runner)
-    return runner.report
+    options: dict[str, Any] = {
+        "dtype": dtype,
+        "supports": supports,
+        "arithmetic": arithmetic,
+        "algorithm": algorithm,
+        "layout": layout,
+        "cases_from": cases_from,
+        "only": only,
+        "xfail": xfail,
+        "budget": budget,
+    }
+    runner = make_runner(forward, backward, **options, watch=watch)
+    if not isolate:
+        return run(runner, cases, seed)
+    options["cases_from"] = list(runner.plan.layers.values())
+    load = partial(Target, forward, backward, {})
+    check_that_it_travels(load, options)
+    return check_in_process(load, options | {"cases": cases, "seed": seed}, time_limit)
 
 
 def assert_conv(forward: Callable[..., Any] | None, backward: Callable[..., Any] | None = None, **options: Any) -> None:
-    """Raise an AssertionError with the whole report unless every check of :func:`check_conv` passes.
+    """Raise an AssertionError unless every check of :func:`check_conv` passes; its first line is the first finding.
 
     >>> import npresnext as nx
     >>> assert_conv(nx.conv2d, cases=5)
     """
+    __tracebackhide__ = True  # pytest shows the line that called, not this one
     report = check_conv(forward, backward, **options)
     if not report.passed:
-        raise AssertionError(str(report))
-
-
-def explain_failures(runner: Runner) -> None:
-    """Replace each first failure by the same one explained, in its smallest case."""
-    for finding in runner.report.failures:
-        runner.report.checks[finding.property, finding.verdict].first = explain(runner, finding)
-
-
-def check_callables(forward: Any, backward: Any) -> None:
-    """Raise unless there is something to check, and it can be called."""
-    for name, function in (("forward", forward), ("backward", backward)):
-        if function is not None and not callable(function):
-            raise InvalidTypeError(f"{name} must be callable, but is of type {type(function).__name__}")
-    if forward is None and backward is None:
-        raise InvalidValueError("forward and backward are both None: there is nothing to check")
-
-
-def check_choice(name: str, chosen: str, choices: tuple[str, ...]) -> None:
-    """Raise unless an argument is one of its choices."""
-    if chosen not in choices:
-        raise InvalidValueError(f"{name} is {chosen!r}: expected one of {', '.join(choices)}")
-
-
-def check_accumulator(algorithm: str, declared: Arithmetic) -> None:
-    """Raise if the bound of a transform would let anything pass."""
-    narrow = SIGNIFICAND_BITS[declared.accumulator] < SIGNIFICAND_BITS["float32"]
-    if algorithm != "direct" and narrow:
-        raise InvalidValueError(f"{algorithm} has no useful bound in {declared.accumulator}: choose float32 or float64")
-
-
-def is_dtype_supported(name: str, supported: Any) -> bool:
-    """Whether a dtype is among the supported ones; None stands for all."""
-    return supported is None or name in {operand_dtype(one).name for one in supported}
+        raise AssertionError(f"{report.first_line}\n\n{report}")

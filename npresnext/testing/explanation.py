@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from .comparisons import compare_with_oracle
-from .diagnosis import CHANGES_WHEN_REPEATED, diagnose
-from .findings import Finding
+from .diagnosis import CHANGES_WHEN_REPEATED, WITHIN_THE_BOUND, diagnose
+from .findings import DEATH, Finding
 from .layouts import ALL_CONTIGUOUS
 from .reproduction import write_reproduction
 from .runner import Runner
@@ -16,10 +16,29 @@ from .shrinking import shrink
 from .trial import Trial
 
 
+def explain_failures(runner: Runner) -> None:
+    """Replace each first failure by the same one explained, in its smallest case."""
+    for finding in runner.report.failures:
+        if finding.property != DEATH:
+            runner.report.checks[finding.property, finding.verdict].first = explain(runner, finding)
+    for cause in runner.report.causes:
+        share_the_diagnosis([failure.finding for failure in cause.failures])
+
+
+def share_the_diagnosis(findings: list[Finding]) -> None:
+    """Give findings of one fault one diagnosis: what shows on some values alone is what it is on these."""
+    others = [finding.diagnosis for finding in findings if finding.diagnosis not in ("", WITHIN_THE_BOUND)]
+    for finding in findings:
+        if others and finding.diagnosis == WITHIN_THE_BOUND:
+            finding.diagnosis = others[0]
+
+
 @np.errstate(all="ignore")
 def explain(runner: Runner, failure: Finding, budget: int = 400) -> Finding:
     """Return a failure in its smallest case, told by the value that is furthest from the definition."""
     smallest = shrink(runner, failure, budget)
+    if not smallest.trials:  # it did not occur a second time
+        return replace(smallest, diagnosis=CHANGES_WHEN_REPEATED)
     if smallest.verdict == "contract":
         case = smallest.trials[0].case
         return replace(smallest, case=case, reproduction=write_reproduction(smallest), trials=())

@@ -9,6 +9,7 @@ from .arrays_as_text import side_by_side
 from .cases import ConvCase
 from .layouts import ALL_CONTIGUOUS
 
+DEATH = "returns at all"  # the property that a process which dies or hangs does not have
 LEFT_OUT = "left out"  # the verdict on a call that is not implemented
 ADVISORY_VERDICTS = ("statistical", "advisory")  # which fail nobody
 
@@ -33,8 +34,13 @@ class Finding:
     conditions: str = ""  # what its failing cases share
     diagnosis: str = ""
     reproduction: str = ""
+    call: str = ""  # a call that is not that of the case, in words
     arrays: tuple[Any, Any] | None = None  # the whole result, got and expected, in NCHW
     trials: tuple[Any, ...] = ()  # what was compared
+
+    def check_name(self) -> str:
+        """The check that this is about, such as "dx (exact)"."""
+        return f"{self.property} ({self.verdict})"
 
     def is_advisory(self) -> bool:
         """Whether this is worth knowing but no failure."""
@@ -51,6 +57,8 @@ class Finding:
         named = {"mistake": self.mistake, "conditions": self.conditions, "diagnosis": self.diagnosis}
         lines = [f"{name}: {text}" for name, text in named.items() if text]
         lines += [*self.message.splitlines()]
+        if self.call:
+            return [*lines, self.call]
         lines.append(f"x {self.case.x_shape}, weight {self.case.weight_shape}, {bias}, {window}")
         if self.case.layouts != ALL_CONTIGUOUS:
             lines.append(f"memory layouts of x, weight and bias, grad_output: {', '.join(self.case.layouts)}")

@@ -147,3 +147,14 @@ def sweep(supports: Mapping[str, Any] = SUPPORTS) -> list[ConvCase]:
     """Return the fixed cases and every pair of kinds, without what is not supported, each once."""
     cases = [*fixed_cases(), *every_pair_of_kinds(supports)]
     return list(dict.fromkeys(keep_supported(case, supports) for case in cases))
+
+
+def new_kinds_first(cases: list[ConvCase]) -> list[ConvCase]:
+    """Return cases in another order: those that show a pair of kinds for the first time, and then the others."""
+    seen: set[tuple[str, ...]] = set()
+    first: list[ConvCase] = []
+    others: list[ConvCase] = []
+    for case in reversed(cases):  # the cases drawn for the pairs of kinds come last in a sweep
+        (others if seen.issuperset(kind_pairs(case)) else first).append(case)
+        seen.update(kind_pairs(case))
+    return first + others[::-1]

@@ -9,6 +9,7 @@ from textwrap import wrap
 from typing import Any
 
 from .arithmetic import Arithmetic
+from .baseline import ExpectedFailure
 from .causes import Cause, Failure, group_by_cause
 from .findings import Finding, indented
 from .replay import write_case
@@ -39,6 +40,8 @@ class Report:
     checks: dict[tuple[str, str], CheckTally] = field(default_factory=dict)  # by property and verdict
     advisories: list[str] = field(default_factory=list)  # worth knowing, but no failures
     coverage: Counter[str] = field(default_factory=Counter)  # cases with each feature
+    expected: dict[str, ExpectedFailure] = field(default_factory=dict)  # known failures
+    layers: list[str] = field(default_factory=list)  # names of the first cases
     pairs: Counter[tuple[str, ...]] = field(default_factory=Counter)  # cases with each pair of kinds
 
     def add(self, finding: Finding) -> None:
@@ -55,9 +58,11 @@ class Report:
 
     @property
     def failures(self) -> list[Finding]:
-        """The failing checks, each in its smallest case."""
+        """The failing checks, each in its smallest case, without those that are known to fail."""
         first_failures = [tally.first for tally in self.checks.values() if tally.first]
-        return [finding for finding in first_failures if not finding.is_advisory()]
+        return [
+            found for found in first_failures if not found.is_advisory() and found.check_name() not in self.expected
+        ]
 
     @property
     def passed(self) -> bool:
@@ -67,9 +72,9 @@ class Report:
     @property
     def causes(self) -> list[Cause]:
         """The failing checks, those that show one fault together."""
-        failing = [(tally, tally.first) for tally in self.checks.values() if tally.first]
+        tallies = [self.checks[finding.property, finding.verdict] for finding in self.failures]
         return group_by_cause(
-            Failure(first, tally.failed, tally.tried) for tally, first in failing if not first.is_advisory()
+            Failure(finding, tally.failed, tally.tried) for finding, tally in zip(self.failures, tallies)
         )
 
     @property
@@ -94,12 +99,13 @@ class Report:
                 }
                 for (name, verdict), tally in self.checks.items()
             ],
+            "expected": {key: asdict(failure) for key, failure in self.expected.items()},
             "mistakes": self.mistakes,
             "failures": [finding_as_dict(finding) for finding in self.failures],
             "causes": [
                 {
                     "title": cause.title,
-                    "failures": [one.name for one in cause.failures],
+                    "failures": [one.finding.check_name() for one in cause.failures],
                 }
                 for cause in self.causes
             ],
@@ -111,7 +117,7 @@ class Report:
             return f"Nothing was tried: {'; '.join(self.left_out)}"
         lines = [self.headline]
         for number, cause in enumerate(self.causes, 1):
-            lines += ["", *write_cause(number, cause)]
+            lines += ["", *write_cause(number, cause, self.where(cause.first))]
         if self.passed or verbose:
             lines += ["", *self._table(), ""]
             lines.append(f"coverage: {len(self.pairs)} pairs of kinds met; cases with")
@@ -119,6 +125,7 @@ class Report:
         else:
             lines.append("")
         lines += [f"left out: {what}" for what in self.left_out]
+        lines += self.describe_expected()
         lines += [f"advisory: {note}" for note in self.advisories]
         if not (self.passed or verbose):
             lines.append(f"{len(self.checks)} checks were made; -v, or to_text(verbose=True), lists all of them")
@@ -126,6 +133,32 @@ class Report:
 
     def __str__(self) -> str:
         return self.to_text()
+
+    def describe_expected(self) -> list[str]:
+        """Return a line for each known failure: whether it still occurs."""
+        lines = []
+        for key, known in self.expected.items():
+            tally = next((tally for check, tally in self.checks.items() if f"{check[0]} ({check[1]})" == key), None)
+            failed, tried = (tally.failed, tally.tried) if tally else (known.failed, known.tried)
+            if failed:
+                lines.append(f"known: {key} ({known.reason}) fails in {failed} of {tried} cases")
+            else:
+                lines.append(f"known: {key} ({known.reason}) was expected to fail, but holds in {tried} cases")
+        return lines
+
+    def where(self, number: int) -> str:
+        """Return "case 3", with the name of the layer if it is one."""
+        return f"case {number}" + (f" ({self.layers[number - 1]})" if 0 < number <= len(self.layers) else "")
+
+    @property
+    def first_line(self) -> str:
+        """The first finding in one line; empty if everything passes."""
+        if not self.causes:
+            return ""
+        cause = self.causes[0]
+        found = cause.shown_by.finding
+        named = found.mistake or found.conditions or found.message.partition("\n")[0]
+        return f"{cause.title} in {cause.shown_by.cases}: {named}"
 
     @property
     def headline(self) -> str:
@@ -153,17 +186,19 @@ def count_failures(number: int) -> str:
     return f"{number} check fails" if number == 1 else f"{number} checks fail"
 
 
-def write_cause(number: int, cause: Cause) -> list[str]:
+def write_cause(number: int, cause: Cause, where: str, with_arrays: bool = True) -> list[str]:
     """Return the block of a report about one cause: what is wrong, the smallest case, and how to reproduce it."""
     best = cause.shown_by
-    lines = [f"{number}. {cause.title}: {best.cases}, first in case {cause.first}"]
-    details = [*best.finding.describe(), f"case: {write_case(best.finding.case)}"]
+    lines = [f"{number}. {cause.title}: {best.cases}, first in {where}"]
+    details = best.finding.describe()
+    if not best.finding.call:
+        details.append(f"case: {write_case(best.finding.case)}")
     if len(cause.failures) > 1:
-        checks = (f"{one.name} {one.failed}/{one.tried}" for one in cause.failures)
+        checks = (f"{one.finding.check_name()} {one.failed}/{one.tried}" for one in cause.failures)
         details += wrap(f"failing checks: {', '.join(checks)}", 112, subsequent_indent="  ", break_on_hyphens=False)
-    return lines + indented(
-        [*details, "", *indented([*best.finding.show_arrays(), *best.finding.reproduction.splitlines()])], "   "
-    )
+    arrays = best.finding.show_arrays() if with_arrays else []
+    shown = [*arrays, *best.finding.reproduction.splitlines()]
+    return lines + indented([*details, *([""] if shown else []), *indented(shown)], "   ")
 
 
 def finding_as_dict(finding: Finding) -> dict[str, Any]:

@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from .findings import Finding
+from .findings import DEATH, Finding
 from .layouts import LAYOUTS
 from .reproducible_call import ReproducibleCall
 from .subject import SIGNATURES
 from .trial import Trial
 
-# Part of the contract -> the assertion that shows it broken; a call that raises needs none.
+# Part of the contract -> the assertion that shows it broken; a call that raises, or does not return, needs none.
 ASSERTIONS = {
     "returns": "",
+    DEATH: "",
     "result type": "assert isinstance({name}, np.ndarray), type({name})",
     "shape": "assert {name}.shape == {shape}, {name}.shape",
     "dtype": 'assert {name}.dtype == "{dtype}", {name}.dtype',

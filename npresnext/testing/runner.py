@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import chain, zip_longest
 from typing import Any
 
 import numpy as np
 
 from . import rounding_statistics
+from .baseline import as_expected, expected_in
 from .cases import ConvCase
 from .comparisons import (
     check_contract,
@@ -24,7 +26,7 @@ from .comparisons import (
 from .coverage import features, kind_pairs
 from .drawn_cases import draw_case
 from .findings import LEFT_OUT, Finding
-from .fixed_cases import sweep
+from .fixed_cases import new_kinds_first, sweep
 from .invalid_calls import NEEDS, broken_calls
 from .properties import PROPERTIES
 from .report import Report
@@ -37,6 +39,21 @@ from .trial import Trial
 LARGE_CASE = ConvCase(batch=1, in_channels=64, out_channels=16, size=(4, 37), kernel=(3, 3), seed=1)
 
 
+WRONG_CALL = "the call that breaks the rule: "
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a runner tries besides drawn and fixed cases, what it expects, and when it stops."""
+
+    layers: Mapping[str, ConvCase] = field(default_factory=dict)  # tried first
+    only: ConvCase | None = None  # in place of all others
+    xfail: Mapping[str, str] = field(default_factory=dict)
+    budget: float = math.inf  # seconds
+    done: frozenset[str] = frozenset()  # steps that an earlier process has made
+    avoid: frozenset[ConvCase] = frozenset()  # cases that end the process
+
+
 def ignore(where: str, case: ConvCase, report: Report) -> None:
     """Watch nothing."""
 
@@ -44,9 +61,18 @@ def ignore(where: str, case: ConvCase, report: Report) -> None:
 class Runner:
     """Makes every check of every case, and keeps the tally in a report."""
 
-    def __init__(self, subject: Subject, watch: Callable[[str, ConvCase, Report], Any] = ignore) -> None:
-        self.subject, self.watch = subject, watch
-        self.report = Report(subject.arithmetic, subject.algorithm, left_out=describe_left_out(subject))
+    def __init__(
+        self, subject: Subject, watch: Callable[[str, ConvCase, Report], Any] = ignore, plan: Plan | None = None
+    ) -> None:
+        self.subject, self.watch, self.plan = subject, watch, plan or Plan()
+        self.deadline = time.monotonic() + self.plan.budget
+        self.report = Report(
+            subject.arithmetic,
+            subject.algorithm,
+            left_out=describe_left_out(subject),
+            expected=as_expected(self.plan.xfail),
+            layers=list(self.plan.layers),
+        )
         self.times_tried = Counter[str]()  # of each property
         self.not_implemented: dict[str, list[Finding]] = {role: [] for role in subject.roles}
         self.large_trial = Trial(subject, LARGE_CASE, real=True)
@@ -55,19 +81,44 @@ class Runner:
         """Yield `draws` drawn cases and the fixed ones in turn, as far as the subject supports them."""
         rng = random.Random(seed)
         drawn = (draw_case(rng.randint, self.subject.supports) for _ in range(draws))
-        for pair in zip_longest(drawn, sweep(self.subject.supports)):
+        fixed = sweep(self.subject.supports)
+        if self.plan.budget < math.inf:
+            fixed = new_kinds_first(fixed)
+        for pair in zip_longest(drawn, fixed):
             yield from (case for case in pair if case is not None and self.subject.roles_in(case))
 
     def run(self, draws: int, seed: int) -> None:
-        """Try `draws` drawn cases and the fixed ones, and then what is advisory."""
+        """Try the layers of the plan, `draws` drawn cases and the fixed ones, and then what is advisory.
+
+        What an earlier process has tried is not tried again. After the budget nothing more is tried.
+        """
         self.report.seed = seed
-        for case in chain(self.cases(draws, seed), [LARGE_CASE]):
-            self.watch(f"case {self.report.cases + 1}", case, self.report)
-            self.try_case(case)
+        if self.plan.only is not None:
+            self._try_cases([self.plan.only])
+            return
+        self._try_cases(chain(self.plan.layers.values(), self.cases(draws, seed), [LARGE_CASE]))
         self.count_what_is_not_implemented()
-        self.try_large_case()
+        if time.monotonic() > self.deadline:
+            return
+        if self._is_next("the errors of a large case", LARGE_CASE):
+            self.try_large_case()
         if self.subject.forward is not None and self.subject.supports["invalid_calls"]:
             self.try_invalid_calls(self.subject.forward)
+
+    def _try_cases(self, cases: Iterable[ConvCase]) -> None:
+        for number, case in enumerate(cases, 1):
+            if time.monotonic() > self.deadline:
+                self.report.left_out.append(f"every case after {self.report.cases}: the budget was spent")
+                return
+            if self._is_next(f"case {number}", case):
+                self.try_case(case)
+
+    def _is_next(self, where: str, case: ConvCase) -> bool:
+        """Announce a step to whoever watches, unless an earlier process has made it."""
+        if where in self.plan.done:
+            return False
+        self.watch(where, case, self.report)
+        return True
 
     @np.errstate(all="ignore")
     def try_case(self, case: ConvCase) -> None:
@@ -75,6 +126,7 @@ class Runner:
         self.report.cases += 1
         self.report.coverage.update(features(case))
         self.report.pairs.update(kind_pairs(case))
+        expected = expected_in(case, self.report.expected)
         worst: dict[tuple[str, str], Finding] = {}
         for finding in self.examine(case, self._next_property(case)):
             if finding.verdict == LEFT_OUT:
@@ -83,6 +135,10 @@ class Runner:
             check = finding.property, finding.verdict
             if check not in worst or finding.ratio > worst[check].ratio:
                 worst[check] = finding
+        if expected is not None:
+            expected.tried += 1
+            expected.failed += any(finding.ratio > 1 for finding in worst.values())
+            return
         for finding in worst.values():
             finding.first = self.report.cases
             self.report.add(finding)
@@ -140,12 +196,12 @@ class Runner:
 
     def try_invalid_calls(self, forward: Callable[..., Any]) -> None:
         """Make calls that break one rule each."""
-        has_bias = bool(self.subject.supports["bias"])
-        case = ConvCase(batch=1, in_channels=2, out_channels=2, size=(4, 4), kernel=(2, 2), has_bias=has_bias)
+        case = case_to_break(self.subject)
         for rule, call in broken_calls(case).items():
             if rule in NEEDS and not self.subject.supports[NEEDS[rule]]:
                 continue
-            self.watch(f"the call that breaks the rule: {rule}", case, self.report)
+            if not self._is_next(f"{WRONG_CALL}{rule}", case):
+                continue
             operands = [self.subject.as_given(array) for array in call.operands(self.subject.arithmetic.dtype)]
             refused = False
             try:
@@ -154,6 +210,12 @@ class Runner:
                 refused = True
             note = f"no error from a call that breaks the rule: {rule}"
             self.report.add(Finding("refuses wrong calls", "advisory", 0.0 if refused else math.inf, note))
+
+
+def case_to_break(subject: Subject) -> ConvCase:
+    """Return the valid case of which invalid calls are made."""
+    has_bias = bool(subject.supports["bias"])
+    return ConvCase(batch=1, in_channels=2, out_channels=2, size=(4, 4), kernel=(2, 2), has_bias=has_bias)
 
 
 def describe_left_out(subject: Subject) -> list[str]:

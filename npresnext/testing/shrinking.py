@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
+from .baseline import expected_in
 from .cases import ConvCase
 from .findings import Finding
 from .properties import PROPERTIES
 from .runner import Runner
 from .supports import keep_supported
+
+EXTRA_TIME = 0.5  # of a budget, for the search of the smallest cases
 
 
 def shrink(runner: Runner, failure: Finding, budget: int) -> Finding:
@@ -18,12 +22,14 @@ def shrink(runner: Runner, failure: Finding, budget: int) -> Finding:
 
     A failure that does not occur a second time, because the callable keeps a state, is returned as it came.
     """
-    remaining = budget
+    if not failure.trials:  # found by a process that died later
+        failure = fails_again(runner, failure, failure.case) or failure
+    remaining = budget if failure.trials else 0
     while True:
         for candidate in smaller_cases(failure.case, runner.subject.supports):
-            if not runner.subject.roles_in(candidate):
+            if not may_be_tried(runner, candidate):
                 continue
-            if remaining == 0:
+            if remaining == 0 or time.monotonic() > runner.deadline + EXTRA_TIME * runner.plan.budget:
                 return failure
             remaining -= 1
             again = fails_again(runner, failure, candidate)
@@ -32,6 +38,12 @@ def shrink(runner: Runner, failure: Finding, budget: int) -> Finding:
                 break
         else:
             return failure  # no smaller case fails
+
+
+def may_be_tried(runner: Runner, candidate: ConvCase) -> bool:
+    """Whether a case is supported, is not known to fail, and has not ended the process."""
+    is_known = expected_in(candidate, runner.report.expected) is not None
+    return bool(runner.subject.roles_in(candidate)) and not is_known and candidate not in runner.plan.avoid
 
 
 def fails_again(runner: Runner, failure: Finding, candidate: ConvCase) -> Finding | None:

@@ -9,6 +9,6 @@ from typing import Any, NamedTuple
 class Target(NamedTuple):
     """What ``check_conv`` is given: ``check_conv(forward, backward, supports=supports)``."""
 
-    forward: Callable[..., Any]
+    forward: Callable[..., Any] | None
     backward: Callable[..., Any] | None
     supports: dict[str, Any]

@@ -1,0 +1,304 @@
+"""A check in a process of its own: a call that ends the process, or never returns, is a finding like any other."""
+
+from __future__ import annotations
+
+import faulthandler
+import functools
+import math
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import Any
+
+from ..errors import InvalidTypeError, InvalidValueError, NpresnextError
+from .adapters.target import Target
+from .arithmetic import as_arithmetic
+from .cases import ConvCase
+from .explanation import explain_failures
+from .findings import DEATH, Finding
+from .invalid_calls import broken_calls
+from .preparation import make_runner, run
+from .report import Report
+from .reproduction import write_reproduction
+from .runner import WRONG_CALL, Runner
+from .shrinking import may_be_tried, smaller_cases
+from .trial import Trial
+
+DIRECTIONS = ("", "forward", "backward")
+MOST_DEATHS = 5  # after so many, no further cases are tried
+MOST_STEPS = 12  # processes that the search for the smallest case of a death may end
+LONGEST_SEARCH = 30  # seconds
+BEFORE = "before the first case"
+
+Load = Callable[[], Target]
+
+
+def check_that_it_travels(load: Load, options: dict[str, Any]) -> None:
+    """Raise a TypeError unless everything can be sent to another process."""
+    try:
+        pickle.dumps((load, options))
+    except Exception as error:
+        message = "isolate=True needs functions that stand at the top of a module, in supports too"
+        raise InvalidTypeError(f"{message}: {error}") from error
+
+
+def check_in_process(load: Load, options: dict[str, Any], time_limit: float) -> Report:
+    """Check what ``load()`` returns in a spawned process, ended after `time_limit` seconds, and return the report.
+
+    `options` are those of ``check_conv``. If the process dies, that is a finding, with the case and the direction in
+    which it happened; another process tries the remaining cases, up to the fifth death. The first death is then
+    reduced to a smaller case, again in processes of its own.
+
+    Raises
+    ------
+    ValueError
+        The target cannot be imported, or an option makes no sense.
+    """
+    deadline = time.monotonic() + time_limit
+    progress = Progress(Report(as_arithmetic(options["dtype"], options.get("arithmetic")), seed=options["seed"]))
+    progress.report.algorithm = options.get("algorithm") or "direct"
+    while True:
+        child = Child(_check, load, options, progress)
+        ending = child.follow(deadline, progress.note)
+        if ending == "":
+            return finish(progress, load, options, deadline)
+        if ending == HANGS:
+            message = f"no end after {time_limit:g} seconds"
+        else:
+            message = f"the process died {ending}"
+        progress.note_the_end(message, child.role)
+        if ending == HANGS or progress.where == BEFORE or progress.is_searching_in_vain:
+            return finish(progress, load, options, deadline)
+
+
+def finish(progress: Progress, load: Load, options: dict[str, Any], deadline: float) -> Report:
+    """Reduce the first death to its smallest case, and return the report."""
+    report = progress.report
+    tally = report.checks.get((DEATH, "contract"))
+    if tally is None or tally.first is None:
+        return report
+    tally.tried = max(tally.failed, report.cases)
+    if tally.first.role and not tally.first.call and time.monotonic() < deadline:
+        limit = min(deadline, time.monotonic() + LONGEST_SEARCH)
+        tally.first = shrink_death(tally.first, load, options, limit)
+    return report
+
+
+@dataclass
+class Progress:
+    """What is known of a check that may need several processes."""
+
+    report: Report
+    done: set[str] = field(default_factory=set)  # steps that were made, or ended the process
+    avoid: set[ConvCase] = field(default_factory=set)  # cases that ended the process
+    where: str = BEFORE
+    case: ConvCase = field(default_factory=ConvCase)
+
+    def note(self, where: str, case: ConvCase, report: Report) -> None:
+        """Note the step that comes next, and what was found so far."""
+        self.where, self.case, self.report = where, case, report
+        self.done.add(where)
+
+    @property
+    def deaths(self) -> int:
+        """How many processes have ended in the middle of a step."""
+        tally = self.report.checks.get((DEATH, "contract"))
+        return tally.failed if tally else 0
+
+    @property
+    def is_searching_in_vain(self) -> bool:
+        """Whether so many processes have ended that not even the failures can be explained."""
+        return self.deaths >= 2 * MOST_DEATHS
+
+    def note_the_end(self, message: str, role: str) -> None:
+        """Count a process that ended or was ended as a finding."""
+        report = self.report
+        is_a_case = self.where.startswith("case ")
+        report.cases += is_a_case or not report.cases
+        told = f"{message}, {self.where}" if self.where == BEFORE else f"{message}, during {self.where}"
+        call, lines = describe_wrong_call(self.where, self.case, report.arithmetic.dtype)
+        told += f"\nin the call of {role}" if role else ""
+        found = Finding(DEATH, "contract", math.inf, told, self.case, first=report.cases, role=role)
+        report.add(replace(found, call=call, reproduction=lines))
+        if not is_a_case:
+            self.avoid.add(self.case)
+        if self.deaths == MOST_DEATHS:
+            report.left_out.append(f"what comes after case {report.cases}: {MOST_DEATHS} calls ended the process")
+
+
+def describe_wrong_call(where: str, case: ConvCase, dtype: str) -> tuple[str, str]:
+    """Return a call that breaks a rule in words and in Python; empty texts for any other step."""
+    if not where.startswith(WRONG_CALL):
+        return "", ""
+    call = broken_calls(case)[where.removeprefix(WRONG_CALL)]
+    window = ", ".join(f"{name}={value}" for name, value in call.kwargs.items())
+    shapes = {"x": call.x_shape, "weight": call.weight_shape, "bias": call.bias_shape}
+    lines = ["import numpy as np"]
+    for name, shape in shapes.items():
+        lines.append(f"{name} = None" if shape is None else f'{name} = np.ones({shape}, "{dtype}")')
+    return (
+        ", ".join(f"{name} {shape}" for name, shape in shapes.items()) + f", {window}",
+        "\n".join([*lines, f"y = forward(x, weight, bias, {window})  # forward: the function under test"]),
+    )
+
+
+def shrink_death(finding: Finding, load: Load, options: dict[str, Any], deadline: float) -> Finding:
+    """Return a death in the smallest case found, with the lines that reproduce it.
+
+    A process tries smaller cases until one ends it; the next process begins with that one. A death that does not
+    occur a second time is returned with the lines of its case and a diagnosis that says so.
+    """
+    smallest, lines, seen = finding.case, "", False
+    for _ in range(MOST_STEPS):
+        tried = Tried()
+        ending = Child(_try_smaller, load, options, finding.role, smallest, seen).follow(deadline, tried.note)
+        if ending in ("", HANGS):
+            lines = lines or tried.first_lines
+            break
+        smallest, lines, seen = tried.case, tried.lines, True
+    diagnosis = (
+        "" if seen else "it did not happen again in a process of its own: it depends on earlier calls, or on chance"
+    )
+    return replace(finding, case=smallest, reproduction=lines, diagnosis=diagnosis)
+
+
+@dataclass
+class Tried:
+    """The last case that a process announced, and the lines that reproduce it."""
+
+    case: ConvCase = field(default_factory=ConvCase)
+    lines: str = ""
+    first_lines: str = ""
+
+    def note(self, case: ConvCase, lines: str) -> None:
+        """Note the case that comes next."""
+        self.case, self.lines, self.first_lines = case, lines, self.first_lines or lines
+
+
+HANGS = "hangs"
+
+
+class Child:
+    """A spawned process that reports over a pipe what it is about to do."""
+
+    def __init__(self, work: Callable[..., None], *arguments: Any) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.here, there = context.Pipe(duplex=False)
+        self.direction = context.RawValue("b", 0)  # of the call in progress, an index into DIRECTIONS
+        self.process = context.Process(target=_work, args=(there, self.direction, work, arguments), daemon=True)
+        self.process.start()
+        there.close()
+
+    @property
+    def role(self) -> str:
+        """The direction of the call in progress."""
+        return DIRECTIONS[self.direction.value]
+
+    def follow(self, deadline: float, note: Callable[..., None]) -> str:
+        """Pass on what the process announces until it ends; return "", HANGS, or how it died."""
+        try:
+            while self.here.poll(max(0.0, deadline - time.monotonic())):
+                kind, *content = self.here.recv()
+                if kind == "mistake":
+                    raise InvalidValueError(*content)
+                if kind == "end":
+                    return ""
+                note(*content)
+            return HANGS
+        except EOFError:
+            self.process.join()
+            code = self.process.exitcode or 0
+            return f"of {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        finally:
+            self.process.kill()
+            self.process.join()
+            self.here.close()
+
+
+def _work(connection: Any, direction: Any, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    """Prepare a process, and do the work in it; what the target prints goes to standard error.
+
+    One thread is the fastest for small cases, unless OMP_NUM_THREADS says otherwise.
+    """
+    faulthandler.enable()  # a crash tells where in the target it happened
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches our parent too, which says so and ends us
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    sys.stdout.flush()
+    os.dup2(2, 1)
+    sys.path.insert(0, os.getcwd())
+    try:
+        work(connection, direction, *arguments)
+        connection.send(("end",))
+    except NpresnextError as error:
+        connection.send(("mistake", str(error)))
+
+
+def _prepare(direction: Any, load: Load, options: dict[str, Any], **more: Any) -> Runner:
+    """Return the runner of a check whose calls note their direction in shared memory."""
+    target = load()
+    chosen = {name: value for name, value in options.items() if name not in ("cases", "seed")}
+    chosen["supports"] = {**target.supports, **(options.get("supports") or {})}
+    forward, backward = _noting(direction, "forward", target.forward), _noting(direction, "backward", target.backward)
+    return make_runner(forward, backward, **chosen, **more)
+
+
+def _check(connection: Any, direction: Any, load: Load, options: dict[str, Any], progress: Progress) -> None:
+    """Check, and send each step before it is made, and the report at the end."""
+
+    def watch(where: str, case: ConvCase, report: Report) -> None:
+        checks = {
+            key: replace(tally, first=tally.first and replace(tally.first, trials=()))  # which do not travel
+            for key, tally in report.checks.items()
+        }
+        connection.send(("step", where, case, replace(report, checks=checks)))
+
+    avoid = frozenset(progress.avoid)
+    runner = _prepare(direction, load, options, watch=watch, done=frozenset(progress.done), avoid=avoid)
+    if progress.done:
+        runner.report = progress.report
+    if progress.deaths >= MOST_DEATHS:
+        explain_failures(runner)
+        report = runner.report
+    else:
+        report = run(runner, options["cases"], options["seed"])
+    watch("the end", ConvCase(), report)
+
+
+def _try_smaller(
+    connection: Any, direction: Any, load: Load, options: dict[str, Any], role: str, case: ConvCase, seen: bool
+) -> None:
+    """Call one direction in a case and in smaller ones, each announced with the lines that make the same call."""
+    runner = _prepare(direction, load, options)
+    subject = runner.subject
+    subject = replace(subject, backward=None) if role == "forward" else replace(subject, forward=None)
+    candidates: Iterator[ConvCase] = smaller_cases(case, subject.supports)
+    for candidate in candidates if seen else chain([case]):
+        if not may_be_tried(runner, candidate):
+            continue
+        for real in (False, True):
+            trial = Trial(subject, candidate, real)
+            found = Finding(DEATH, "contract", math.inf, case=candidate, role=role, trials=(trial,))
+            connection.send(("case", candidate, write_reproduction(found)))
+            trial.results  # noqa: B018
+
+
+def _noting(direction: Any, role: str, function: Any) -> Any:
+    """Return a function that notes its direction in shared memory while it runs, or None for None."""
+    if function is None:
+        return None
+
+    @functools.wraps(function)
+    def call(*operands: Any, **window: Any) -> Any:
+        direction.value = DIRECTIONS.index(role)
+        try:
+            return function(*operands, **window)
+        finally:
+            direction.value = 0
+
+    return call
