@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from ..errors import InvalidValueError
 from .formats import SIGNIFICAND_BITS, operand_dtype
 
+BEFORE_ROUNDING, AFTER_ROUNDING = "before rounding", "after rounding"
+
 
 class Arithmetic(NamedTuple):
     """The formats in which a kernel works, each a name out of ``SIGNIFICAND_BITS``."""
@@ -16,6 +18,7 @@ class Arithmetic(NamedTuple):
     accumulator: str  # of the running sums
     output: str  # to which a finished sum is rounded
     dtype: str  # of the arrays that go in and come out
+    bias: str = BEFORE_ROUNDING  # whether the bias is added to the running sum, or to the rounded result
 
     @property
     def unit_roundoffs(self) -> tuple[float, float, float]:
@@ -32,10 +35,11 @@ class Arithmetic(NamedTuple):
     @property
     def exact_bits(self) -> int:
         """Integers up to 2 to this power are exact in every one of the formats."""
-        return min(SIGNIFICAND_BITS[name] for name in self)
+        return min(SIGNIFICAND_BITS[name] for name in self[:4])
 
     def __str__(self) -> str:
-        return f"{self.input} inputs, {self.accumulator} accumulator, {self.output} output"
+        told = f"{self.input} inputs, {self.accumulator} accumulator, {self.output} output"
+        return told if self.bias == BEFORE_ROUNDING else f"{told}, bias added {self.bias}"
 
 
 def as_arithmetic(dtype: Any, declared: Mapping[str, str] | None = None) -> Arithmetic:
@@ -46,14 +50,17 @@ def as_arithmetic(dtype: Any, declared: Mapping[str, str] | None = None) -> Arit
     """
     name = operand_dtype(dtype).name
     given = dict(declared or {})
-    if unknown := sorted(set(given) - {"input", "accumulator", "output"}):
-        raise InvalidValueError(f"arithmetic has unknown keys {unknown}: expected input, accumulator, output")
+    if unknown := sorted(set(given) - {"input", "accumulator", "output", "bias"}):
+        raise InvalidValueError(f"arithmetic has unknown keys {unknown}: expected input, accumulator, output, bias")
+    bias = given.pop("bias", BEFORE_ROUNDING)
+    if bias not in (BEFORE_ROUNDING, AFTER_ROUNDING):
+        raise InvalidValueError(f'arithmetic["bias"] is {bias!r}: expected {BEFORE_ROUNDING!r} or {AFTER_ROUNDING!r}')
     for key, value in given.items():
         if value not in SIGNIFICAND_BITS:
             expected = ", ".join(SIGNIFICAND_BITS)
             raise InvalidValueError(f'arithmetic["{key}"] is {value!r}: expected one of {expected}')
     accumulator = "float64" if name == "float64" else "float32"
-    arithmetic = Arithmetic(name, accumulator, name, name)._replace(**given)
+    arithmetic = Arithmetic(name, accumulator, name, name, bias)._replace(**given)
     # The results are arrays of `dtype`, so a wider output than that cannot be seen.
     narrower = min(arithmetic.output, name, key=SIGNIFICAND_BITS.__getitem__)
     return arithmetic._replace(output=narrower)

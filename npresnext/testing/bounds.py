@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from .._support.typing import NumPyArray as Array
-from .arithmetic import Arithmetic
+from .arithmetic import AFTER_ROUNDING, Arithmetic
 from .formats import SMALLEST_NORMAL
 from .oracle import ExactResult
 
@@ -51,6 +51,10 @@ def rounding_bound(exact: ExactResult, arithmetic: Arithmetic) -> Array:
     magnitudes = exact.moment(1)
     underflow = 2 * exact.terms * SMALLEST_NORMAL[arithmetic.accumulator] * (1 + growth)
     of_the_sum = growth * magnitudes * (1 + 4 * exact.terms * FLOAT64_ROUNDOFF) + underflow
+    if u_out and arithmetic.bias == AFTER_ROUNDING and exact.name == "y":
+        # The sum of products is rounded by itself, before the bias is added.
+        products = np.abs(exact.high - exact.bias)
+        of_the_sum = of_the_sum + u_out * (products + of_the_sum) + SMALLEST_NORMAL[arithmetic.output]
     of_the_output = u_out * (np.abs(exact.high) + of_the_sum)
     if u_out:
         of_the_output = of_the_output + SMALLEST_NORMAL[arithmetic.output]

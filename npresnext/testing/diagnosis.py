@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from .arithmetic import Arithmetic
+from .arithmetic import AFTER_ROUNDING, Arithmetic
 from .bounds import rounding_bound
 from .formats import SIGNIFICAND_BITS, SMALLEST_NORMAL, round_to_format
 from .oracle import ExactResult
@@ -14,6 +14,7 @@ from .rounding_statistics import standard_deviation
 from .trial import Trial
 
 WITHIN_THE_BOUND = "real numbers stay within the bound: the fault shows on other values or layouts"
+BIAS_AFTER_ROUNDING = "bias added after the sum was rounded, and rounded again"
 TRUNCATED = "results rounded towards zero"
 UNEXPLAINED = "not explained by rounding"
 UNLESS_TRANSFORM = UNEXPLAINED + ', unless it is a transform: algorithm="winograd" or "fft"'
@@ -50,6 +51,9 @@ def diagnose(trials: Iterable[Trial], name: str) -> str:
     real_ones_are_explained = all(ok for ok, trial in zip(explained, judged) if trial.real)
     if real_ones_are_explained and not looks_like_a_transform:
         return WITHIN_THE_BOUND
+    with_a_late_bias = declared._replace(bias=AFTER_ROUNDING)
+    if name == "y" and all(explained_by(with_a_late_bias, trial, name) for trial in judged):
+        return BIAS_AFTER_ROUNDING
     if all(explained_by_truncation(declared, trial, name) for trial in judged):
         return TRUNCATED
     for diagnosis, (part, narrow) in NARROWER_FORMATS.items():
@@ -82,7 +86,7 @@ def explained_by(arithmetic: Arithmetic, trial: Trial, name: str) -> bool:
     if arithmetic.input != declared.input:
         exact, arithmetic = exact_of_rounded_operands(trial, name, arithmetic.input), declared
     limit = rounding_bound(exact, arithmetic)
-    if arithmetic != declared:
+    if arithmetic._replace(bias=declared.bias) != declared:
         underflow = SMALLEST_NORMAL[arithmetic.accumulator] + SMALLEST_NORMAL[arithmetic.output]
         likely = LARGEST_DEVIATION * standard_deviation(exact, arithmetic) + underflow
         limit = np.minimum(limit, (limit > 0) * likely)

@@ -13,7 +13,7 @@ from .layouts import ALL_CONTIGUOUS
 from .reproduction import write_reproduction
 from .runner import Runner
 from .shrinking import shrink
-from .trial import Trial
+from .trial import NEVER_WRITTEN, Trial
 
 
 def explain_failures(runner: Runner) -> None:
@@ -27,6 +27,9 @@ def explain_failures(runner: Runner) -> None:
 
 def share_the_diagnosis(findings: list[Finding]) -> None:
     """Give findings of one fault one diagnosis: what shows on some values alone is what it is on these."""
+    if any(finding.diagnosis == NEVER_WRITTEN for finding in findings):
+        for finding in findings:
+            finding.diagnosis = NEVER_WRITTEN
     others = [finding.diagnosis for finding in findings if finding.diagnosis not in ("", WITHIN_THE_BOUND)]
     for finding in findings:
         if others and finding.diagnosis == WITHIN_THE_BOUND:

@@ -29,6 +29,7 @@ class ExactResult:
     ----------
     left, right : arrays, flat
         The two operands that are multiplied: weight and x, grad_output and weight, or grad_output and x.
+    bias : array (1, C_out, 1, 1), or 0
     terms : int
         n, the number of products that one value sums.
     """
@@ -36,6 +37,8 @@ class ExactResult:
     def __init__(self, name: str, case: ConvCase, operands: Operands) -> None:
         self.name, self.case = name, case
         self.shape = case.shapes[name]
+        bias = operands["bias"]
+        self.bias = 0.0 if bias is None else bias.astype(np.float64).reshape(1, -1, 1, 1)  # (1, C_out, 1, 1)
         self._select_products(operands)
         self._sum_exactly()
 

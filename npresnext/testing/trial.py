@@ -18,6 +18,15 @@ from .layouts import ALL_CONTIGUOUS
 from .oracle import ExactResult
 from .subject import SIGNATURES, Subject
 
+# Dtype -> a NaN that no arithmetic makes, as an integer of the same size: it is recognised where nothing was written.
+MEMORY_NEVER_WRITTEN = {
+    "float16": (0x7EAD, "uint16"),
+    "bfloat16": (0x7FED, "uint16"),
+    "float32": (0x7FC0DEAD, "uint32"),
+    "float64": (0x7FF80000DEADBEEF, "uint64"),
+}
+NEVER_WRITTEN = "memory that was never written"
+
 # What every call must keep, besides the values of its results.
 CONTRACT = ("returns", "result type", "shape", "dtype", "finite", "inputs untouched")
 
@@ -93,8 +102,8 @@ class Trial:
 
         So a result that is not written everywhere tends to show NaN, and not the right values of an earlier call.
         """
-        dtype = self.subject.arithmetic.dtype
-        blocks = [np.full(self.case.shapes[name], np.nan, dtype) for name in names * 4]
+        bits, unsigned = MEMORY_NEVER_WRITTEN[self.subject.arithmetic.dtype]
+        blocks = [np.full(self.case.shapes[name], bits, unsigned) for name in names * 4]
         blocks.clear()
 
     def _comparable(self, role: str, names: tuple[str, ...], values: Any) -> Iterator[tuple[str, Array]]:
@@ -119,14 +128,22 @@ class Trial:
             if result.shape != shape:
                 self._break(role, "shape", name, f"{name} has shape {result.shape}: expected {shape}")
             elif not np.isfinite(result).all():
-                self._break(role, "finite", name, f"{name} is NaN or infinite somewhere, from finite operands")
+                self._break(role, "finite", name, *describe_nonfinite(name, result))
             else:
                 yield name, self.subject.as_nchw(result)
 
-    def _break(self, role: str, part: str, name: str, message: str) -> None:
-        self.broken.append(
-            Finding(part, "contract", math.inf, message, self.case, name, role=role, trials=(self,)),
-        )
+    def _break(self, role: str, part: str, name: str, message: str, diagnosis: str = "") -> None:
+        found = Finding(part, "contract", math.inf, message, self.case, name, role=role, diagnosis=diagnosis)
+        self.broken.append(replace(found, trials=(self,)))
+
+
+def describe_nonfinite(name: str, result: Array) -> tuple[str, str]:
+    """Return a message and a diagnosis for a result that is not finite."""
+    bits, unsigned = MEMORY_NEVER_WRITTEN.get(result.dtype.name, (0, ""))
+    count = np.count_nonzero(np.ascontiguousarray(result).view(unsigned) == bits) if unsigned else 0
+    if count:
+        return f"{name} contains {count} of {result.size} values that were in memory before the call", NEVER_WRITTEN
+    return f"{name} is NaN or infinite somewhere, from finite operands", ""
 
 
 def describe_exception(error: BaseException) -> str:

@@ -332,6 +332,7 @@ def test_the_report_tells_people_and_programs_the_same():
         ({"supports": {"dtypes": False}}, r'supports\["dtypes"\] is False: expected names of dtypes'),
         ({"supports": {"dtypes": "float32"}}, r"is 'float32': expected names of dtypes"),
         ({"algorithm": "fft", "arithmetic": {"accumulator": "tf32"}}, "fft has no useful bound in tf32"),
+        ({"arithmetic": {"bias": "late"}}, "is 'late': expected 'before rounding' or 'after rounding'"),
         ({"cases": -1}, "cases must be at least 0"),
         ({"supports": {"only": 3}}, r'supports\["only"\] is 3: expected a function of a ConvCase'),
         ({"supports": {"backward": {"dtypes": []}}}, r'supports\["backward"\] has unknown keys dtypes'),
@@ -481,6 +482,33 @@ def test_the_report_of_one_fault_fits_a_screen_and_is_one_block():
 def wrong_where_grouped_and_strided(grad_output, x, weight, **window):
     dx, dw, db = nx.conv2d_backward(grad_output, x, weight, **window)
     return dx + (window["groups"] > 1 and max(window["stride"]) > 1), dw, db
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_bias_added_after_rounding_is_named_and_may_be_declared(dtype):
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes")
+
+    def forward(x, weight, bias, **window):
+        y = nx.conv2d(x, weight, None, **window)
+        return y if bias is None else y + bias.reshape(1, -1, 1, 1)
+
+    (finding,) = check_conv(forward, dtype=dtype, **FEW).failures
+    assert finding.diagnosis == "bias added after the sum was rounded, and rounded again"
+    assert check_conv(forward, dtype=dtype, arithmetic={"bias": "after rounding"}, **FEW).passed
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_memory_that_was_never_written_is_named(dtype):
+    def forward(x, weight, bias, **window):
+        y = nx.conv2d(x, weight, bias, **window)
+        written = np.empty(y.shape, y.dtype)
+        written[..., :1] = y[..., :1]
+        return written
+
+    report = check_conv(forward, dtype=dtype, supports={"empty_batch": False}, cases=5)
+    (cause,) = report.causes
+    assert {one.finding.diagnosis for one in cause.failures} == {"memory that was never written"}
 
 
 def test_what_is_implemented_for_no_case_fails():
