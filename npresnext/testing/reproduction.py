@@ -36,6 +36,9 @@ def write_reproduction(finding: Finding) -> str:
     lines = [*imports, *(write_operand(trial, name) for name in takes)]
     if finding.property == "inputs untouched":
         lines.append(f"before = {finding.result}.copy()")
+    if finding.property == "finite":
+        shape, dtype = trial.subject.place_given(trial.case.shapes[finding.result]), trial.subject.arithmetic.dtype
+        lines.append(f'[np.full({shape}, np.nan, "{dtype}") for _ in range(4)]  # freed: the memory given out next')
     return "\n".join([*lines, *call, write_assertion(finding)]).rstrip()
 
 

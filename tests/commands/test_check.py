@@ -61,6 +61,9 @@ def wrong_and_dies_later(x, weight, bias, **window):
         raise ValueError("no groups")
     return nx.conv2d(x, weight, bias, **window) + 1
 
+def wrong_without_channels(x, weight, bias, **window):
+    return nx.conv2d(x, weight, bias, **window) + (x.shape[1] == 0)
+
 def hangs_later(x, weight, bias, **window):
     return time.sleep(60) if len(x) == 3 else nx.conv2d(x, weight, bias, **window)
 
@@ -114,9 +117,27 @@ def test_a_wrong_one_ends_with_1_and_json_says_why(check):
     assert "from kernel import flipped\n" in told["failures"][0]["reproduction"]
 
 
+def test_the_formats_and_a_baseline(check, tmp_path):
+    options = "kernel:wrong_without_channels", "--cases", "2", "--without", "layouts", "--budget", "60"
+    page = check(*options, "--format", "html")
+    assert page.returncode == 1 and page.stdout.startswith("<!doctype html>")
+    annotated = check(*options, "--format", "github")
+    assert annotated.returncode == 1 and annotated.stdout.startswith("::error title=npresnext%3A y is wrong in ")
+    (tmp_path / "known.json").write_text('{"zero_channels": "issue 7"}')
+    known = check(*options, "--baseline", str(tmp_path / "known.json"))
+    assert known.returncode == 0 and "known: zero_channels (issue 7) fails in " in known.stdout
+
+
+def test_one_case_alone(check):
+    done = check("kernel:wrong_without_channels", "--case", "ConvCase(in_channels=0)")
+    assert done.returncode == 1 and "1 of 1 cases" in done.stdout
+    done = check("kernel:wrong_without_channels", "--case", "nonsense")
+    assert done.returncode == 2 and "expected a line such as ConvCase" in done.stderr
+
+
 def test_a_hang_is_a_finding(check):
-    done = check("kernel:hangs", "--time-limit", "4")
-    assert done.returncode == 1 and "no end after 4 seconds, during case 1" in done.stdout
+    done = check("kernel:hangs", "--time-limit", "15")
+    assert done.returncode == 1 and "no end after 15 seconds, during case 1" in done.stdout
 
 
 def test_a_death_is_a_finding(check):
@@ -143,7 +164,7 @@ def test_ctrl_c_is_left_to_the_command_and_not_said_twice(check):
 
 
 def test_a_hang_is_told_with_the_number_of_its_case(check):
-    done = check("kernel:hangs_later", "--time-limit", "4")
+    done = check("kernel:hangs_later", "--time-limit", "15")
     number = done.stdout.split("during case ")[1].splitlines()[0]
     assert int(number) > 1 and f"first in case {number}\n" in done.stdout and f"in {number} cases" in done.stdout
 
@@ -216,6 +237,8 @@ def test_jax_holds(check):
         (["kernel:forward", "--dtype", "int8"], "dtype is 'int8'"),
         (["kernel:forward", "--without", "speed"], "supports has unknown keys speed"),
         (["kernel:forward", "--arithmetic", "tf32"], "expected KEY=FORMAT"),
+        (["kernel:forward", "--budget", "0"], "budget must be above 0 seconds"),
+        (["kernel:forward", "--baseline", "kernel.py"], "kernel.py is not a JSON file"),
         (["npresnext", "--engine", "warp"], "engine must be one of"),
     ],
 )
