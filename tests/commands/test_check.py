@@ -183,8 +183,8 @@ def test_what_was_found_before_a_death_is_told(check):
         and "the process does not survive forward: " in done.stdout
     )
     number = done.stdout.split("exit code 7, during case ")[1].splitlines()[0]
-    assert f"first in case {number}\n" in done.stdout and f"in {number} cases" in done.stdout
-    assert json.loads(check("kernel:wrong_and_dies_later", "--format", "json").stdout)["cases"] == int(number)
+    assert f"first in case {number}\n" in done.stdout
+    assert json.loads(check("kernel:wrong_and_dies_later", "--format", "json").stdout)["cases"] > int(number)
 
 
 def test_a_death_on_the_way_to_the_smallest_case_is_told_as_that(check):
