@@ -10,6 +10,7 @@ from .comparisons import compare_with_oracle
 from .diagnosis import CHANGES_WHEN_REPEATED, WITHIN_THE_BOUND, diagnose
 from .findings import DEATH, Finding
 from .layouts import ALL_CONTIGUOUS
+from .mistakes import RESULTS
 from .reproduction import write_reproduction
 from .runner import Runner
 from .shrinking import shrink
@@ -44,14 +45,15 @@ def explain(runner: Runner, failure: Finding, budget: int = 400) -> Finding:
         return replace(smallest, diagnosis=CHANGES_WHEN_REPEATED)
     if smallest.verdict == "contract":
         case = smallest.trials[0].case
-        return replace(smallest, case=case, reproduction=write_reproduction(smallest), trials=())
+        told = replace(smallest, case=case, reproduction=write_reproduction(smallest), trials=())
+        return name_the_mistake(runner, told, smallest.result or smallest.role)
     worst = furthest_from_the_definition(smallest)
     trial: Trial = worst.trials[0]
     if is_right_when_repeated(worst):
         diagnosis = CHANGES_WHEN_REPEATED
     else:
         diagnosis = diagnose(trials_to_diagnose(runner, worst, failure), worst.result)
-    return replace(
+    told = replace(
         worst,
         property=smallest.property,
         verdict=smallest.verdict,
@@ -61,6 +63,15 @@ def explain(runner: Runner, failure: Finding, budget: int = 400) -> Finding:
         arrays=(trial.results[worst.result], trial.exact(worst.result).high),
         trials=(),
     )
+    return told if diagnosis == CHANGES_WHEN_REPEATED else name_the_mistake(runner, told, worst.result)
+
+
+def name_the_mistake(runner: Runner, finding: Finding, result: str) -> Finding:
+    """Return a finding with the mistake that gives this result, or with what its failing cases share."""
+    if result not in RESULTS and result not in runner.subject.roles:
+        return finding
+    known = runner.matcher.identify(result)
+    return replace(finding, mistake=known.name, conditions=known.conditions, evidence=str(known))
 
 
 def furthest_from_the_definition(finding: Finding) -> Finding:

@@ -31,6 +31,7 @@ class Finding:
     first: int = 0  # number of the case that failed first
     role: str = ""  # forward or backward, if this is about a call
     mistake: str = ""  # the name of the mistake that gives this result, if there is one in the catalogue
+    evidence: str = ""  # in how many cases that mistake gives the result
     conditions: str = ""  # what its failing cases share
     diagnosis: str = ""
     reproduction: str = ""
@@ -54,7 +55,7 @@ class Finding:
         """Return the lines that say what is wrong and in which case."""
         window = ", ".join(f"{name}={value}" for name, value in self.case.kwargs.items())
         bias = "with bias" if self.case.has_bias else "no bias"
-        named = {"mistake": self.mistake, "conditions": self.conditions, "diagnosis": self.diagnosis}
+        named = {"mistake": self.evidence, "conditions": self.conditions, "diagnosis": self.diagnosis}
         lines = [f"{name}: {text}" for name, text in named.items() if text]
         lines += [*self.message.splitlines()]
         if self.call:

@@ -28,6 +28,7 @@ from .drawn_cases import draw_case
 from .findings import LEFT_OUT, Finding
 from .fixed_cases import new_kinds_first, sweep
 from .invalid_calls import NEEDS, broken_calls
+from .mistakes.matching import Matcher
 from .properties import PROPERTIES
 from .report import Report
 from .rounding_statistics import LARGEST_BIAS, LARGEST_RMS
@@ -76,6 +77,8 @@ class Runner:
         self.times_tried = Counter[str]()  # of each property
         self.not_implemented: dict[str, list[Finding]] = {role: [] for role in subject.roles}
         self.large_trial = Trial(subject, LARGE_CASE, real=True)
+        self.tried: list[ConvCase] = []
+        self.matcher = Matcher(subject, self.tried)
 
     def cases(self, draws: int, seed: int) -> Iterator[ConvCase]:
         """Yield `draws` drawn cases and the fixed ones in turn, as far as the subject supports them."""
@@ -124,6 +127,7 @@ class Runner:
     def try_case(self, case: ConvCase) -> None:
         """Make the checks of one case, and count the worst finding of each."""
         self.report.cases += 1
+        self.tried.append(case)
         self.report.coverage.update(features(case))
         self.report.pairs.update(kind_pairs(case))
         expected = expected_in(case, self.report.expected)

@@ -1,7 +1,9 @@
 """Convolutions that are wrong in one way each, most of them as some framework once was.
 
-A mutant changes a right convolution (``nx.conv2d`` and its backward). ``caught_by`` names the property and the
-verdict that must catch it.
+Mistakes of the catalogue, ``npresnext.testing.mistakes``, are turned into kernels. The other mutants change a right
+convolution (``nx.conv2d`` and its backward) in ways that no catalogue of values can have: they round, keep a state,
+break the contract, or are wrong for some sizes alone. ``caught_by`` names the property and the verdict that must catch
+a mutant.
 """
 
 from dataclasses import dataclass, field
@@ -9,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 import npresnext as nx
+from npresnext.testing import mistakes
 from npresnext.testing.formats import round_to_format
 
 
@@ -75,6 +78,45 @@ def result(name, property_="y", verdict="exact", **options):
     return register
 
 
+def kernels(*names):
+    """A forward and a backward pass with these mistakes of the catalogue, in the results that all of them change."""
+    made = tuple(mistakes.find(name) for name in names)
+
+    def result_with(name, right, call):
+        if not all(name in mistake.results for mistake in made):
+            return right
+        wrong = mistakes.result_of(made, name, call)
+        return np.nan_to_num(wrong, nan=1000).astype(call.x.dtype)  # 1000: what lay in memory
+
+    def forward(x, weight, bias, **window):
+        y = nx.conv2d(x, weight, bias, **window)
+        call = mistakes.as_call({"x": x, "weight": weight, "bias": bias, "grad_output": y}, window)
+        return result_with("y", y, call)
+
+    def backward(grad_output, x, weight, **window):
+        gradients = nx.conv2d_backward(grad_output, x, weight, **window)
+        call = mistakes.as_call({"x": x, "weight": weight, "bias": None, "grad_output": grad_output}, window)
+        return tuple(result_with(name, right, call) for name, right in zip(("dx", "dw", "db"), gradients))
+
+    return forward, backward
+
+
+def catalogued(name, property_="y", verdict="exact", direction="forward", when=None, where=""):
+    """Register a mistake of the catalogue; if `when`, only where it is true of x, weight, bias and window."""
+    wrong = kernels(name)[0 if direction == "forward" else 1]
+
+    def forward(x, weight, bias, **window):
+        right = when is not None and not when(x, weight, bias, window)
+        return (nx.conv2d if right else wrong)(x, weight, bias, **window)
+
+    def backward(grad_output, x, weight, **window):
+        right = when is not None and not when(x, weight, None, window)
+        return (nx.conv2d_backward if right else wrong)(grad_output, x, weight, **window)
+
+    kernel = {"forward": forward} if direction == "forward" else {"backward": backward}
+    MUTANTS.append(Mutant(f"{name}{where}", (property_, verdict), **kernel))
+
+
 def groups_between(x, window):
     """Whether 1 < G < C."""
     return 1 < window["groups"] < x.shape[1]
@@ -85,52 +127,63 @@ def in_memory_order(array):
     return np.ravel(array, order="K").reshape(array.shape)
 
 
+# --- mistakes of the catalogue -------------------------------------------------------------------------------
+
+catalogued("forgets the bias")
+catalogued("forgets the bias", when=lambda x, w, b, k: k["groups"] > 8, where=", where there are more than 8 groups")
+catalogued("adds the bias twice")
+catalogued("forgets the bias where there are no input channels")
+catalogued("rotates the kernel")
+catalogued("exchanges top and bottom padding")
+catalogued(
+    "exchanges the padding before and after the image",
+    when=lambda x, w, b, k: b is not None,
+    where=", where there is a bias (onnxruntime PR#15050)",
+)
+catalogued("uses the vertical padding for both axes", "shape", "contract")
+catalogued("takes a negative padding for none", "shape", "contract")
+catalogued("exchanges vertical and horizontal stride", "shape", "contract")
+catalogued("ignores the dilation", "shape", "contract")
+catalogued("pads with the pixels of the edge")
+catalogued("deals the input channels to the groups in turn", "groups are local")
+catalogued("reads the input of the first group in every group")
+catalogued("reverses the groups of the weight", "G dense convolutions")
+catalogued(
+    "leaves out the last input channel of each group",
+    "block-diagonal",
+    when=lambda x, w, b, k: groups_between(x, k) and w.shape[1] > 1,
+    where=", where 1 < G < C",
+)
+catalogued("reads the first image for the second as well", "permutation")
+catalogued("takes the memory of x for contiguous", "memory layout")
+catalogued("takes the memory of weight for contiguous")
+catalogued("leaves the last column zero where the stride leaves pixels over")
+catalogued("leaves out the columns of the kernel beyond the third")
+catalogued("drops the images left over after blocks of 16, if there are more")
+catalogued("forgets to rotate the kernel", "dx", direction="backward")
+catalogued("adds the gradient twice", "adjoint", direction="backward")
+catalogued("repeats the first row of dx where the stride is larger than the kernel", "dx", direction="backward")
+catalogued(
+    "reverses the groups of the input",
+    "dx",
+    direction="backward",
+    when=lambda x, w, b, k: k["groups"] > 1 and max(k["stride"]) > 1,
+    where=", where G > 1 and stride > 1 (mlx#3800)",
+)
+catalogued("writes dw of the first group for every group", "dw", direction="backward")
+catalogued("averages over the batch", "dw", direction="backward")
+catalogued("leaves out the last image", "dw", direction="backward")
+catalogued("takes the memory of grad_output for contiguous", "dx", direction="backward")
+catalogued("averages over images and output positions", "db", direction="backward")
+catalogued("uses the first image only", "db", direction="backward")
+catalogued("reads the input of the next group", "groups are local", direction="backward")
+
 # --- forward: operands ---------------------------------------------------------------------------------------
 
-operands("bias forgotten")(lambda x, w, b, k: (x, w, None, k))
-operands("bias twice")(lambda x, w, b, k: (x, w, None if b is None else b + b, k))
-operands("kernel flipped, a true convolution")(lambda x, w, b, k: (x, w[..., ::-1, ::-1], b, k))
 operands("square kernel transposed")(lambda x, w, b, k: (x, w.swapaxes(2, 3) if w.shape[2] == w.shape[3] else w, b, k))
-operands("top and bottom padding exchanged")(
-    lambda x, w, b, k: (x, w, b, {**k, "padding": (k["padding"][0][::-1], k["padding"][1])})
-)
-operands("asymmetric padding exchanged where there is a bias (onnxruntime PR#15050)")(
-    lambda x, w, b, k: (x, w, b, {**k, "padding": tuple(p[::-1] for p in k["padding"])} if b is not None else k)
-)
-operands("padding of rows used for columns", "shape", "contract")(
-    lambda x, w, b, k: (x, w, b, {**k, "padding": (k["padding"][0], k["padding"][0])})
-)
-operands("negative padding taken as none", "shape", "contract")(
-    lambda x, w, b, k: (x, w, b, {**k, "padding": tuple((max(p, 0), max(q, 0)) for p, q in k["padding"])})
-)
-operands("vertical and horizontal stride exchanged", "shape", "contract")(
-    lambda x, w, b, k: (x, w, b, {**k, "stride": k["stride"][::-1]})
-)
-operands("dilation ignored", "shape", "contract")(lambda x, w, b, k: (x, w, b, {**k, "dilation": (1, 1)}))
 operands(
     "kernel larger than the image refused whatever the padding (opposite of tinygrad#7549)", "returns", "contract"
 )(lambda x, w, b, k: (x if w.shape[2] <= x.shape[2] else None, w, b, k))
-operands("input channels dealt to the groups in turn", "groups are local")(
-    lambda x, w, b, k: (
-        x.reshape(len(x), -1, k["groups"], *x.shape[2:]).swapaxes(1, 2).reshape(x.shape) if x.size else x,
-        w,
-        b,
-        k,
-    )
-)
-operands("every group reads the first group's channels")(
-    lambda x, w, b, k: (np.concatenate([x[:, : x.shape[1] // k["groups"]]] * k["groups"], 1), w, b, k)
-)
-operands("weights of the groups in reverse order", "G dense convolutions")(
-    lambda x, w, b, k: (x, np.concatenate(np.split(w, k["groups"])[::-1]), b, k)
-)
-operands("the second image reads the first", "permutation")(
-    lambda x, w, b, k: (np.concatenate([x[:1], x[:1], x[2:]]) if len(x) > 1 else x, w, b, k)
-)
-operands("memory order taken for contiguous (pytorch#192212, #180984)", "memory layout")(
-    lambda x, w, b, k: (in_memory_order(x), w, b, k)
-)
-operands("weight's memory order taken for contiguous")(lambda x, w, b, k: (x, in_memory_order(w), b, k))
 operands("expanded image read past its end (pytorch#15297)")(
     lambda x, w, b, k: (
         np.concatenate([x[:1], np.zeros_like(x[1:])]) if x.strides[0] == 0 and len(x) > 1 else x,
@@ -146,15 +199,6 @@ def _(x, weight, bias, window):
     if x.base is not None and x.base.shape == (*(size + 2 for size in x.shape[:3]), 2 * x.shape[3] + 2):
         x = np.ascontiguousarray(x.base[: x.shape[0], : x.shape[1], : x.shape[2], : x.shape[3]])
     return x, weight, bias, window
-
-
-@forward("edge pixels in place of zeros")
-def _(x, weight, bias, **window):
-    sides = window["padding"]
-    if x.size and min(map(min, sides)) >= 0:
-        x = np.pad(x, ((0, 0), (0, 0), *sides), mode="edge")
-        window["padding"] = ((0, 0), (0, 0))
-    return nx.conv2d(x, weight, bias, **window)
 
 
 @forward("circular padding of an fft", "y", "normwise", algorithm="fft")
@@ -176,39 +220,10 @@ def _(x, weight, bias, window):
 # --- forward: results ----------------------------------------------------------------------------------------
 
 
-@result("last channel of each group left out where 1 < G < C (ncnn#1581)", "block-diagonal")
-def _(y, x, weight, bias, window):
-    if groups_between(x, window) and weight.shape[1] > 1:
-        weight = weight.copy()
-        weight[:, -1] = 0
-        return nx.conv2d(x, weight, bias, **window)
-    return y
-
-
 @result("4 channels to 16 in 2 groups and the like: C_out/G above C_in/G (pytorch#19912)")
 def _(y, x, weight, bias, window):
     if groups_between(x, window) and len(weight) > x.shape[1]:
         return np.concatenate(np.split(y, window["groups"], 1)[::-1], 1)
-    return y
-
-
-@result("last column wrong where the stride leaves pixels over")
-def _(y, x, weight, bias, window):
-    reach = window["dilation"][1] * (weight.shape[3] - 1) + 1
-    if (x.shape[3] + sum(window["padding"][1]) - reach) % window["stride"][1]:
-        y[..., -1] = 0
-    return y
-
-
-operands("bias forgotten where there are more than 8 groups")(
-    lambda x, w, b, k: (x, w, None if k["groups"] > 8 else b, k)
-)
-
-
-@result("columns of the kernel beyond the third left out")
-def _(y, x, weight, bias, window):
-    if weight.shape[3] > 3:
-        return nx.conv2d(x, np.where(np.arange(weight.shape[3]) < 3, weight, 0), bias, **window)
     return y
 
 
@@ -233,12 +248,6 @@ def _(y, x, weight, bias, window):
     if y.size and per_group.shape[2] > 16:
         per_group[:, :, per_group.shape[2] // 16 * 16 :] = 0
     return per_group.reshape(y.shape)
-
-
-@result("images beyond blocks of 16 left out")
-def _(y, x, weight, bias, window):
-    y[len(y) // 16 * 16 or len(y) :] = 0
-    return y
 
 
 @operands("packed weights kept with the array that they were packed from (oneDNN#1113)", "overwritten operands")
@@ -290,11 +299,6 @@ def _(y, x, weight, bias, window):
 @result("C_in = 0 gives the shape of x (pytorch#56998)", "shape", "contract")
 def _(y, x, weight, bias, window):
     return y if x.shape[1] else np.zeros((len(x), len(weight), x.shape[2] + 1, x.shape[3]), y.dtype)
-
-
-@result("C_in = 0 forgets the bias (pytorch#101356)")
-def _(y, x, weight, bias, window):
-    return y if x.shape[1] else np.zeros_like(y)
 
 
 @result("output size rounded up (onnx#7721)", "shape", "contract")
@@ -404,32 +408,6 @@ forward("float16 sums", "y", "bounded", dtype="float16")(
 # --- backward ------------------------------------------------------------------------------------------------
 
 
-@backward("input gradient wrong where G > 1 and stride > 1 (mlx#3800)", "dx")
-def _(gradients, grad, x, weight, window):
-    dx, dw, db = gradients
-    if window["groups"] > 1 and max(window["stride"]) > 1:
-        dx = np.concatenate(np.split(dx, window["groups"], 1)[::-1], 1)
-    return dx, dw, db
-
-
-@backward("input gradient with the kernel not flipped", "dx")
-def _(gradients, grad, x, weight, window):
-    return nx.conv2d_input_grad(grad, x.shape, weight[..., ::-1, ::-1], **window), *gradients[1:]
-
-
-@backward("input gradient twice as large", "adjoint")
-def _(gradients, grad, x, weight, window):
-    return 2 * gradients[0], *gradients[1:]
-
-
-@backward("input gradient smeared into pixels that no window reads", "dx")
-def _(gradients, grad, x, weight, window):
-    dx = gradients[0].copy()
-    if dx.shape[2] > 1 and window["stride"][0] > weight.shape[2]:
-        dx[:, :, 1] = dx[:, :, 0]
-    return dx, *gradients[1:]
-
-
 @backward("weight gradient wrong for G = C = 24, stride 2, padding 1 alone (pytorch#50042)", "dw")
 def _(gradients, grad, x, weight, window):
     dx, dw, db = gradients
@@ -438,43 +416,12 @@ def _(gradients, grad, x, weight, window):
     return dx, dw, db
 
 
-@backward("weight gradient of the first group for all (pytorch#51430)", "dw")
-def _(gradients, grad, x, weight, window):
-    parts = np.split(gradients[1], window["groups"])
-    return gradients[0], np.concatenate(parts[:1] * window["groups"]), gradients[2]
-
-
-@backward("weight gradient averaged over the batch", "dw")
-def _(gradients, grad, x, weight, window):
-    return gradients[0], gradients[1] / max(1, len(x)), gradients[2]
-
-
-@backward("weight gradient without the last image", "dw")
-def _(gradients, grad, x, weight, window):
-    return gradients[0], nx.conv2d_weight_grad(grad[:-1], x[:-1], weight.shape, **window), gradients[2]
-
-
 @backward("weight gradient forgets the dilation", "dw")
 def _(gradients, grad, x, weight, window):
     dw = gradients[1]
     if window["dilation"][0] > 1 and weight.shape[2] == 3:
         dw = dw[:, :, [0, 0, 2]]
     return gradients[0], dw, gradients[2]
-
-
-@backward("upstream gradient's memory order taken for contiguous (pytorch#15297)", "dx")
-def _(gradients, grad, x, weight, window):
-    return nx.conv2d_backward(in_memory_order(grad), x, weight, **window)
-
-
-@backward("bias gradient averaged", "db")
-def _(gradients, grad, x, weight, window):
-    return *gradients[:2], gradients[2] / max(1, len(x))
-
-
-@backward("bias gradient of the first image", "db")
-def _(gradients, grad, x, weight, window):
-    return *gradients[:2], grad[:1].sum(axis=(0, 2, 3))
 
 
 @backward("gradients of the last call added", "dx")
@@ -508,11 +455,6 @@ backward("weight gradients of the images added in float16", "dw", "bounded", dty
 backward("bias gradient summed in float16 (numpy#20305)", "db", "bounded", dtype="float16")(
     lambda g, grad, x, w, k: (*g[:2], np.add.reduce(np.moveaxis(grad, 1, 0).reshape(len(w), -1).T, 0))
 )
-
-
-@backward("input gradient with the groups in reverse order", "groups are local")
-def _(gradients, grad, x, weight, window):
-    return np.concatenate(np.split(gradients[0], window["groups"], 1)[::-1], 1), *gradients[1:]
 
 
 # --- forward and backward: sizes and layouts that a kernel has a path of its own for ---------------------------

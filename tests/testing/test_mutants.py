@@ -101,7 +101,7 @@ DIAGNOSES = {
     "float16 sums": "float16 accumulator",
     "results rounded towards zero": "results rounded towards zero",
     "weights held in 8 bits": "not explained by rounding",
-    "kernel flipped, a true convolution": "not explained by rounding",
+    "rotates the kernel": "not explained by rounding",
 }
 
 

@@ -1,0 +1,241 @@
+"""Every mistake is named as itself, pairs as pairs, right kernels are never accused, and other bugs get conditions."""
+
+import itertools
+import random
+import time
+from functools import cache
+
+import numpy as np
+import pytest
+
+import npresnext as nx
+from npresnext import reference
+from npresnext.engines import CpuEngine
+from npresnext.testing import adapters, check_conv, mistakes
+from npresnext.testing.arithmetic import as_arithmetic
+from npresnext.testing.mistakes import matching
+from npresnext.testing.mistakes.matching import Matcher
+from npresnext.testing.runner import Runner
+from npresnext.testing.subject import AXES, Subject
+from npresnext.testing.supports import as_supports
+
+from support.mutants import kernels
+
+ENTRIES = [mistake.name for mistake in mistakes.MISTAKES]
+CHUNKS = [ENTRIES[i::12] for i in range(12)]
+
+
+@cache
+def cases(count, supports=()):
+    subject = Subject(nx.conv2d, nx.conv2d_backward, as_arithmetic("float32"), supports=as_supports(dict(supports)))
+    return list(itertools.islice(Runner(subject).cases(200, seed=7), count))
+
+
+def matcher(forward, backward, count=60, supports=(), layout="NCHW"):
+    offered = as_supports(dict(supports))
+    subject = Subject(forward, backward, as_arithmetic("float32"), axes=AXES[layout], supports=offered)
+    return Matcher(subject, cases(count, supports))
+
+
+@pytest.fixture(autouse=True)
+def without_a_clock(monkeypatch):
+    """A busy machine finds as much as an idle one."""
+    for limit in ("SECONDS_TO_OBSERVE", "SECONDS_TO_PAIR", "SECONDS_TO_TELL_APART"):
+        monkeypatch.setattr(matching, limit, 60)
+
+
+def named(name, count):
+    """What is said of each result of a kernel with one mistake."""
+    found = matcher(*kernels(name), count)
+    return {result: found.identify(result) for result in mistakes.find(name).results}
+
+
+def misnamed(names, count):
+    return [
+        (result, name, str(known), known.conditions)
+        for name in names
+        for result, known in named(name, count).items()
+        if known.failing and (known.name != name or known.alternatives)
+    ]
+
+
+@pytest.mark.parametrize("part", range(12))
+def test_every_mistake_is_named_as_itself(part):
+    assert misnamed(CHUNKS[part][::2], 40) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(12))
+def test_every_mistake_is_named_as_itself_in_all_cases(part):
+    assert misnamed(CHUNKS[part], 400) == []
+    for name in CHUNKS[part]:
+        assert all(known.failing for known in named(name, 400).values()), name
+
+
+def test_the_sentence_counts_failing_and_passing_cases():
+    report = check_conv(*kernels("forgets to rotate the kernel"), cases=10)
+    assert report.mistakes == ["forgets to rotate the kernel"]
+    for finding in report.failures:
+        assert finding.mistake == "forgets to rotate the kernel" and finding.conditions == ""
+        assert finding.evidence.startswith("dx is what a kernel computes that forgets to rotate the kernel: ")
+    tried = report.failures[0].evidence.split(": ")[1]
+    failing, passing = (int(part.split()[0]) for part in tried.split(", "))
+    assert tried == f"{failing} of {failing} failing cases, {passing} of {passing} passing ones"
+    assert report.checks["dx", "exact"].failed == failing
+    assert report.checks["dx", "exact"].tried == failing + passing
+
+
+def test_channels_last_is_matched_as_channels_first_is():
+    for name in (
+        "ignores the dilation",
+        "rotates the kernel",
+        "uses the first image only",
+        "leaves out the last image",
+    ):
+        forward, backward = kernels(name)
+
+        def last(array):
+            return array if array is None or array.ndim != 4 else np.ascontiguousarray(array.transpose(0, 2, 3, 1))
+
+        def first(array):
+            return array if array is None or array.ndim != 4 else array.transpose(0, 3, 1, 2)
+
+        found = matcher(
+            lambda x, w, b, forward=forward, **k: last(forward(first(x), first(w), b, **k)),
+            lambda g, x, w, backward=backward, **k: tuple(map(last, backward(first(g), first(x), first(w), **k))),
+            layout="NHWC",
+        )
+        for result in mistakes.find(name).results:
+            assert found.identify(result).name == name, result
+
+
+def test_what_cannot_be_told_apart_is_said_with_the_argument_that_would_decide():
+    supports = (("groups", False),)
+    known = matcher(*kernels("reads the weight as (C_in/G, C_out, kh, kw)"), 60, supports).identify("y")
+    both = {known.name, *known.alternatives}
+    assert both == {
+        "reads the weight as (C_in/G, C_out, kh, kw)",
+        "exchanges input and output channels of the weight inside each group",
+    }
+    assert known.decided_by == "groups" and "(groups would tell them apart)" in str(known)
+
+
+PAIRS = [
+    ("rotates the kernel", "adds the bias twice", "y"),
+    ("ignores the dilation", "forgets the bias", "y"),
+    ("ignores the dilation", "exchanges vertical and horizontal stride", "y"),
+    ("reads the weight as (kh, kw, C_in/G, C_out)", "leaves the last row zero", "y"),
+    ("forgets to rotate the kernel", "adds the gradient twice", "dx"),
+    ("forgets to rotate the kernel", "puts no zeros between the upstream gradients", "dx"),
+    ("rotates the weight gradient", "averages over the batch", "dw"),
+    ("uses the first image only", "writes dw of the first group for every group", "dw"),
+    ("leaves out the last image", "adds the gradient twice", "db"),
+]
+
+
+@pytest.mark.parametrize(("one", "other", "result"), PAIRS)
+def test_two_mistakes_are_named_as_a_pair(one, other, result):
+    known = matcher(*kernels(one, other), 60).identify(result)
+    named = [{mistake.name for mistake in known.made}]
+    assert {one, other} in named or f"{one} and {other}" in known.alternatives, str(known)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(60))
+def test_drawn_pairs_are_named_as_pairs_or_as_what_gives_the_same(seed):
+    rng = random.Random(seed)
+    result = rng.choice(mistakes.RESULTS)
+    entries = [mistake for mistake in mistakes.MISTAKES if result in mistake.results and not mistake.compute]
+    made = tuple(rng.sample(entries, 2))
+    known = matcher(*kernels(*(mistake.name for mistake in made)), 150).identify(result)
+    assert known.made or known.failing < matching.LEAST_FAILING_CASES_FOR_A_PAIR, (made, known.conditions)
+
+
+def definition_backward(grad, x, weight, **window):
+    dx = reference.conv2d_input_grad(grad, x.shape, weight, **window)
+    return dx, reference.conv2d_weight_grad(grad, x, weight.shape, **window), reference.conv2d_bias_grad(grad)
+
+
+@pytest.mark.parametrize("style", ["definition", "im2col", "cpu", pytest.param("torch", marks=pytest.mark.oracle)])
+def test_a_right_kernel_is_never_accused(style):
+    supports = ()
+    forward, backward = nx.conv2d, nx.conv2d_backward
+    if style == "definition":
+        forward, backward = reference.conv2d, definition_backward
+    elif style == "torch":
+        pytest.importorskip("torch")
+        target = adapters.load("torch")
+        forward, backward = target.forward, target.backward
+        supports = (("layouts", tuple(target.supports["layouts"])), ("wide_padding", False), ("zero_channels", False))
+    engine = CpuEngine(least_macs=0) if style == "cpu" else "im2col"
+    with nx.use_engine(engine):
+        found = matcher(forward, backward, 400 if style != "definition" else 120, supports)
+        for result in (*mistakes.RESULTS, "forward", "backward"):
+            known = found.identify(result)
+            assert (known.name, known.conditions, known.failing) == ("", "", 0)
+
+
+def random_wrong_kernel(seed):
+    """A kernel that is wrong by numbers that no mistake explains, under two conditions."""
+    rng = random.Random(seed)
+    conditions = {
+        "groups > 1": lambda x, w, k: k["groups"] > 1,
+        "stride > 1": lambda x, w, k: max(k["stride"]) > 1,
+        "dilation > 1": lambda x, w, k: max(k["dilation"]) > 1,
+        "padding": lambda x, w, k: any(map(any, k["padding"])),
+    }
+    chosen = rng.sample(sorted(conditions), 2)
+    spoil = np.random.default_rng(seed)
+
+    def forward(x, weight, bias, **window):
+        y = nx.conv2d(x, weight, bias, **window)
+        if all(conditions[name](x, weight, window) for name in chosen):
+            y = y + np.resize(spoil_with, y.size).reshape(y.shape)
+        return y
+
+    spoil_with = spoil.integers(1, 9, 1001).astype("float32")
+    return forward, chosen
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_random_wrong_kernel_gets_its_conditions_and_no_name(seed):
+    forward, chosen = random_wrong_kernel(seed)
+    known = matcher(forward, None, 150).identify("y")
+    assert known.name == "" and str(known) == ""
+    told = known.conditions.removeprefix("fails only with ").split(":")[0].split(", ")
+    assert set(told) == set(chosen), known.conditions
+
+
+def test_exceptions_have_conditions_too():
+    def forward(x, weight, bias, **window):
+        if not len(x) and window["groups"] > 1:
+            raise RuntimeError("invalid batch size")
+        return nx.conv2d(x, weight, bias, **window)
+
+    report = check_conv(forward, cases=60)
+    (finding,) = report.failures
+    assert finding.property == "returns" and finding.mistake == ""
+    assert "fails only with an empty batch, groups > 1" in finding.conditions
+
+
+def test_a_slow_kernel_is_called_again_in_20_cases(monkeypatch):
+    monkeypatch.setattr(matching, "SECONDS_TO_OBSERVE", 0.05)
+    calls = []
+
+    def forward(x, weight, bias, **window):
+        calls.append(time.sleep(0.02))
+        return 1 + nx.conv2d(x, weight, bias, **window)
+
+    found = matcher(forward, None, 400)
+    assert found.identify("y").failing and len(calls) <= matching.LEAST_CASES + 1
+
+
+def test_a_kernel_that_raises_in_every_case_or_returns_no_arrays_is_not_named():
+    def nothing(*operands, **window):
+        return None
+
+    def error(*operands, **window):
+        raise ValueError
+
+    for forward in (nothing, error, lambda x, w, b, **k: nx.conv2d(x, w, b, **k).tolist()):
+        assert matcher(forward, None, 20).identify("y").name == ""
