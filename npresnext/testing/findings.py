@@ -55,7 +55,7 @@ class Finding:
         """Return the lines that say what is wrong and in which case."""
         window = ", ".join(f"{name}={value}" for name, value in self.case.kwargs.items())
         bias = "with bias" if self.case.has_bias else "no bias"
-        named = {"mistake": self.evidence, "conditions": self.conditions, "diagnosis": self.diagnosis}
+        named = {"mistake": self.evidence or self.mistake, "conditions": self.conditions, "diagnosis": self.diagnosis}
         lines = [f"{name}: {text}" for name, text in named.items() if text]
         lines += [*self.message.splitlines()]
         if self.call:
