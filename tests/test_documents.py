@@ -8,7 +8,7 @@ import pytest
 import npresnext as nx
 from npresnext import cli
 
-from support.paths import ROOT
+from tests.support.paths import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -51,11 +51,11 @@ def diagnose(trials: Iterable[Trial], name: str) -> str:
     real_ones_are_explained = all(ok for ok, trial in zip(explained, judged) if trial.real)
     if real_ones_are_explained and not looks_like_a_transform:
         return WITHIN_THE_BOUND
+    if all(explained_by_truncation(declared, trial, name) for trial in judged):
+        return TRUNCATED
     with_a_late_bias = declared._replace(bias=AFTER_ROUNDING)
     if name == "y" and all(explained_by(with_a_late_bias, trial, name) for trial in judged):
         return BIAS_AFTER_ROUNDING
-    if all(explained_by_truncation(declared, trial, name) for trial in judged):
-        return TRUNCATED
     for diagnosis, (part, narrow) in NARROWER_FORMATS.items():
         if not is_narrower(narrow, getattr(declared, part), declared.dtype):
             continue

@@ -13,7 +13,7 @@ from npresnext.errors import MissingExtraError
 from npresnext.testing import adapters
 from npresnext.testing.supports import SUPPORTS
 
-from support.paths import ROOT
+from tests.support.paths import ROOT
 
 RIGHT = """
 import npresnext as nx

@@ -13,7 +13,7 @@ import npresnext
 from npresnext import cli
 from npresnext.errors import ConfigurationError, InvalidValueError, NonFiniteLossError, OutputExistsError
 
-from support.paths import ROOT
+from tests.support.paths import ROOT
 
 
 def one_line_on_stderr(capsys):

@@ -12,7 +12,7 @@ from npresnext.data import ImageSet, load_digits
 from npresnext.data.digits import MEAN, STD
 from npresnext.errors import InvalidTypeError, InvalidValueError, ShapeError
 
-from support.paths import ROOT
+from tests.support.paths import ROOT
 
 
 def test_the_split_is_fixed_and_balanced_over_the_classes():

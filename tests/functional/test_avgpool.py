@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import npresnext as nx
 from npresnext import functional as F
 
-from support.poolings import poolings, windows_of
+from tests.support.poolings import poolings, windows_of
 
 
 def matrix_of(shape, arguments, count_include_pad):

@@ -9,7 +9,7 @@ from npresnext import reference
 from npresnext.testing.strategies import conv_cases
 
 pytest.importorskip("scipy")
-from support import correlations
+from tests.support import correlations
 
 
 def assert_equals_scipy(forward, backward, case):

@@ -36,8 +36,8 @@ from npresnext.gradients.pictures import DENSE, draw_grad_norms, grad_norm_panel
 from npresnext.gradients.tables import summary_table
 from npresnext.gradients.watcher import GradNormWriter, choose_layers, columns_with
 
-from support.paths import SCRIPTS
-from support.training import tiny_trainer
+from tests.support.paths import SCRIPTS
+from tests.support.training import tiny_trainer
 
 SCRIPT = SCRIPTS / "dump_group_grad_norms.py"
 SHORT = ["--limit", "48", "--batch-size", "16", "--steps", "5", "--every", "2"]

@@ -9,7 +9,7 @@ import pytest
 from npresnext.errors import FileFormatError
 from npresnext.io import load, save
 
-from support.archives import npy, zipped
+from tests.support.archives import npy, zipped
 
 
 def test_a_bomb_is_refused_before_it_unpacks(tmp_path):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from support.paths import SCRIPTS
+from tests.support.paths import SCRIPTS
 
 SCRIPT = SCRIPTS / "fuzz_readers.py"
 

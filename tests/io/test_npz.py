@@ -10,7 +10,7 @@ from npresnext.errors import FileFormatError, InvalidValueError
 from npresnext.io import load, save
 from npresnext.io.dtypes import ITEMSIZE, stored_dtype
 
-from support.archives import npy, zipped
+from tests.support.archives import npy, zipped
 
 
 @given(

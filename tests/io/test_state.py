@@ -11,7 +11,7 @@ import npresnext as nx
 from npresnext.errors import FileFormatError, InvalidTypeError, InvalidValueError
 from npresnext.io import load, save
 
-from support import torch_checkpoints as checkpoints
+from tests.support import torch_checkpoints as checkpoints
 
 ENDINGS = (".npz", ".safetensors", ".pth", ".pt")
 PLAIN = ("float64", "float32", "float16", "bool") + tuple(f"{u}int{b}" for u in ("", "u") for b in (8, 16, 32, 64))

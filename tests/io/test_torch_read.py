@@ -19,8 +19,8 @@ from npresnext.io.dtypes import TORCH_STORAGE
 from npresnext.io.torch_read import STREAM_MAGIC
 from npresnext.io.unpickle import Placeholder, unpickle
 
-from support import torch_checkpoints as checkpoints
-from support.archives import zipped
+from tests.support import torch_checkpoints as checkpoints
+from tests.support.archives import zipped
 
 ml_dtypes = pytest.importorskip("ml_dtypes")
 EXPECTED = json.loads((checkpoints.DATA / "torch_expected.json").read_text())

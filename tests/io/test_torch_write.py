@@ -8,7 +8,7 @@ import pytest
 from npresnext.io import load, save, torch_write
 from npresnext.io.dtypes import ITEMSIZE, stored_dtype
 
-from support import torch_checkpoints as checkpoints
+from tests.support import torch_checkpoints as checkpoints
 
 
 @pytest.mark.oracle

@@ -11,7 +11,7 @@ import npresnext as nx
 from npresnext import definitions
 from npresnext import functional as F
 
-from support.poolings import poolings
+from tests.support.poolings import poolings
 
 some = settings(max_examples=40)
 seeds = st.integers(0, 2**16)

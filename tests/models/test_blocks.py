@@ -9,7 +9,7 @@ from npresnext.errors import BackwardError, InvalidValueError, ModuleError, Shap
 from npresnext.models import BasicBlock, Bottleneck
 from npresnext.models.blocks import projection
 
-from support.strict import assert_same_on_strict_arrays
+from tests.support.strict import assert_same_on_strict_arrays
 
 BLOCKS = {
     "basic": lambda **o: BasicBlock(8, 8, **o),
@@ -76,7 +76,7 @@ def test_blocks_run_on_any_array_library(name):
 @pytest.mark.parametrize("name", BLOCKS)
 def test_blocks_are_pytorchs(name):
     torch = pytest.importorskip("torch")
-    from support.oracles import TorchBlock, apart
+    from tests.support.oracles import TorchBlock, apart
 
     block = build(name)
     branch = [

@@ -174,7 +174,7 @@ def test_every_dtype_passes_the_check_on_a_random_input(dtype):
 
 def test_a_network_on_another_array_library_is_folded_there():
     pytest.importorskip("array_api_strict")
-    from support.strict import STRICT, to_strict
+    from tests.support.strict import STRICT, to_strict
 
     model = trained_looking(nn.Sequential(conv(), nn.BatchNormReLU2d(4, dtype="float64")))
     x = np.random.default_rng(1).normal(size=(2, 4, 5, 6))

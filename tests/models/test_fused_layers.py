@@ -118,7 +118,7 @@ def test_gradients_of_both_inputs_agree_with_central_differences(build, has_shor
 @pytest.mark.parametrize("kind", [nn.BatchNormReLU2d, nn.ConvReLU2d])
 def test_they_run_on_any_array_library(kind, has_shortcut):
     xp = pytest.importorskip("array_api_strict")
-    from support.strict import to_strict
+    from tests.support.strict import to_strict
 
     build = lambda: kind(4, *([4, 3, 1, 1] if kind is nn.ConvReLU2d else [])).to(dtype="float64")  # noqa: E731
     layer = build()

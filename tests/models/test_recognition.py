@@ -151,7 +151,7 @@ def test_resnext50_of_pytorch_is_as_accurate_here_as_there_in_every_format(tmp_p
     """Error of the logits against float64: at most 4 times that of PyTorch's own float32 run."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("safetensors")
-    from support import oracles
+    from tests.support import oracles
 
     theirs = oracles.randomise(oracles.TorchResNet(True, [3, 4, 6, 3], groups=32, width_per_group=4), 0).eval()
     torch.save(theirs.state_dict(), tmp_path / "whole.pth")

@@ -9,8 +9,8 @@ from npresnext.errors import BackwardError, InvalidValueError
 from npresnext.models import BasicBlock, Bottleneck, ResNet
 from npresnext.nn.init import Undrawn
 
-from support.paths import GOLDEN
-from support.strict import assert_same_on_strict_arrays
+from tests.support.paths import GOLDEN
+from tests.support.strict import assert_same_on_strict_arrays
 
 COUNTS = {
     "resnet18": 11_689_512,
@@ -275,7 +275,7 @@ def test_an_unknown_name_lists_what_there_is():
 )
 def test_logits_gradients_and_statistics_are_pytorchs(name, options):
     torch = pytest.importorskip("torch")
-    from support.oracles import TorchResNet, randomise
+    from tests.support.oracles import TorchResNet, randomise
 
     rng = np.random.default_rng(7)
     theirs = randomise(TorchResNet(**options).double(), 0)
@@ -302,7 +302,7 @@ def test_logits_gradients_and_statistics_are_pytorchs(name, options):
 @pytest.mark.oracle
 def test_repr_is_pytorchs_but_for_the_global_pooling():
     pytest.importorskip("torch")
-    from support.oracles import TorchResNet, apart
+    from tests.support.oracles import TorchResNet, apart
 
     theirs = repr(TorchResNet(bottleneck=True, layers=[3, 4, 6, 3], groups=32, width_per_group=4))
     ours = apart(repr(nx.models.resnext50_32x4d(rng=0)), stem=True).replace(

@@ -7,7 +7,7 @@ import npresnext as nx
 from npresnext import nn
 from npresnext.errors import InvalidTypeError, InvalidValueError, ShapeError, StateDictError
 
-from support.strict import assert_same_on_strict_arrays
+from tests.support.strict import assert_same_on_strict_arrays
 
 IMAGES = (3, 4, 7, 6)
 # what to build, and the shape of its input: the same expression makes ours and PyTorch's

@@ -382,7 +382,7 @@ def test_to_the_same_place_changes_nothing():
 
 
 def test_to_brings_arrays_back_from_another_library():
-    from support.strict import STRICT, to_strict
+    from tests.support.strict import STRICT, to_strict
 
     layer = nn.Linear(2, 3, rng=0)
     expected = layer.weight.data

@@ -11,7 +11,7 @@ import npresnext as nx
 from npresnext import models
 from npresnext.errors import FileFormatError, InvalidValueError
 
-from support.onnx_files import onnx_model
+from tests.support.onnx_files import onnx_model
 
 onnx = pytest.importorskip("onnx")
 

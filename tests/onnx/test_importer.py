@@ -14,7 +14,7 @@ from npresnext.errors import BackwardError, FileFormatError, InvalidTypeError, I
 from npresnext.onnx._layers import Pad2d, PaddedAvgPool2d, PaddedMaxPool2d
 from npresnext.testing import check_grads
 
-from support.onnx_files import onnx_file, onnx_model
+from tests.support.onnx_files import onnx_file, onnx_model
 
 onnx = pytest.importorskip("onnx")
 

@@ -14,7 +14,7 @@ from npresnext.paper import network_counts
 from npresnext.paper.convert import convert_state
 from npresnext.paper.forms import DepthTwo, FormA, FormB, FormC, WideBlock
 
-from support.strict import assert_same_on_strict_arrays, to_strict
+from tests.support.strict import assert_same_on_strict_arrays, to_strict
 
 FORMS = {"a": FormA, "b": FormB, "c": FormC}
 

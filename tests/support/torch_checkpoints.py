@@ -2,7 +2,7 @@
 
 import collections
 
-from support.paths import GOLDEN as DATA
+from tests.support.paths import GOLDEN as DATA
 
 DTYPES = (
     "float64",

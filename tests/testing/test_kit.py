@@ -11,7 +11,7 @@ from npresnext.testing import ConvCase, assert_conv, check_conv
 from npresnext.testing.invalid_calls import broken_calls
 from npresnext.testing.supports import SUPPORTS
 
-from support.paths import ROOT
+from tests.support.paths import ROOT
 
 FEW = {"cases": 20}
 RULES = broken_calls(ConvCase())

@@ -19,7 +19,7 @@ from npresnext.testing.runner import Runner
 from npresnext.testing.subject import AXES, Subject
 from npresnext.testing.supports import as_supports
 
-from support.mutants import kernels
+from tests.support.mutants import kernels
 
 ENTRIES = [mistake.name for mistake in mistakes.MISTAKES]
 CHUNKS = [ENTRIES[i::12] for i in range(12)]

@@ -13,7 +13,7 @@ from npresnext.testing.runner import Runner
 from npresnext.testing.subject import Subject
 from npresnext.testing.trial import Trial
 
-from support.mutants import MUTANTS
+from tests.support.mutants import MUTANTS
 
 BY_NAME = {mutant.name: mutant for mutant in MUTANTS}
 CHECKS = sorted({mutant.caught_by for mutant in MUTANTS})

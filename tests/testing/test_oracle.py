@@ -19,7 +19,7 @@ from npresnext.testing.runner import LARGE_CASE, Runner
 from npresnext.testing.subject import Subject
 from npresnext.testing.supports import SUPPORTS, keep_supported
 
-from support import transforms
+from tests.support import transforms
 
 
 def drawn(count, without=()):

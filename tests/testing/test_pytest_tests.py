@@ -1,12 +1,13 @@
 """conv_tests and the plugin: what pytest makes of them, in a run of its own."""
 
 import ast
+import os
 import subprocess
 import sys
 
 import pytest
 
-from support.paths import ROOT
+from tests.support.paths import ROOT
 
 TESTS = """
 import npresnext as nx
@@ -36,7 +37,10 @@ def run_pytest(tmp_path_factory):
 
     def run(*arguments):
         command = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "-p", "npresnext_pytest"]
-        done = subprocess.run([*command, *arguments], cwd=folder, capture_output=True, text=True, timeout=300)
+        alone = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # where it is installed, it would be loaded twice
+        done = subprocess.run(
+            [*command, *arguments], cwd=folder, env=alone, capture_output=True, text=True, timeout=300
+        )
         return done.stdout + done.stderr
 
     return run

@@ -16,7 +16,7 @@ from npresnext.testing.runner import Runner
 from npresnext.testing.subject import AXES, Subject
 from npresnext.testing.trial import Trial
 
-from support.mutants import MUTANTS
+from tests.support.mutants import MUTANTS
 
 PROVEN = [mutant for mutant in MUTANTS if mutant.caught_by[1] != "statistical"]
 RIGHT = {"forward": nx.conv2d, "backward": nx.conv2d_backward}

@@ -16,7 +16,7 @@ from npresnext.testing.runner import Runner
 from npresnext.testing.subject import Subject
 from npresnext.testing.supports import as_supports
 
-from support.cuda_on_cpu import emulated
+from tests.support.cuda_on_cpu import emulated
 
 SEEDS = range(20)
 EVERY = ("float16", "bfloat16", "float32", "float64")
@@ -46,7 +46,7 @@ def right(name, dtype):
         yield adapters.Target(reference.conv2d, definition_backward, {})
     elif name == "scipy":
         pytest.importorskip("scipy")
-        from support import correlations
+        from tests.support import correlations
 
         yield adapters.Target(correlations.forward, correlations.backward, {})
     elif name == "torch":

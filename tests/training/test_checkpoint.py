@@ -23,8 +23,8 @@ from npresnext.training.checkpoint import (
     save_checkpoint,
 )
 
-from support.paths import ROOT
-from support.training import state_bytes, tiny_trainer
+from tests.support.paths import ROOT
+from tests.support.training import state_bytes, tiny_trainer
 
 ARGUMENTS = {"seed": 0, "lr": 0.05}
 
@@ -121,7 +121,7 @@ def test_sigkill_at_random_moments_changes_no_byte(tmp_path):
 KILLED_WHILE_WRITING = """
 import os, signal, sys
 from pathlib import Path
-from support.training import tiny_trainer
+from tests.support.training import tiny_trainer
 from npresnext import io
 from npresnext.training.checkpoint import Checkpoints, load_checkpoint, previous_path, save_checkpoint
 
@@ -159,7 +159,7 @@ print(moment, sorted(seen))
 
 def test_sigkill_at_every_file_operation_of_a_write_leaves_a_whole_checkpoint(tmp_path):
     script = [sys.executable, "-c", KILLED_WHILE_WRITING, tmp_path]
-    process = subprocess.run(script, capture_output=True, text=True, cwd=ROOT / "tests")
+    process = subprocess.run(script, capture_output=True, text=True, cwd=ROOT)
     assert process.returncode == 0, process.stderr
     moments, _, seen = process.stdout.partition(" ")
     assert int(moments) > 5 and seen == "[2, 3]\n"

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from support.paths import ROOT
+from tests.support.paths import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from npresnext.errors import ConfigurationError, InvalidTypeError, InvalidValueE
 from npresnext.training import TrainingConfiguration, Watcher
 from npresnext.training.configuration import DEFAULTS
 
-from support.training import state_bytes
+from tests.support.training import state_bytes
 
 
 def configuration_for(*argv):

@@ -16,7 +16,7 @@ from npresnext.errors import MissingExtraError, NonFiniteLossError
 from npresnext.training import Meter, Trainer, Watcher, evaluate, progress, schedules
 from npresnext.training import loop as training
 
-from support.training import state_bytes, tiny_trainer
+from tests.support.training import state_bytes, tiny_trainer
 
 
 class Losses(Watcher):
@@ -235,7 +235,7 @@ def test_a_meter_weighs_batches_by_their_images(xp):
 def test_a_step_and_the_evaluation_run_on_strict_arrays(monkeypatch):
     from npresnext.data import batches
 
-    from support.strict import to_strict
+    from tests.support.strict import to_strict
 
     expected, got = tiny_trainer(dtype="float64"), tiny_trainer(dtype="float64")
     expected.run(2)

@@ -13,7 +13,7 @@ from npresnext.engines.cpu.threads import get_num_threads
 from npresnext.engines.cpu.workspace import get_workspace_limit
 from npresnext.geometry import ConvGeometry
 
-from support.convolutions import CPU, LESSON, assert_equals_lesson, everything, geometries, operands
+from tests.support.convolutions import CPU, LESSON, assert_equals_lesson, everything, geometries, operands
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from npresnext.engines.cpu import thresholds
 from npresnext.geometry import ConvGeometry
 
-from support.convolutions import assert_equals_lesson, geometries
-from support.thresholds import changed_thresholds
+from tests.support.convolutions import assert_equals_lesson, geometries
+from tests.support.thresholds import changed_thresholds
 
 VALUES = {
     "SMALL_MACS": st.sampled_from([0, 0, 10**9]),

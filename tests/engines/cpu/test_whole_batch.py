@@ -10,8 +10,8 @@ from npresnext import functional as F
 from npresnext.engines.cpu import layout, pointwise, small, thresholds
 from npresnext.geometry import ConvGeometry
 
-from support.convolutions import CPU, LESSON, everything, geometries, operands
-from support.thresholds import changed_thresholds
+from tests.support.convolutions import CPU, LESSON, everything, geometries, operands
+from tests.support.thresholds import changed_thresholds
 
 ALL_SMALL = {"SMALL_MACS": 10**12, "SMALL_BYTES": 10**12}
 

@@ -15,7 +15,7 @@ from npresnext import backend
 from npresnext.engines.cuda import launch as cuda_launch
 from npresnext.engines.cuda import matmul as cuda_matmul
 
-from support.cuda_on_cpu import INSTANCES
+from tests.support.cuda_on_cpu import INSTANCES
 
 ROOT = Path(nx.__file__).parent
 

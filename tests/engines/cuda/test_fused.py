@@ -9,7 +9,7 @@ from npresnext import functional as F
 from npresnext.engines.cuda import batchnorm as cuda_batchnorm
 from npresnext.engines.cuda import engine as cuda_engine
 
-from support.cuda_on_cpu import emulated
+from tests.support.cuda_on_cpu import emulated
 
 SHAPES = [(4, 3, 5, 7), (40, 2, 7, 7), (2, 1, 100, 90), (17, 5)]
 ROUNDING = {"float64": 1e-13, "float32": 2e-6, "float16": 2e-3, "bfloat16": 2e-2}

@@ -35,7 +35,7 @@ from npresnext.geometry import ConvGeometry, WindowGeometry
 from npresnext.testing import check_conv
 from npresnext.testing.strategies import conv_cases
 
-from support.cuda_on_cpu import INSTANCES, STRUCTS, emulated, library, start
+from tests.support.cuda_on_cpu import INSTANCES, STRUCTS, emulated, library, start
 
 EXACT = ["float32", "float64", "float16", "bfloat16"]
 

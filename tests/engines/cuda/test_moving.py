@@ -8,7 +8,7 @@ import npresnext as nx
 from npresnext import backend, nn
 from npresnext.training.checkpoint import load_checkpoint, save_checkpoint
 
-from support.training import tiny_trainer
+from tests.support.training import tiny_trainer
 
 STEPS, ARGUMENTS = 5, {"seed": 0}
 

@@ -16,7 +16,7 @@ from npresnext import data, models, nn
 from npresnext.errors import NonFiniteLossError
 from npresnext.training import Trainer, schedules
 
-from support.strict import to_strict
+from tests.support.strict import to_strict
 
 Array = type(xp.zeros(()))
 READING = ("__bool__", "__float__", "__int__", "__index__", "__complex__", "__array__", "__dlpack__", "__buffer__")

@@ -8,7 +8,7 @@ import pytest
 
 from npresnext import models
 
-from support.paths import SCRIPTS
+from tests.support.paths import SCRIPTS
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import npresnext as nx
 from npresnext.errors import BackendError
 from npresnext.geometry import ConvGeometry
 
-from support.paths import SCRIPTS
+from tests.support.paths import SCRIPTS
 
 SMALL = {
     ConvGeometry.of_conv((2, 3, 8, 8), (8, 3, 3, 3), padding=1): 1,

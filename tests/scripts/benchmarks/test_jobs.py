@@ -12,7 +12,7 @@ import npresnext as nx
 from npresnext.data import Augment, load_digits, training_batches
 from npresnext.training import TrainingConfiguration
 
-from support.paths import ROOT, SCRIPTS
+from tests.support.paths import ROOT, SCRIPTS
 
 JOBS = SCRIPTS / "benchmarks" / "jobs.py"
 TINY = ["--rounds", "1", "--threads", "1", "--seconds", "0", "--epochs", "1"]
