@@ -115,12 +115,14 @@ def _build(described: Any, read: ReadStorage, *, big: bool) -> Arrays:
     """Turn the descriptions of the network's tensors into arrays; tensors that share a storage share memory."""
     entries = _state_of(described)
     strange = {name: _kind(value) for name, value in entries.items() if not _is_value(name, value)}
-    if strange:
+    tensors = [name for name, value in entries.items() if isinstance(value, TensorRef)]
+    if strange and (not tensors or strange.keys() & set(tensors)):  # the second: a tensor whose name is no text
         listed = ", ".join(f"{name!r} ({kind})" for name, kind in list(strange.items())[:8])
         raise FileFormatError(f"not a dictionary of tensors by name; among its entries are: {listed}")
     raws: dict[str, np.ndarray] = {}
     arrays = {}
-    for name, value in entries.items():
+    for name in [name for name in entries if name not in strange]:  # beside tensors, other objects are passed over
+        value = entries[name]
         if isinstance(value, TensorRef):
             if value.storage.key not in raws:
                 raws[value.storage.key] = read(value.storage)

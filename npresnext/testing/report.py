@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from html import escape
 from textwrap import wrap
 from typing import Any
 
@@ -133,6 +134,12 @@ class Report:
 
     def __str__(self) -> str:
         return self.to_text()
+
+    def _repr_html_(self) -> str:
+        """Return the verdict in one line, and the whole report to unfold: what a notebook shows."""
+        unfolded = "" if self.passed else " open"
+        text = escape(self.to_text())
+        return f"<details{unfolded}><summary>{escape(self.headline)}</summary><pre>{text}</pre></details>"
 
     def describe_expected(self) -> list[str]:
         """Return a line for each known failure: whether it still occurs."""

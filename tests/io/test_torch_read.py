@@ -309,3 +309,24 @@ def test_a_whole_network_in_an_entry_is_named_and_the_advice_is_what_was_not_don
     with pytest.raises(FileFormatError, match=r"'model' \(argparse\.Namespace\)") as raised:
         load(zipped(tmp_path / "state.pth", {"a/data.pkl": program}))
     assert "state_dict" not in str(raised.value)
+
+
+def test_tensors_beside_other_objects_are_read_in_their_order(tmp_path):
+    torch = pytest.importorskip("torch")
+    saved = {
+        "w": torch.ones(2),
+        "args": argparse.Namespace(lr=0.1),
+        "b": torch.zeros(3),
+        "when": datetime.date(2026, 1, 2),
+        "note": "x",
+    }
+    torch.save(saved, tmp_path / "mixed.pth")
+    state = load(tmp_path / "mixed.pth")
+    assert list(state) == ["w", "b"] and state["w"].tolist() == [1, 1]
+
+
+def test_a_tensor_whose_name_is_no_text_is_refused(tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.save({"w": torch.ones(2), 3: torch.ones(1)}, tmp_path / "named.pth")
+    with pytest.raises(FileFormatError, match="3 "):
+        load(tmp_path / "named.pth")

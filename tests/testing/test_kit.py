@@ -522,3 +522,12 @@ def test_what_is_implemented_for_no_case_fails():
 def test_the_last_line_of_an_exception_is_shown_too():
     (finding,) = check_conv(raising, cases=2).failures
     assert finding.message == "forward raised RuntimeError: no such kernel ... at all"
+
+
+def test_a_notebook_shows_the_verdict_and_unfolds_a_failure():
+    right = check_conv(nx.conv2d, cases=2)._repr_html_()
+    assert right.startswith("<details><summary>Convolution in float32") and "holds in" in right
+    wrong = check_conv(lambda *args, **window: nx.conv2d(*args, **window) + 1, cases=2)._repr_html_()
+    assert (
+        wrong.startswith("<details open>") and "y is wrong" in wrong and "&lt;lambda&gt;" not in wrong.split("<pre>")[0]
+    )
