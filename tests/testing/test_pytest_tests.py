@@ -38,6 +38,7 @@ def run_pytest(tmp_path_factory):
     def run(*arguments):
         command = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "-p", "npresnext_pytest"]
         alone = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # where it is installed, it would be loaded twice
+        alone |= {"CI": "", "BUILD_NUMBER": ""}  # where these are set, pytest repeats whole messages in its summary
         done = subprocess.run(
             [*command, *arguments], cwd=folder, env=alone, capture_output=True, text=True, timeout=300
         )
