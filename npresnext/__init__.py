@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # for type checkers and editors; Python loads these when they
     from . import nn as nn
     from . import onnx as onnx
     from . import paper as paper
+    from . import pictures as pictures
     from . import reference as reference
     from . import testing as testing
     from . import training as training
@@ -73,6 +74,7 @@ _LAZY = {
     "no_grad": "nn",
     "onnx": "",
     "paper": "",
+    "pictures": "",
     "definitions": "",
     "reference": "",
     "set_num_threads": "engines.cpu.threads",

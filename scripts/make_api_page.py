@@ -34,6 +34,7 @@ SECTIONS = (
     "npresnext.paper",
     "npresnext.counting",
     "npresnext.gradients",
+    "npresnext.pictures",
     "npresnext.io",
     "npresnext.onnx",
     "npresnext.testing",

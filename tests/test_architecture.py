@@ -27,7 +27,7 @@ ORDER = [
     {"models"},
     {"data"},
     {"training", "counting", "onnx"},
-    {"gradients", "paper"},
+    {"gradients", "paper", "pictures"},
     {"testing"},
     {FACADE},
     {"commands"},
