@@ -9,7 +9,7 @@ from html import escape
 import numpy as np
 
 from .._support.extras import load_extra
-from ._cells import CELL, Cell, Label, Part, extent, figure_of
+from ._cells import CELL, Cell, Part, extent, figure_of
 from ._colours import Theme
 
 FORMATS = {".gif": "image/gif", ".svg": "image/svg+xml"}
