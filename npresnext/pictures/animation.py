@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,26 +30,32 @@ GAP = 3.0  # cells between x, the weight and y
 
 @dataclass(frozen=True)
 class Animation:
-    """A written animation, which a notebook shows as the last value of a cell.
+    """An animation, which a notebook shows as the last value of a cell.
 
     Attributes
     ----------
-    path : Path
-        The file.
+    content : bytes
+        That of the file.
+    kind : str
+        ".gif" or ".svg".
     frames : int
-        The number of its frames.
+        The number of frames.
+    path : Path or None
+        The file, if it was written.
     """
 
-    path: Path
+    content: bytes = field(repr=False)
+    kind: str
     frames: int
+    path: Path | None = None
 
     def _repr_html_(self) -> str:
-        content = base64.b64encode(self.path.read_bytes()).decode()
-        return f'<img alt="a sliding grouped window" src="data:{FORMATS[self.path.suffix.lower()]};base64,{content}">'
+        content = base64.b64encode(self.content).decode()
+        return f'<img alt="a sliding grouped window" src="data:{FORMATS[self.kind]};base64,{content}">'
 
 
 def sliding_window(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | None,
     x: Any,
     weight: Any,
     *,
@@ -61,15 +67,16 @@ def sliding_window(
     overwrite: bool = False,
     dark: bool = False,
 ) -> Animation:
-    """Write an animation of a grouped convolution: the image at the left, the weight in the middle, y at the right.
+    """Write an animation of a grouped convolution: x at the left, the weight in the middle, y at the right.
 
     There is one frame for each group and each position of the window. It marks the pixels, the kernels and the values
     of y of this group, and writes out the sum that gives each of them. The values of y appear one by one.
 
     Parameters
     ----------
-    path : str or path
-        Ends in .gif or .svg. The SVG stands still, with all of y, where the reader prefers reduced motion.
+    path : str, path or None
+        Ends in .gif or .svg. None writes no file: a notebook shows the SVG. An SVG stands still, with all of y, where
+        the reader prefers reduced motion.
     x : array (C_in, H, W) or (1, C_in, H, W)
         Real numbers; small integers are the easiest to follow.
     weight : array (C_out, C_in/G, kh, kw)
@@ -99,24 +106,22 @@ def sliding_window(
 
     Examples
     --------
-    >>> import tempfile
     >>> x, weight = np.arange(18).reshape(2, 3, 3), np.arange(8).reshape(2, 1, 2, 2)
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     sliding_window(Path(folder) / "window.svg", x, weight, groups=2).frames
-    8
+    >>> sliding_window(None, x, weight, groups=2)
+    Animation(kind='.svg', frames=8, path=None)
     """
-    path = Path(path)
-    kind = path.suffix.lower()
+    kind = ".svg" if path is None else Path(path).suffix.lower()
     if kind not in FORMATS:
         raise InvalidValueError(f"{path} must end in one of {', '.join(FORMATS)}")
-    path = check_writable(path, overwrite=overwrite)
+    target = None if path is None else check_writable(path, overwrite=overwrite)
     as_int(milliseconds, "milliseconds", 20)
     theme = theme_of(dark)
     frames = window_frames(x, weight, stride, padding, dilation, groups, theme)
     content = svg_of(frames, theme, milliseconds) if kind == ".svg" else gif_of(frames, theme, milliseconds)
-    with atomic_path(path, overwrite=overwrite) as temporary:
-        temporary.write_bytes(content)
-    return Animation(path, len(frames))
+    if target is not None:
+        with atomic_path(target, overwrite=overwrite) as temporary:
+            temporary.write_bytes(content)
+    return Animation(content, kind, len(frames), target)
 
 
 def window_frames(

@@ -130,5 +130,13 @@ def test_bad_arguments_are_explained_and_leave_nothing(tmp_path, name, change, e
     assert list(tmp_path.iterdir()) == []
 
 
+def test_without_a_path_no_file_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shown = pictures.sliding_window(None, *operands(1))
+    written = pictures.sliding_window(tmp_path / "window.svg", *operands(1))
+    assert shown.path is None and shown.content == written.content == written.path.read_bytes()
+    assert [file.name for file in tmp_path.iterdir()] == ["window.svg"]
+
+
 def test_the_room_is_loaded_when_it_is_used():
     assert nx.pictures is pictures
