@@ -23,7 +23,7 @@ rng = np.random.default_rng(28)
 
 
 def integers(*shape):
-    """Random integers from -3 to 3, stored as floats. Sums of them are exact, so results can be compared with ==."""
+    """Random integers from -3 to 3, as floats: their sums are exact."""
     return rng.integers(-3, 4, shape).astype(float)
 
 
@@ -41,7 +41,8 @@ x = integers(1, 1, 3, 3)
 weight = integers(1, 1, 2, 2)
 y = nx.conv2d(x, weight)
 
-print("x:", x[0, 0], "weight:", weight[0, 0], "y:", y[0, 0], sep="\n")
+for name, array in (("x", x), ("weight", weight), ("y", y)):
+    print(name, array[0, 0], sep="\n")
 assert y.shape == (1, 1, 2, 2)
 
 # %% [markdown]
@@ -130,9 +131,10 @@ assert (convolution[0, 0, 1:4, 1:4] == kernel).all()
 
 # %%
 mistake = mistakes.find("rotates the kernel")
-call = mistakes.Call(impulse, kernel, None, response, padding=((1, 1), (1, 1)))
+border = ((1, 1), (1, 1))  # (top, bottom), (left, right)
+call = mistakes.Call(impulse, kernel, None, response, padding=border)
 assert (mistake.result("y", call) == convolution).all()
-print("A convolution that", mistake.name, "\nThe question to ask:", mistake.question)
+print("A convolution that", mistake.name)
 
 # %% [markdown]
 # Lesson 5 meets the rotated kernel again. It appears in the backward pass, where it is right.
@@ -161,7 +163,8 @@ assert kernels == 192 and many.shape == (1, 64, 3, 3)
 one_filter = filters[:1]  # the filter of output channel 0
 parts = [nx.conv2d(rgb[:, c : c + 1], one_filter[:, c : c + 1]) for c in range(3)]
 assert (sum(parts) == many[:, :1]).all()
-print("channel by channel:", [int(part[0, 0, 0, 0]) for part in parts], "-> sum", int(many[0, 0, 0, 0]))
+print("channel by channel:", [int(part[0, 0, 0, 0]) for part in parts])
+print("y is their sum:    ", int(many[0, 0, 0, 0]))
 
 # %% [markdown]
 # So the layer does *not* make 64 new channels from each of the 3 channels. The list of products says the same: the
@@ -184,7 +187,8 @@ pictures.sliding_window(None, x, weight, milliseconds=1500)
 
 # %% tags=["hide-cell"]
 number = len(list(reference.products((1, 2, 4, 4), (3, 2, 3, 3))))
-print(number, "products = 3 output channels x 2·2 windows x 2 input channels x 3·3 weights")
+print(number, "products")
+# output channels x windows x input channels x weights of a kernel:
 assert number == 3 * (2 * 2) * 2 * (3 * 3) == 216
 
 # %% [markdown]

@@ -23,7 +23,7 @@ rng = np.random.default_rng(2)
 
 
 def integers(*shape):
-    """Random integers from -3 to 3, stored as floats. Sums of them are exact, so results can be compared with ==."""
+    """Random integers from -3 to 3, as floats: their sums are exact."""
     return rng.integers(-3, 4, shape).astype(float)
 
 
@@ -51,7 +51,8 @@ print(inspect.getsource(reference.count_windows))
 
 # %%
 for size in (7, 6):
-    print(f"{size} pixels, kernel 3, stride 2:", reference.count_windows(size, 3, 2, (0, 0), 1), "windows")
+    windows = reference.count_windows(size, 3, 2, (0, 0), 1)
+    print(f"{size} pixels, kernel 3, stride 2: {windows} windows")
 assert reference.count_windows(7, 3, 2, (0, 0), 1) == 3
 assert reference.count_windows(6, 3, 2, (0, 0), 1) == 2
 
@@ -72,8 +73,8 @@ cases = 0
 for size, kernel, stride, before, after, dilation in np.ndindex(8, 4, 4, 3, 3, 3):
     kernel, stride, dilation = kernel + 1, stride + 1, dilation + 1
     if dilation * (kernel - 1) + 1 <= size + before + after:
-        counted = reference.count_windows(size, kernel, stride, (before, after), dilation)
-        assert output_size(size, kernel, stride, (before, after), dilation) == counted
+        arguments = size, kernel, stride, (before, after), dilation
+        assert output_size(*arguments) == reference.count_windows(*arguments)
         cases += 1
 print("The formula is right in", cases, "of", cases, "cases.")
 
@@ -112,7 +113,8 @@ assert (dx[:, :, 5, :] == 0).all() and (dx[:, :, :, 5] == 0).all()
 # %%
 mistake = mistakes.find("rounds the output size up")
 wrong = mistake.result("y", mistakes.Call(x, weight, None, grad_output, stride=(2, 2)))
-print(f"right: {y.shape[2:]}, and a convolution that {mistake.name}: {wrong.shape[2:]}")
+print("the right size:", y.shape[2:])
+print(f"a convolution that {mistake.name}:", wrong.shape[2:])
 assert y.shape[2:] == (2, 2) and wrong.shape[2:] == (3, 3)
 
 # %% [markdown]
@@ -132,7 +134,8 @@ before = nx.conv2d(x, weight, padding=((1, 0), (1, 0)))
 
 assert same.shape == x.shape == before.shape
 assert (same == after).all() and (same != before).any()
-print("zeros at the bottom and right:", after[0, 0], "zeros at the top and left:", before[0, 0], sep="\n")
+print("zeros at the bottom and right:", after[0, 0], sep="\n")
+print("zeros at the top and left:", before[0, 0], sep="\n")
 
 # %% [markdown]
 # The two results have the same shape, and other numbers. So a test that compares shapes finds nothing. The second

@@ -11,6 +11,7 @@
 
 # %%
 import inspect
+import textwrap
 
 import numpy as np
 
@@ -22,7 +23,7 @@ rng = np.random.default_rng(3)
 
 
 def integers(*shape):
-    """Random integers from -3 to 3, stored as floats. Sums of them are exact, so results can be compared with ==."""
+    """Random integers from -3 to 3, as floats: their sums are exact."""
     return rng.integers(-3, 4, shape).astype(float)
 
 
@@ -48,7 +49,7 @@ print(x[0, 0])
 # ### Each window becomes a column
 
 # %%
-columns = nx.im2col(x, 2)[0]  # (C·kh·kw, oh·ow); the index 0 takes the only image of the batch
+columns = nx.im2col(x, 2)[0]  # (C·kh·kw, oh·ow); [0]: the only image
 print(columns)
 assert columns.shape == (4, 9)
 assert (columns[:, 0] == [0, 1, 4, 5]).all()
@@ -141,7 +142,7 @@ weight = integers(3, 2, 2, 2)  # (C_out, C_in, kh, kw)
 y = (weight.reshape(3, 8) @ both).reshape(1, 3, 3, 3)  # the same order in both
 assert (y == nx.conv2d(two, weight)).all()
 
-tap_first = both.reshape(2, 4, 9).swapaxes(0, 1).reshape(8, 9)  # rows in the order (tap, channel)
+tap_first = both.reshape(2, 4, 9).swapaxes(0, 1).reshape(8, 9)  # (kh·kw·C, oh·ow)
 wrong = (weight.reshape(3, 8) @ tap_first).reshape(1, 3, 3, 3)
 assert wrong.shape == y.shape and (wrong != y).any()
 
@@ -152,7 +153,8 @@ assert wrong.shape == y.shape and (wrong != y).any()
 # %%
 mistake = mistakes.find("reads the weight as (C_out, kh, kw, C_in/G)")
 assert (mistake.result("y", mistakes.Call(two, weight, None, y)) == wrong).all()
-print("A convolution that", mistake.name, "\nThe question to ask:", mistake.question)
+print("A convolution that", mistake.name, "\n")
+print("A question that leads to it:", textwrap.fill(mistake.question, 72), sep="\n")
 
 # %% [markdown]
 # ## Picture
@@ -177,7 +179,8 @@ pictures.im2col(rng.integers(-9, 10, (2, 4, 4)), 3, stride=2, padding=1, column=
 # %% tags=["hide-cell"]
 image = np.arange(75.0).reshape(1, 3, 5, 5)
 matrix = nx.im2col(image, 3)[0]
-row, column = (1 * 3 + 2) * 3 + 2, 2 * 3 + 2  # tap (2, 2) of channel 1; window (2, 2) of 3x3
+row = (1 * 3 + 2) * 3 + 2  # tap (2, 2) of channel 1
+column = 2 * 3 + 2  # window (2, 2) of 3x3 windows
 print(f"row {row} of {matrix.shape[0]}, column {column} of {matrix.shape[1]}")
 assert (row, column) == (17, 8) and matrix.shape == (27, 9)
 assert matrix[row, column] == image[0, 1, 4, 4]

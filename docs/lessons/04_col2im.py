@@ -12,6 +12,7 @@
 
 # %%
 import inspect
+import textwrap
 
 import numpy as np
 
@@ -23,7 +24,7 @@ rng = np.random.default_rng(4)
 
 
 def integers(*shape):
-    """Random integers from -3 to 3, stored as floats. Sums of them are exact, so results can be compared with ==."""
+    """Random integers from -3 to 3, as floats: their sums are exact."""
     return rng.integers(-3, 4, shape).astype(float)
 
 
@@ -75,8 +76,11 @@ print("x:", x[0, 0], "col2im(im2col(x)):", back[0, 0], sep="\n")
 
 # %%
 pixels, cells = 9, 4 * 4  # 3x3 pixels; 4 taps in 4 windows
-M = np.stack([nx.im2col(e.reshape(1, 1, 3, 3), 2).ravel() for e in np.eye(pixels)], axis=1)
-back = np.stack([nx.col2im(e.reshape(1, 4, 4), (1, 1, 3, 3), 2).ravel() for e in np.eye(cells)], axis=1)
+shape = (1, 1, 3, 3)
+images = np.eye(pixels).reshape(pixels, *shape)  # one pixel is 1 in each
+M = np.stack([nx.im2col(image, 2).ravel() for image in images], axis=1)
+matrices = np.eye(cells).reshape(cells, 1, 4, 4)  # one cell is 1 in each
+back = np.stack([nx.col2im(matrix, shape, 2).ravel() for matrix in matrices], axis=1)
 
 print("im2col is a matrix of shape", M.shape, "and col2im one of shape", back.shape)
 assert M.shape == (16, 9) and back.shape == (9, 16)
@@ -131,17 +135,20 @@ print(inspect.getsource(lesson.conv.col2im))
 # overlap, it is right. With overlaps it is wrong, but not everywhere:
 
 # %%
-mistake = mistakes.find("overwrites dx where windows overlap, so that the last window wins")
+name = "overwrites dx where windows overlap, so that the last window wins"
+mistake = mistakes.find(name)
 weight, grad_output = integers(1, 1, 3, 3), integers(1, 1, 3, 3)
 call = mistakes.Call(x, weight, None, grad_output)
 wrong = mistake.result("dx", call)
 dx = nx.conv2d_input_grad(grad_output, x.shape, weight)
 
-print("right:", dx[0, 0], "overwritten:", wrong[0, 0], "The question to ask: " + mistake.question, sep="\n")
+print("right:", dx[0, 0], "overwritten:", wrong[0, 0], sep="\n")
+print("\nA question that leads to it:", textwrap.fill(mistake.question, 72), sep="\n")
 assert (wrong != dx).any()
 assert wrong[0, 0, 0, 0] == dx[0, 0, 0, 0]  # a corner is in one window
 
-apart = mistakes.Call(integers(1, 1, 6, 6), weight, None, integers(1, 1, 2, 2), stride=(3, 3))  # no overlap
+larger, fewer = integers(1, 1, 6, 6), integers(1, 1, 2, 2)
+apart = mistakes.Call(larger, weight, None, fewer, stride=(3, 3))  # no overlap
 assert (mistake.result("dx", apart) == apart.dx()).all()
 
 # %% [markdown]
@@ -157,7 +164,7 @@ weight = integers(1, 1, 3, 3)
 
 
 def transposed(g):
-    """Multiply by the transposed matrix of the convolution of 5x5 images: from 3x3 back to 5x5."""
+    """Multiply by the transpose of the convolution's matrix: from 3x3 to 5x5."""
     return nx.conv2d_input_grad(g, (1, 1, 5, 5), weight)
 
 
@@ -190,7 +197,8 @@ unchanged = nx.col2im(nx.im2col(x, 3, stride=3), x.shape, 3, stride=3)
 assert (unchanged == x).all()
 print("stride 3: each pixel is in one window, and x comes back.")
 
-lost = nx.col2im(nx.im2col(np.ones((1, 1, 8, 8)), 3, stride=4), (1, 1, 8, 8), 3, stride=4)[0, 0]
+ones = np.ones((1, 1, 8, 8))
+lost = nx.col2im(nx.im2col(ones, 3, stride=4), ones.shape, 3, stride=4)[0, 0]
 print("stride 4, on 8x8 ones:", lost, sep="\n")
 assert (lost[3] == 0).all() and (lost[7] == 0).all()
 print("Pixels between the windows come back as 0.")

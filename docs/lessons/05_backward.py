@@ -12,6 +12,7 @@
 
 # %%
 import inspect
+import textwrap
 
 import numpy as np
 
@@ -23,7 +24,7 @@ rng = np.random.default_rng(55)
 
 
 def integers(*shape):
-    """Random integers from -3 to 3, stored as floats. Sums of them are exact, so results can be compared with ==."""
+    """Random integers from -3 to 3, as floats: their sums are exact."""
     return rng.integers(-3, 4, shape).astype(float)
 
 
@@ -69,8 +70,9 @@ print(inspect.getsource(reference.conv2d_weight_grad_loops))
 
 # %%
 dx, dweight, _ = nx.conv2d_backward(grad_output, x, weight)
-assert (dx == reference.conv2d_input_grad_loops(grad_output, x.shape, weight)).all()
-assert (dweight == reference.conv2d_weight_grad_loops(grad_output, x, weight.shape)).all()
+dx_by_loops = reference.conv2d_input_grad_loops(grad_output, x.shape, weight)
+dweight_by_loops = reference.conv2d_weight_grad_loops(grad_output, x, weight.shape)
+assert (dx == dx_by_loops).all() and (dweight == dweight_by_loops).all()
 print("The loops and the fast functions agree, in every number.")
 
 # %% [markdown]
@@ -93,8 +95,9 @@ changed[0, 0, 0, 2] += 1
 difference = (grad_output * nx.conv2d(x, changed)).sum() - (grad_output * y).sum()
 
 places = grad_output.size  # N·oh·ow
-print("difference:", difference, " dweight:", dweight[0, 0, 0, 2], " an average:", dweight[0, 0, 0, 2] / places)
-assert difference == dweight[0, 0, 0, 2] != dweight[0, 0, 0, 2] / places
+gradient = dweight[0, 0, 0, 2]
+print("difference:", difference, " gradient:", gradient, " average:", gradient / places)
+assert difference == gradient != gradient / places
 assert places == 50
 
 # %% [markdown]
@@ -120,8 +123,10 @@ assert (nx.conv2d(grad_output, rotated, padding=2) == dx).all()
 
 mistake = mistakes.find("forgets to rotate the kernel")
 wrong = mistake.result("dx", mistakes.Call(x, weight, None, grad_output))
-assert (nx.conv2d(grad_output, weight, padding=2) == wrong).all() and (wrong != dx).any()
-print("A backward pass that", mistake.name, "\nThe question to ask:", mistake.question)
+assert (nx.conv2d(grad_output, weight, padding=2) == wrong).all()
+assert (wrong != dx).any()
+print("A backward pass that", mistake.name, "\n")
+print("A question that leads to it:", textwrap.fill(mistake.question, 72), sep="\n")
 
 # %% [markdown]
 # The correlation with the rotated kernel is what mathematics calls a convolution (lesson 1). So the forward pass
@@ -153,7 +158,8 @@ assert (nx.conv2d(u, rotated, padding=2) == dx_strided).all()
 mistake = mistakes.find("puts no zeros between the upstream gradients")
 call = mistakes.Call(x, weight, None, small, stride=(2, 2))
 assert (mistake.result("dx", call) != dx_strided).any()
-print("A backward pass that", mistake.name, "\nThe question to ask:", mistake.question)
+print("A backward pass that", mistake.name, "\n")
+print("A question that leads to it:", textwrap.fill(mistake.question, 72), sep="\n")
 
 # %% [markdown]
 # (misconception-7)=
@@ -199,7 +205,8 @@ pictures.taps((5, 5), 3, stride=2)
 
 # %%
 counts = np.zeros((5, 5), int)
-for _, _, (_, _, row, column) in reference.products((1, 1, 5, 5), (1, 1, 3, 3), stride=(2, 2)):
+entries = reference.products((1, 1, 5, 5), (1, 1, 3, 3), stride=(2, 2))
+for _, _, (_, _, row, column) in entries:
     counts[row, column] += 1
 print(counts)
 assert counts[2, 2] == 4 and counts[1, 1] == 1 and counts[0, 0] == 1
@@ -214,7 +221,8 @@ assert counts[2, 2] == 4 and counts[1, 1] == 1 and counts[0, 0] == 1
 # %% tags=["hide-cell"]
 one = nx.conv2d_weight_grad(grad_output[:1], x[:1], weight.shape)
 assert (nx.conv2d(x[:1], grad_output[:1]) == one).all()
-print("dweight is the correlation of x with grad_output as the kernel: (7, 7) and (5, 5) give", one.shape[2:])
+print("dweight is the correlation of x with grad_output as the kernel:")
+print(x.shape[2:], "and", grad_output.shape[2:], "give", one.shape[2:])
 assert one.shape[2:] == (3, 3)
 
 # %% [markdown]

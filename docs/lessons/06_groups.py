@@ -11,6 +11,8 @@
 # **What does a convolution with groups compute? What is the shape of its weight, and why?**
 
 # %%
+import textwrap
+
 import numpy as np
 
 import npresnext as nx
@@ -21,7 +23,7 @@ rng = np.random.default_rng(6)
 
 
 def integers(*shape):
-    """Random integers from -3 to 3, stored as floats. Sums of them are exact, so results can be compared with ==."""
+    """Random integers from -3 to 3, as floats: their sums are exact."""
     return rng.integers(-3, 4, shape).astype(float)
 
 
@@ -72,7 +74,8 @@ for wrong_weight, groups in ((integers(6, 6, 3, 3), 3), (integers(6, 2, 3, 3), 4
 # other.
 
 # %%
-parts = [nx.conv2d(x[:, 2 * g : 2 * g + 2], weight[2 * g : 2 * g + 2]) for g in range(G)]
+own = [slice(2 * g, 2 * g + 2) for g in range(G)]  # the channels of each group
+parts = [nx.conv2d(x[:, run], weight[run]) for run in own]
 assert (np.concatenate(parts, axis=1) == y).all()
 
 # %% [markdown]
@@ -126,7 +129,8 @@ assert answer_3 == [0]
 shared = mistakes.find("uses the weight of the first group for every group")
 wrong = shared.result("y", mistakes.Call(x, weight, None, y, groups=G))
 assert (wrong[:, :2] == y[:, :2]).all() and (wrong[:, 2:] != y[:, 2:]).any()
-print("A convolution that", shared.name, "is right in group 0 only.\nThe question to ask:", shared.question)
+print("A convolution that", shared.name, "is right in group 0 only.\n")
+print("A question that leads to it:", textwrap.fill(shared.question, 72), sep="\n")
 
 # %% [markdown]
 # (misconception-4)=
@@ -138,8 +142,10 @@ print("A convolution that", shared.name, "is right in group 0 only.\nThe questio
 # %%
 dealt = mistakes.find("deals the input channels to the groups in turn")
 wrong = dealt.result("y", mistakes.Call(x, weight, None, y, groups=G))
-assert (wrong == nx.conv2d(x[:, [0, 3, 1, 4, 2, 5]], weight, groups=G)).all() and (wrong != y).any()
-print("The question to ask:", dealt.question)
+in_turn = x[:, [0, 3, 1, 4, 2, 5]]
+assert (wrong == nx.conv2d(in_turn, weight, groups=G)).all()
+assert (wrong != y).any()
+print("A question that leads to it:", textwrap.fill(dealt.question, 72), sep="\n")
 
 # %% [markdown]
 # This mistake is easily overlooked, because it makes no difference in two cases: with G = 1, where one group has all
@@ -192,7 +198,7 @@ depthwise = integers(6, 1, 3, 3)
 loop = [nx.conv2d(x[:, c : c + 1], depthwise[c : c + 1]) for c in range(6)]
 assert (np.concatenate(loop, axis=1) == nx.conv2d(x, depthwise, groups=6)).all()
 
-twice = integers(12, 1, 3, 3)  # the multiplier is 2: output channels 0 and 1 read input channel 0
+twice = integers(12, 1, 3, 3)  # multiplier 2: outputs 0 and 1 read input 0
 one_channel = nx.conv2d(x[:, :1], twice[:2])
 assert (nx.conv2d(x, twice, groups=6)[:, :2] == one_channel).all()
 
@@ -209,7 +215,8 @@ pictures.weight_matrix(integers(6, 2, 2, 2), groups=3)
 # And the layer at work. Each frame marks one window of one group.
 
 # %%
-pictures.sliding_window(None, integers(4, 3, 3), integers(2, 2, 2, 2), groups=2, milliseconds=1500)
+small_x, small_weight = integers(4, 3, 3), integers(2, 2, 2, 2)
+pictures.sliding_window(None, small_x, small_weight, groups=2, milliseconds=1500)
 
 # %% [markdown]
 # ## Exercise
@@ -221,7 +228,8 @@ pictures.sliding_window(None, integers(4, 3, 3), integers(2, 2, 2, 2), groups=2,
 shape = (128, 64 // 32, 3, 3)
 group = 10 // (128 // 32)  # each group owns 4 output channels
 channels = [group * 2, group * 2 + 1]  # and 2 input channels
-print("shape", shape, "- group", group, "- input channels", channels, "-", int(np.prod(shape)), "weights")
+print("The shape of the weight is", shape, "with", int(np.prod(shape)), "weights.")
+print("Output channel 10 is in group", group, "and reads the input channels", channels)
 assert shape == (128, 2, 3, 3) and group == 2 and channels == [4, 5]
 assert np.prod(shape) == nx.conv2d_parameter_count(64, 128, 3, groups=32) == 2304
 
