@@ -87,7 +87,8 @@ assert (grad_output * y).sum() == (x * dx).sum() == (weight * dweight).sum()
 # (misconception-8)=
 # ### A sum, not an average
 #
-# Question 1. Here is Σ grad_output · y as a function of the weight. We change one weight by 1:
+# Question 1. We change one weight by 1, and compute Σ grad_output · y again. This sum is linear in the weight, so the
+# step gives the exact derivative:
 
 # %%
 changed = weight.copy()
@@ -149,6 +150,15 @@ print(small[0, 0], "becomes", u[0, 0], sep="\n")
 
 dx_strided = nx.conv2d_input_grad(small, x.shape, weight, stride=2)
 assert (nx.conv2d(u, rotated, padding=2) == dx_strided).all()
+
+# %% [markdown]
+# An image of 8x8 pixels has the same 3x3 windows. Its last row and column are left over (lesson 2). So their gradient
+# is zero, and all other numbers are as before:
+
+# %%
+larger = nx.conv2d_input_grad(small, (2, 1, 8, 8), weight, stride=2)
+assert (larger[:, :, :7, :7] == dx_strided).all()
+assert (larger[:, :, 7] == 0).all() and (larger[:, :, :, 7] == 0).all()
 
 # %% [markdown]
 # Backward passes with a stride above 1 have been wrong in several frameworks. The catalogue of mistakes has the one

@@ -134,17 +134,22 @@ def grid(
 
 
 def number_text(value: Any) -> str:
-    """Return a number as short as a cell needs it: whole numbers as they are, others with three digits.
+    """Return a number as short as a cell needs it: whole numbers as they are, others with at most three digits.
 
-    >>> number_text(3.0), number_text(-0.12345), number_text(2e-9), number_text("")
-    ('3', '-0.123', '2e-09', '')
+    Fewer digits are shown where three would need more than five characters.
+
+    >>> number_text(3.0), number_text(0.12345), number_text(-0.12345), number_text(2e-9), number_text("")
+    ('3', '0.123', '-0.12', '2e-09', '')
     """
     if isinstance(value, str):
         return value
     number = float(value)
     if number.is_integer() and abs(number) < 1e6:
         return str(int(number))
-    return f"{number:.3g}"
+    if 100 <= abs(number) < 1e6:
+        return f"{number:.0f}"
+    texts = [f"{number:.{digits}g}" for digits in (3, 2, 1)]
+    return next((text for text in texts if len(text) <= 5), texts[-1])
 
 
 def as_array(value: Any, name: str, least_axes: int, most_axes: int, form: str) -> NumPyArray:

@@ -13,7 +13,7 @@ from .._support.typing import Array, NumPyArray
 from ..backend import to_numpy
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError
 from ..nn import Conv2d, Module
-from ._cells import Label, Part, check_size, figure_of, grid
+from ._cells import Label, Part, check_size, figure_of, grid, number_text
 from ._colours import theme_of
 
 GAP = 1.5  # cells between two layers
@@ -80,7 +80,8 @@ def gradient_flow(model: Module, x: Array, grad_output: Array, *, parts: int | N
     parts_of_picture: list[Part] = []
     y = 0.0
     for name, matrix in reversed(norms.items()):  # as the gradient flows: the last layer first
-        texts = np.where(matrix > 0, np.vectorize("{:.2g}".format, otypes=[object])(matrix), "")
+        texts = np.vectorize(number_text, otypes=[object])(matrix)
+        texts[matrix == 0] = ""
 
         def colour(group: int, part: int, matrix: NumPyArray = matrix) -> str:
             return theme.heat(matrix[group, part] / largest) if matrix[group, part] else theme.background
@@ -94,7 +95,8 @@ def gradient_flow(model: Module, x: Array, grad_output: Array, *, parts: int | N
         y += conv.groups + GAP
     for part in range(count):
         parts_of_picture.append(Label(part + 0.5, -0.5, str(part), theme.muted, "center", 11))
-    parts_of_picture.append(Label(0, -1.5, "upstream gradient in part k of the output alone", theme.ink))
+    heading = "norm of the weight gradient of each conv group,\nfrom one part of the output at a time"
+    parts_of_picture.append(Label(0, -1.8, heading, theme.ink))
     parts_of_picture.append(Label(-0.2, -0.5, "conv group", theme.muted, "right", 11))
     return figure_of(parts_of_picture, theme)
 

@@ -154,7 +154,7 @@ def test_gradient_flow_shows_the_norms_of_each_part_alone_and_changes_nothing():
         model.backward(only)
         for row in nx.group_grad_norms(model):
             text = shown[f"{row['layer']}[{row['conv_group']}, {part}]"]
-            assert text == (f"{row['l2']:.2g}" if row["l2"] else "")
+            assert text == (number_text(row["l2"]) if row["l2"] else "")
     grouped = [[shown[f"{layer}[{g}, {k}]"] != "" for k in range(3)] for layer in "03" for g in range(3)]
     assert np.array_equal(grouped[3:], np.eye(3)) and np.all(grouped[:3])
 
@@ -287,7 +287,18 @@ def test_bad_arguments_are_explained(call, error, message):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(7, "7"), (-12.0, "-12"), (0.25, "0.25"), (1234.5678, "1.23e+03"), (2e6, "2e+06"), (np.nan, "nan")],
+    [
+        (7, "7"),
+        (-12.0, "-12"),
+        (0.25, "0.25"),
+        (1234.5678, "1235"),
+        (-0.0442, "-0.04"),
+        (-0.746, "-0.75"),
+        (5.934, "5.93"),
+        (-2e-12, "-2e-12"),
+        (2e6, "2e+06"),
+        (np.nan, "nan"),
+    ],
 )
 def test_numbers_are_short(value, text):
     assert number_text(value) == text
