@@ -225,12 +225,13 @@ both = nx.nn.Sequential({"grouped": layer.grouped, "mix": nx.nn.Conv2d(6, 6, 1, 
 both.mix.weight.data[...] = mix
 nx.pictures.gradient_flow(both, x, grad_output)
 
-# %%
+# %% tags=["hide-cell"]
+# The same as a test: an upstream gradient in the channels of group 1 alone.
 of_group_1 = grad_output.copy()
-of_group_1[:, [0, 1, 4, 5]] = 0  # only the channels of group 1 are left
+of_group_1[:, [0, 1, 4, 5]] = 0
 for network, expected in ((layer, [1]), (both, [0, 1, 2])):
-    network(x)
     network.zero_grad()
+    network(x)
     network.backward(of_group_1)
     gradient = network.grouped.weight.grad
     assert groups_that_differ(gradient, np.zeros_like(gradient)) == expected
@@ -239,8 +240,8 @@ for network, expected in ((layer, [1]), (both, [0, 1, 2])):
 # ## Exercise
 #
 # ShuffleNet uses no 1x1 convolution that reads all channels. It puts a *channel shuffle* between grouped convolutions:
-# the channels are written as a (G, n) table, row by row, and read column by column. With G = 3 and n = 2 the order 0 1
-# 2 3 4 5 becomes 0 2 4 1 3 5.
+# the channels are written as a (G, n) table, row by row, and read column by column. With G = 3 and n = 2 the order
+# `0 1 2 3 4 5` becomes `0 2 4 1 3 5`.
 #
 # **How many grouped layers, with a shuffle between any two, does it take until every input channel reaches every output
 # channel?** First predict the number. Then compute it. `nx.paper.group_mask(6, 6, 3)` is the matrix of a grouped layer:
@@ -257,11 +258,15 @@ while not reached.all():
     reached, layers = mask @ reached[order], layers + 1
 print(f"{layers} grouped: each output channel sees all 6")
 assert layers == 3
+assert (nx.conv2d_parameter_count(6, 6, 1), nx.conv2d_parameter_count(6, 6, 1, groups=G)) == (36, 12)
 
-# %% [markdown]
+# %% [markdown] tags=["hide-cell"]
+# <details><summary>Explanation</summary>
+#
 # Each further layer doubles the number of channels that are seen, as long as there are enough: 2, 4, then all 6. One
 # 1x1 convolution does it in one step, but it has more weights: 36, where a grouped 1x1 convolution with G = 3 has 12.
+#
+# </details>
 
-# %% tags=["hide-cell"]
-assert nx.conv2d_parameter_count(6, 6, 1) == 36
-assert nx.conv2d_parameter_count(6, 6, 1, groups=G) == 12
+# %% [markdown]
+# Next: [lesson 8](08_batch_norm.py), batch norm, and what it does to a gradient norm.

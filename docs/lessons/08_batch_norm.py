@@ -262,7 +262,7 @@ for lr in (0.01, 0.1, 1.0):
     assert after > norm(weight)
     assert np.isclose(after**2, norm(weight) ** 2 + lr**2 * norm(dweight) ** 2)
 
-# %% [markdown]
+# %% [markdown] tags=["hide-cell"]
 # <details><summary>Explanation</summary>
 #
 # Σ w·dw = 0: the derivative of the loss in the direction w is 0, as the loss does not change along it. The weight and
@@ -271,3 +271,12 @@ for lr in (0.01, 0.1, 1.0):
 # weight decay still has an effect in a network where it cannot change what the layer computes.
 #
 # </details>
+
+# %% [markdown]
+# Now write the backward pass of batch norm yourself:
+#
+# ```sh
+# npresnext learn start batch_norm
+# ```
+#
+# Next: [lesson 9](09_three_forms.py), the ResNeXt block.

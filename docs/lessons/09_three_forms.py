@@ -238,7 +238,7 @@ differ = (relu_at_the_end != relu_in_the_paths).mean()
 print(f"{differ:.0%} of the values differ")
 assert differ > 0.1 and (relu_in_the_paths >= relu_at_the_end).all()
 
-# %% [markdown]
+# %% [markdown] tags=["hide-cell"]
 # <details><summary>Explanation</summary>
 #
 # It is another function. Only linear steps may be exchanged with a sum. A ReLU is not linear, and batch norm in
@@ -246,3 +246,12 @@ assert differ > 0.1 and (relu_in_the_paths >= relu_at_the_end).all()
 # each path.
 #
 # </details>
+
+# %% [markdown]
+# Now write the three forms yourself:
+#
+# ```sh
+# npresnext learn start block_forms
+# ```
+#
+# Next: [lesson 10](10_equal_cost.py), what groups cost and what they save.

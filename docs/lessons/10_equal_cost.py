@@ -206,3 +206,12 @@ for width in (7, 8):
 print("the nearest:", best.name)
 assert budget == first.parameters and 7 < d < 8 and best.name == "16x8d"
 assert best.parameters == 16 * (512 * 8 + 9 * 8**2) == 74_752
+
+# %% [markdown]
+# Now design blocks of equal cost yourself:
+#
+# ```sh
+# npresnext learn start cardinality
+# ```
+#
+# Next: [lesson 11](11_close_enough.py), how to compare two results.

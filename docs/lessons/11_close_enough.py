@@ -230,7 +230,7 @@ for name, u in (("float16", 2.0**-11), ("float32", 2.0**-24)):
     print(f"{name}: γ_n ≥ 1 from n = {n_limit:,} on; for n = {longest:,} the bound {said}")
 assert (longest, int(1 / (2 * 2.0**-11)), int(1 / (2 * 2.0**-24))) == (4608, 1024, 2**23)
 
-# %% [markdown]
+# %% [markdown] tags=["hide-cell"]
 # <details><summary>Explanation</summary>
 #
 # float16 sums have a proven bound for less than 1,024 products only. So the sums of ResNet-50 must be added in float32,
@@ -238,3 +238,6 @@ assert (longest, int(1 / (2 * 2.0**-11)), int(1 / (2 * 2.0**-24))) == (4608, 102
 # format of the operands (`input`) and for that of the sums (`accumulator`).
 #
 # </details>
+
+# %% [markdown]
+# Next: [lesson 12](12_test_that_sees_nothing.py), how to test a test.

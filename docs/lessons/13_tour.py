@@ -219,3 +219,6 @@ for name in layers:
     correlations.append(np.corrcoef(*means)[0, 1])
     print(f"{name}: correlation of the two seeds {correlations[-1]:+.2f}")
 assert max(correlations) < 0.9
+
+# %% [markdown]
+# More about the numbers and the files: [gradient norms, group by group](../gradient-norms.md).
