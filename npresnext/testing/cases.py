@@ -12,13 +12,14 @@ from .._support.typing import NumPyArray as Array
 from ..reference import output_shape
 from .formats import SIGNIFICAND_BITS, operand_dtype
 from .layouts import ALL_CONTIGUOUS, LAYOUTS
-from .operands import draw_fractions, draw_integers, largest_span, thin_out
+from .operands import as_fractions, as_integers, coordinates, draw_bits, largest_span, thin_out
 
 Operands = dict[str, Any]  # x, weight, bias (or None), grad_output
 Pair = tuple[int, int]
 Shape = tuple[int, int, int, int]
 
 OPERANDS = ("x", "weight", "bias", "grad_output")
+CHANNEL_AXIS = {"x": 1, "weight": 0, "bias": 0, "grad_output": 1}  # whose channels are those of all groups
 
 
 @dataclass(frozen=True)
@@ -113,17 +114,22 @@ class ConvCase:
             Integers up to 2^bits are exact. By default p.
         """
         dtype = operand_dtype(dtype)
-        rng = np.random.default_rng(self.seed)
+        drawn = {name: self._draw_bits(name) for name in OPERANDS}
         if real:
-            arrays = {name: draw_fractions(rng, self.shapes[name], dtype) for name in OPERANDS}
-        else:
-            limit = 2 ** (bits or SIGNIFICAND_BITS[dtype.name])
-            longest = max(self.inner.values())
-            span = largest_span(self.span, longest, limit)
-            arrays = {name: draw_integers(rng, self.shapes[name], span, dtype) for name in OPERANDS}
-            if longest >= limit:
-                thin_out(rng, arrays["weight"], arrays["grad_output"], self.groups, limit - 1)
+            return self._in_layouts({name: as_fractions(bits_of, dtype) for name, bits_of in drawn.items()})
+        limit = 2 ** (bits or SIGNIFICAND_BITS[dtype.name])
+        longest = max(self.inner.values())
+        span = largest_span(self.span, longest, limit)
+        arrays = {name: as_integers(bits_of, span, dtype) for name, bits_of in drawn.items()}
+        if longest >= limit:
+            rng = np.random.default_rng(self.seed)
+            thin_out(rng, arrays["weight"], arrays["grad_output"], self.groups, limit - 1)
         return self._in_layouts(arrays)
+
+    def _draw_bits(self, name: str) -> Array:
+        """Return 64 random bits for each value of an operand."""
+        places = coordinates(self.shapes[name], CHANNEL_AXIS[name], self.groups)
+        return draw_bits(self.seed, OPERANDS.index(name), places)
 
     def _in_layouts(self, arrays: dict[str, Array]) -> Operands:
         """Return contiguous arrays in the memory layouts of the case; the bias lies in memory as the weight does."""

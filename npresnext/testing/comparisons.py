@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from .._support.typing import NumPyArray as Array
 from .bounds import exact_bound, normwise_bound, rounding_bound
 from .findings import LEFT_OUT, Finding
+from .mistakes import RESULTS
 from .properties import Property
 from .trial import CONTRACT, Trial
 
@@ -29,9 +30,11 @@ def error_bound(trial: Trial, name: str) -> Array:
     return rounding_bound(exact, subject.arithmetic) if verdict == "bounded" else exact_bound(exact)
 
 
-def compare_with_oracle(trial: Trial) -> Iterator[Finding]:
-    """Compare every result with the exact one."""
+def compare_with_oracle(trial: Trial, names: Sequence[str] = RESULTS) -> Iterator[Finding]:
+    """Compare every result, or those of these names, with the exact one."""
     for name, got in trial.results.items():
+        if name not in names:
+            continue
         exact = trial.exact(name)
         bound = error_bound(trial, name)
         yield worst_value(name, name, (trial,), got, exact.high, exact.error(got), bound)

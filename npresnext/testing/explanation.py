@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from .cases import ConvCase
+from .causes import VERDICTS_IN_ORDER
 from .comparisons import compare_with_oracle
 from .diagnosis import CHANGES_WHEN_REPEATED, WITHIN_THE_BOUND, diagnose
 from .findings import DEATH, Finding
@@ -19,9 +22,12 @@ from .trial import NEVER_WRITTEN, Trial
 
 def explain_failures(runner: Runner) -> None:
     """Replace each first failure by the same one explained, in its smallest case."""
-    for finding in runner.report.failures:
+    smallest: list[ConvCase] = []
+    for finding in sorted(runner.report.failures, key=lambda one: VERDICTS_IN_ORDER.index(one.verdict)):
         if finding.property != DEATH:
-            runner.report.checks[finding.property, finding.verdict].first = explain(runner, finding)
+            told = explain(runner, finding, start=smallest)
+            runner.report.checks[finding.property, finding.verdict].first = told
+            smallest.append(told.case)
     for cause in runner.report.causes:
         share_the_diagnosis([failure.finding for failure in cause.failures])
 
@@ -38,9 +44,12 @@ def share_the_diagnosis(findings: list[Finding]) -> None:
 
 
 @np.errstate(all="ignore")
-def explain(runner: Runner, failure: Finding, budget: int = 400) -> Finding:
-    """Return a failure in its smallest case, told by the value that is furthest from the definition."""
-    smallest = shrink(runner, failure, budget)
+def explain(runner: Runner, failure: Finding, budget: int = 400, start: Sequence[ConvCase] = ()) -> Finding:
+    """Return a failure in its smallest case, told by the value that is furthest from the definition.
+
+    The cases in `start` are those of other failures, and tried first.
+    """
+    smallest = shrink(runner, failure, budget, dict.fromkeys(start))
     if not smallest.trials:  # it did not occur a second time
         return replace(smallest, diagnosis=CHANGES_WHEN_REPEATED)
     if smallest.verdict == "contract":

@@ -126,8 +126,7 @@ class Progress:
         told += f"\nin the call of {role}" if role else ""
         found = Finding(DEATH, "contract", math.inf, told, self.case, first=report.cases, role=role)
         report.add(replace(found, call=call, reproduction=lines))
-        if not is_a_case:
-            self.avoid.add(self.case)
+        self.avoid.add(self.case)
         if self.deaths == MOST_DEATHS:
             report.left_out.append(f"what comes after case {report.cases}: {MOST_DEATHS} calls ended the process")
 
@@ -262,6 +261,7 @@ def _check(connection: Any, direction: Any, load: Load, options: dict[str, Any],
     runner = _prepare(direction, load, options, watch=watch, done=frozenset(progress.done), avoid=avoid)
     if progress.done:
         runner.report = progress.report
+        runner.catch_up(options["cases"], options["seed"])
     if progress.deaths >= MOST_DEATHS:
         explain_failures(runner)
         report = runner.report

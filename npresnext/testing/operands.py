@@ -1,13 +1,27 @@
-"""Values for the operands of a case: integers whose every sum is exact, or fractions that no format rounds."""
+"""Values for the operands of a case: integers whose every sum is exact, or fractions that no format rounds.
+
+A value depends on the seed, on the operand and on its place: image, group, channel of the group, row and column. So a
+smaller case has the values of a larger one, as far as it has their places.
+"""
 
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
 from .._support.typing import NumPyArray as Array
 from .formats import SIGNIFICAND_BITS
+
+# Odd numbers, one for each axis and one for the group: sums of multiples of them differ from place to place.
+MULTIPLIERS = np.array(
+    [0xD1B54A32D192ED03, 0xABC98388FB8FAC03, 0x8CB92BA72F3D8DD7, 0xF1357AEA2E62A9C5, 0xDB4F0B9175AE2165], np.uint64
+)
+MIXING = [
+    (np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)),
+    (np.uint64(27), np.uint64(0x94D049BB133111EB)),
+]
 
 
 def largest_span(most: int, terms: int, limit: int) -> int:
@@ -25,18 +39,48 @@ def largest_span(most: int, terms: int, limit: int) -> int:
     return 1
 
 
-def draw_integers(rng: np.random.Generator, shape: tuple[int, ...], span: int, dtype: np.dtype) -> Array:
-    """Draw integers from -span to span."""
-    return rng.integers(-span, span, shape, endpoint=True).astype(dtype)
+@lru_cache(maxsize=32)
+def coordinates(shape: tuple[int, ...], channel_axis: int, groups: int) -> Array:
+    """Return an integer for each place of an array that depends on its coordinates alone, not on the shape.
+
+    A channel has two coordinates, its group and its number inside the group. The result is (1,) for an empty shape.
+    """
+    places = np.zeros(1, np.uint64)
+    for axis, size in enumerate(shape):
+        index = np.arange(size, dtype=np.uint64)
+        along = index * MULTIPLIERS[axis]
+        if axis == channel_axis:
+            group, within = np.divmod(index, np.uint64(max(1, size // groups)))
+            along = group * MULTIPLIERS[4] + within * MULTIPLIERS[axis]
+        places = places[..., None] + along
+    return places[0]
 
 
-def draw_fractions(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype) -> Array:
-    """Draw fractions k·2^-p of magnitude 2^-10 to 1 and either sign, p being the bits of the dtype's significand."""
-    bits = SIGNIFICAND_BITS[dtype.name]
-    least = 2 ** (bits - 10)  # of |k|
-    drawn = rng.integers(1 - 2**bits + least, 2**bits - least, shape)
+def draw_bits(seed: int, operand: int, places: Array) -> Array:
+    """Return 64 random bits for each place of an operand, given its number (splitmix64; Steele et al., 2014)."""
+    start = (seed * 4 + operand + 1) * 0x9E3779B97F4A7C15 % 2**64
+    bits = places + np.uint64(start)
+    for shift, multiplier in MIXING:
+        bits ^= bits >> shift
+        bits *= multiplier
+    bits ^= bits >> np.uint64(31)
+    return bits
+
+
+def as_integers(bits: Array, span: int, dtype: np.dtype) -> Array:
+    """Return integers from -span to span; a smaller span keeps their order."""
+    drawn = ((bits >> np.uint64(40)) * np.uint64(2 * span + 1)) >> np.uint64(24)
+    return (drawn.astype(np.int64) - span).astype(dtype)
+
+
+def as_fractions(bits: Array, dtype: np.dtype) -> Array:
+    """Return fractions k·2^-p of magnitude 2^-10 to 1 and either sign, p being the bits of the dtype's significand."""
+    significand = SIGNIFICAND_BITS[dtype.name]
+    least = 2 ** (significand - 10)  # of |k|
+    low, high = 1 - 2**significand + least, 2**significand - least
+    drawn = (bits % np.uint64(high - low)).astype(np.int64) + low
     numerators = np.where(drawn > 0, drawn + least, drawn - least)
-    return np.ldexp(numerators, -bits).astype(dtype)
+    return np.ldexp(numerators, -significand).astype(dtype)
 
 
 def thin_out(rng: np.random.Generator, weight: Array, grad_output: Array, groups: int, terms: int) -> None:

@@ -155,7 +155,7 @@ def overwritten_operands(trial: Trial) -> Plan:
     for name, array in first.operands.items():
         if array is not None:
             np.copyto(array, trial.operands[name])
-    return [Trial(trial.subject, first.case, trial.real, first.operands)], unchanged
+    return [Trial(trial.subject, first.case, trial.real, first.operands, trial.roles)], unchanged
 
 
 def contiguous_copies(trial: Trial) -> Plan:

@@ -59,6 +59,10 @@ def ignore(where: str, case: ConvCase, report: Report) -> None:
     """Watch nothing."""
 
 
+def ignore_trial(trial: Trial) -> None:
+    """Note nothing."""
+
+
 class Runner:
     """Makes every check of every case, and keeps the tally in a report."""
 
@@ -77,8 +81,7 @@ class Runner:
         self.times_tried = Counter[str]()  # of each property
         self.not_implemented: dict[str, list[Finding]] = {role: [] for role in subject.roles}
         self.large_trial = Trial(subject, LARGE_CASE, real=True)
-        self.tried: list[ConvCase] = []
-        self.matcher = Matcher(subject, self.tried)
+        self.matcher = Matcher(subject)
 
     def cases(self, draws: int, seed: int) -> Iterator[ConvCase]:
         """Yield `draws` drawn cases and the fixed ones in turn, as far as the subject supports them."""
@@ -90,6 +93,10 @@ class Runner:
         for pair in zip_longest(drawn, fixed):
             yield from (case for case in pair if case is not None and self.subject.roles_in(case))
 
+    def every_case(self, draws: int, seed: int) -> Iterator[ConvCase]:
+        """Yield the layers of the plan, the drawn cases and the fixed ones, and a large one."""
+        return chain(self.plan.layers.values(), self.cases(draws, seed), [LARGE_CASE])
+
     def run(self, draws: int, seed: int) -> None:
         """Try the layers of the plan, `draws` drawn cases and the fixed ones, and then what is advisory.
 
@@ -99,7 +106,7 @@ class Runner:
         if self.plan.only is not None:
             self._try_cases([self.plan.only])
             return
-        self._try_cases(chain(self.plan.layers.values(), self.cases(draws, seed), [LARGE_CASE]))
+        self._try_cases(self.every_case(draws, seed))
         self.count_what_is_not_implemented()
         if time.monotonic() > self.deadline:
             return
@@ -116,6 +123,11 @@ class Runner:
             if self._is_next(f"case {number}", case):
                 self.try_case(case)
 
+    def catch_up(self, draws: int, seed: int) -> None:
+        """Leave the cases that an earlier process has tried to the matcher, which has not seen them."""
+        steps = ((f"case {number}", case) for number, case in enumerate(self.every_case(draws, seed), 1))
+        self.matcher.missed += [case for step, case in steps if step in self.plan.done and case not in self.plan.avoid]
+
     def _is_next(self, where: str, case: ConvCase) -> bool:
         """Announce a step to whoever watches, unless an earlier process has made it."""
         if where in self.plan.done:
@@ -127,12 +139,12 @@ class Runner:
     def try_case(self, case: ConvCase) -> None:
         """Make the checks of one case, and count the worst finding of each."""
         self.report.cases += 1
-        self.tried.append(case)
         self.report.coverage.update(features(case))
         self.report.pairs.update(kind_pairs(case))
         expected = expected_in(case, self.report.expected)
         worst: dict[tuple[str, str], Finding] = {}
-        for finding in self.examine(case, self._next_property(case)):
+        note = self.matcher.note if expected is None else ignore_trial
+        for finding in self.examine(case, self._next_property(case), note):
             if finding.verdict == LEFT_OUT:
                 self.not_implemented[finding.role].append(finding)
                 continue
@@ -154,10 +166,11 @@ class Runner:
         self.times_tried[name] += 1
         return name
 
-    def examine(self, case: ConvCase, name: str) -> Iterator[Finding]:
-        """Yield what every check of a case comes to, with one of the properties."""
+    def examine(self, case: ConvCase, name: str, note: Callable[[Trial], None] = ignore_trial) -> Iterator[Finding]:
+        """Yield what every check of a case comes to, with one of the properties; `note` gets the trial on integers."""
         on_integers, on_real_numbers = (Trial(self.subject, case, real) for real in (False, True))
         yield from compare_with_oracle(on_integers)
+        note(on_integers)
         yield from note_what_is_not_implemented(on_integers)
         yield from compare_adjoint(on_integers)
         yield from compare_with_property(on_integers, name, PROPERTIES[name])

@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
 from .baseline import expected_in
 from .cases import ConvCase
+from .comparisons import compare_adjoint, compare_with_oracle, compare_with_property
 from .findings import Finding
+from .mistakes import RESULTS
 from .properties import PROPERTIES
 from .runner import Runner
+from .subject import SIGNATURES
 from .supports import keep_supported
+from .trial import Trial
 
 EXTRA_TIME = 0.5  # of a budget, for the search of the smallest cases
+REAL_NUMBERS = {"exact": (False,), "bounded": (True,), "normwise": (False, True)}  # verdict -> trials that it is about
 
 
-def shrink(runner: Runner, failure: Finding, budget: int) -> Finding:
+def shrink(runner: Runner, failure: Finding, budget: int, start: Iterable[ConvCase] = ()) -> Finding:
     """Return the failure in the smallest case found, after at most `budget` further cases.
 
-    A failure that does not occur a second time, because the callable keeps a state, is returned as it came.
+    The search starts from the first of the cases in `start` that show the failure, or else from its own. A failure that
+    does not occur a second time, because the callable keeps a state, is returned as it came.
     """
-    if not failure.trials:  # found by a process that died later
-        failure = fails_again(runner, failure, failure.case) or failure
-    remaining = budget if failure.trials else 0
+    alone = True
+    again = fails_again(runner, failure, failure.case, alone)
+    if again is None:  # it may depend on the calls before it
+        alone = False
+        again = fails_again(runner, failure, failure.case, alone)
+    if again is None and not failure.trials:  # found by a process that died later
+        return failure
+    failure = again or failure
+    tried = (fails_again(runner, failure, case, alone) for case in start if may_be_tried(runner, case))
+    failure = next((found for found in tried if found is not None), failure)
+    remaining = budget
     while True:
         for candidate in smaller_cases(failure.case, runner.subject.supports):
             if not may_be_tried(runner, candidate):
@@ -32,7 +46,7 @@ def shrink(runner: Runner, failure: Finding, budget: int) -> Finding:
             if remaining == 0 or time.monotonic() > runner.deadline + EXTRA_TIME * runner.plan.budget:
                 return failure
             remaining -= 1
-            again = fails_again(runner, failure, candidate)
+            again = fails_again(runner, failure, candidate, alone)
             if again is not None:
                 failure = again
                 break
@@ -46,15 +60,40 @@ def may_be_tried(runner: Runner, candidate: ConvCase) -> bool:
     return bool(runner.subject.roles_in(candidate)) and not is_known and candidate not in runner.plan.avoid
 
 
-def fails_again(runner: Runner, failure: Finding, candidate: ConvCase) -> Finding | None:
-    """Return the same failure in another case, or None if that check passes there."""
+def fails_again(runner: Runner, failure: Finding, candidate: ConvCase, alone: bool) -> Finding | None:
+    """Return the same failure in another case, or None if that check passes there.
+
+    If it is to be tried `alone`, nothing is called but what its check needs.
+    """
     name, verdict = failure.property, failure.verdict
     runner.watch(f"the search for the smallest case of {name} ({verdict})", candidate, runner.report)
-    can_show = name in PROPERTIES and PROPERTIES[name].applies_to(candidate)
-    for found in runner.examine(candidate, name if can_show else "linear in x"):
+    for found in (make_check if alone else make_every_check)(runner, failure, candidate):
         if (found.property, found.verdict) == (name, verdict) and found.ratio > 1:
             return replace(found, case=candidate, first=failure.first)
     return None
+
+
+def make_every_check(runner: Runner, failure: Finding, candidate: ConvCase) -> Iterator[Finding]:
+    """Make every check of a case, with the property of the failure if it is about one."""
+    name = failure.property
+    can_show = name in PROPERTIES and PROPERTIES[name].applies_to(candidate)
+    return runner.examine(candidate, name if can_show else "linear in x")
+
+
+def make_check(runner: Runner, failure: Finding, candidate: ConvCase) -> Iterator[Finding]:
+    """Make the check that a failure is about, in another case."""
+    name, verdict = failure.property, failure.verdict
+    if verdict == "contract":
+        yield from make_every_check(runner, failure, candidate)
+    elif name in RESULTS:
+        for real in REAL_NUMBERS[verdict]:
+            roles = [role for role, (_, gives) in SIGNATURES.items() if name in gives]
+            yield from compare_with_oracle(Trial(runner.subject, candidate, real, roles=roles), (name,))
+    elif name in PROPERTIES:
+        if PROPERTIES[name].applies_to(candidate):
+            yield from compare_with_property(Trial(runner.subject, candidate, real=False), name, PROPERTIES[name])
+    else:
+        yield from compare_adjoint(Trial(runner.subject, candidate, real=False))
 
 
 def smaller_cases(case: ConvCase, supports: Mapping[str, Any]) -> Iterator[ConvCase]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from traceback import format_exception_only
@@ -32,14 +32,26 @@ CONTRACT = ("returns", "result type", "shape", "dtype", "finite", "inputs untouc
 
 
 class Trial:
-    """One case with its operands, integers or real numbers, and the subject's results, computed once."""
+    """One case with its operands, integers or real numbers, and the subject's results, computed once.
 
-    def __init__(self, subject: Subject, case: ConvCase, real: bool, operands: Operands | None = None) -> None:
+    `roles` are the directions that are called: forward, backward or, by default, all that the subject has.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        case: ConvCase,
+        real: bool,
+        operands: Operands | None = None,
+        roles: Sequence[str] | None = None,
+    ) -> None:
         arithmetic = subject.arithmetic
         self.subject, self.case, self.real = subject, case, real
+        self.roles = subject.roles if roles is None else roles
         self.operands = operands or case.operands(arithmetic.dtype, real=real, bits=arithmetic.exact_bits)
         self.not_implemented: dict[str, str] = {}  # direction -> the NotImplementedError that it raised
         self.broken: list[Finding] = []  # what the calls break of the contract
+        self.misfits: dict[str, Array] = {}  # results of a wrong shape, or not finite
         self._exact: dict[str, ExactResult] = {}
 
     def exact(self, name: str) -> ExactResult:
@@ -53,7 +65,7 @@ class Trial:
         every = {**self.operands, **(operands or {})}
         copies = {name: None if array is None else array.copy() for name, array in every.items()}
         case = replace(self.case, layouts=ALL_CONTIGUOUS, **changes)
-        return Trial(self.subject, case, self.real, copies)
+        return Trial(self.subject, case, self.real, copies, self.roles)
 
     @cached_property
     def results(self) -> dict[str, Array]:
@@ -63,14 +75,14 @@ class Trial:
         noted in `not_implemented`, and what breaks the contract is noted in `broken`. Real numbers go through the
         backward first: it must not rely on a forward of the same operands.
         """
-        roles = self.subject.roles_in(self.case)
+        roles = [role for role in self.subject.roles_in(self.case) if role in self.roles]
         called = {role: self._call(role) for role in (reversed(roles) if self.real else roles)}
         return {name: result for role in roles for name, result in called[role].items()}
 
     @property
     def is_complete(self) -> bool:
         """Whether every result of every direction can be compared."""
-        expected = [name for role in self.subject.roles for name in SIGNATURES[role][1]]
+        expected = [name for role in self.roles for name in SIGNATURES[role][1]]
         return all(name in self.results or (name == "db" and not self.case.has_bias) for name in expected)
 
     def _call(self, role: str) -> dict[str, Array]:
@@ -127,8 +139,10 @@ class Trial:
                     continue  # the numbers of another real dtype are compared all the same
             if result.shape != shape:
                 self._break(role, "shape", name, f"{name} has shape {result.shape}: expected {shape}")
+                self.misfits[name] = self.subject.as_nchw(result)
             elif not np.isfinite(result).all():
                 self._break(role, "finite", name, *describe_nonfinite(name, result))
+                self.misfits[name] = self.subject.as_nchw(result)
             else:
                 yield name, self.subject.as_nchw(result)
 

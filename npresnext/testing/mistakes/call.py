@@ -8,7 +8,7 @@ ones, so that the three sums over products are a few matrix products.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -144,6 +144,13 @@ class Call:
     def db(self) -> Array:
         """Return the sum of grad_output over images and positions: (C_out,)."""
         return self.grad_output.astype(np.float64).sum(axis=(0, 2, 3))
+
+    def magnitudes(self) -> Call:
+        """Return the same call with the absolute values of the operands."""
+        bias = None if self.bias is None else np.abs(self.bias)
+        return replace(
+            self, x=np.abs(self.x), weight=np.abs(self.weight), bias=bias, grad_output=np.abs(self.grad_output)
+        )
 
     def result(self, name: str) -> Array:
         """Return y, dx, dw or db."""

@@ -109,7 +109,12 @@ MEANS = "datascience.stackexchange.com questions 94819 and 11851"
 
 def positions(call: Call) -> int:
     """oh·ow."""
-    return max(1, math.prod(call.grad_output.shape[2:]))
+    return math.prod(call.grad_output.shape[2:])
+
+
+def inverse(count: int) -> float:
+    """1 / count; a kernel that averages nothing may return anything."""
+    return 1 / count if count else UNWRITTEN
 
 
 factor("adds the gradient twice", "dx dw db", STEP, "Each product is added to the gradient once.", lambda call: 2)
@@ -125,7 +130,7 @@ factor(
     "dx dw db",
     STEP,
     "Gradients are summed over the images; only the loss may average.",
-    lambda call: 1 / max(1, len(call.x)),
+    lambda call: inverse(len(call.x)),
     source=MEANS,
 )
 factor(
@@ -133,7 +138,7 @@ factor(
     "dx dw db",
     STEP,
     "Gradients are summed over the positions; only the loss may average.",
-    lambda call: 1 / positions(call),
+    lambda call: inverse(positions(call)),
     source=MEANS,
 )
 factor(
@@ -141,7 +146,7 @@ factor(
     "dx dw db",
     STEP,
     "Gradients are summed over images and positions; only the loss may average.",
-    lambda call: 1 / (max(1, len(call.x)) * positions(call)),
+    lambda call: inverse(len(call.x) * positions(call)),
     source=MEANS,
 )
 factor(

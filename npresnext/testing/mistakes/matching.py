@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import chain
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from ..cases import ConvCase
 from ..drawn_cases import draw_case
 from ..subject import SIGNATURES, Subject
 from ..supports import WITHOUT, keep_supported
+from ..trial import Trial
 from . import MISTAKES, as_call, result_of
 from .call import Call
 from .conditions import common_conditions
@@ -23,13 +24,15 @@ from .mistake import Mistake
 
 Made = tuple[Mistake, ...]  # the mistakes that one kernel makes
 
-SECONDS_TO_OBSERVE = 0.8  # a slow kernel is called in fewer cases, but in as many as these:
+SECONDS_TO_CATCH_UP = 0.8  # on cases that another process has tried, but in at least as many as these:
 LEAST_CASES = 20
 SECONDS_TO_PAIR = 0.6
 SECONDS_TO_TELL_APART = 0.3
 LEAST_FAILING_CASES_FOR_A_PAIR = 5
+LEAST_FAILING_CASES_FOR_A_PART = 5
 DRAWS_TO_TELL_APART = 100
 LIKELIEST = 10  # mistakes of which one is in every pair that is tried
+LEAST_BITS_TO_DIVIDE = 20  # in narrower formats a quotient is compared as it is
 # Sizes between the multiples of common blocks, which drawn cases do not reach.
 BLOCKS = [
     ConvCase(batch, groups * ins, groups * outs, groups, (3, width), (2, 2), has_bias=True, seed=width)
@@ -42,14 +45,41 @@ BLOCKS = [
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Observation:
     """What a subject returned in one case, on integers."""
 
+    subject: Subject
     case: ConvCase
-    call: Call
-    results: dict[str, Array]  # in NCHW, whatever their shape
+    right: tuple[str, ...]  # the results that are right
+    wrong: dict[str, Array]  # the others, in NCHW, whatever their shape
     raised: tuple[str, ...]  # the directions that raised an exception
+    called: tuple[str, ...]  # the directions that returned or raised
+
+    @cached_property
+    def call(self) -> Call:
+        """The call, with operands that no kernel has written into."""
+        return call_of(self.subject, self.case)
+
+    @cached_property
+    def _expected(self) -> dict[str, Array]:
+        return {}
+
+    def right_result(self, name: str) -> Array:
+        """Return the right y, dx, dw or db."""
+        if name not in self._expected:
+            self._expected[name] = self.call.result(name)
+        return self._expected[name]
+
+
+def observe(trial: Trial) -> Observation:
+    """Return what a trial on integers showed, with copies of the wrong results: a kernel may write into them later."""
+    results = trial.results  # calls the subject
+    right = tuple(name for name, got in results.items() if np.array_equal(got, trial.exact(name).high))
+    wrong = {name: np.array(got) for name, got in {**results, **trial.misfits}.items() if name not in right}
+    raised = tuple(finding.role for finding in trial.broken if finding.property == "returns")
+    called = tuple(role for role in trial.subject.roles_in(trial.case) if role not in trial.not_implemented)
+    return Observation(trial.subject, trial.case, right, wrong, raised, called)
 
 
 @dataclass(frozen=True)
@@ -90,26 +120,29 @@ def name_of(made: Made) -> str:
 class Matcher:
     """Compares the results of a subject with those of every mistake, and keeps what was found for each result."""
 
-    def __init__(self, subject: Subject, cases: Iterable[ConvCase]) -> None:
-        self.subject, self.cases = subject, cases
-        self._observations: list[Observation] | None = None
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self.missed: list[ConvCase] = []  # cases that another process has tried
+        self._observations: list[Observation] = []
         self._found: dict[str, Identification] = {}
 
-    @property
-    def observations(self) -> list[Observation]:
-        """What the subject returns in its cases, called again."""
-        if self._observations is None:
-            end = time.monotonic() + SECONDS_TO_OBSERVE
-            self._observations = []
-            for case in self.cases:
-                self._observations.append(observe(self.subject, case))
-                if time.monotonic() > end and len(self._observations) >= LEAST_CASES:
-                    break
-        return self._observations
+    def note(self, trial: Trial) -> None:
+        """Keep what a trial on integers shows."""
+        self._observations.append(observe(trial))
+
+    def catch_up(self) -> None:
+        """Call the subject in cases that another process has tried."""
+        end = time.monotonic() + SECONDS_TO_CATCH_UP
+        for number, case in enumerate(self.missed):
+            if time.monotonic() > end and number >= LEAST_CASES:
+                break
+            self.note(Trial(self.subject, case, real=False))
+        self.missed.clear()
 
     @np.errstate(all="ignore")
     def identify(self, name: str) -> Identification:
         """Return what is known of the result y, dx, dw or db, or of "forward" or "backward" raising exceptions."""
+        self.catch_up()
         if name not in self._found:
             self._found[name] = self._identify(name)
         return self._found[name]
@@ -119,44 +152,74 @@ class Matcher:
             return self._identify_exceptions(name)
         if not self.subject.is_direct:
             return Identification(name)  # not exact on integers
-        observed = [one for one in self.observations if name in one.results]
-        failing = [one for one in observed if not self.fits((), name, one)]
-        passing = [one for one in observed if self.fits((), name, one)]
+        failing = [one for one in self._observations if name in one.wrong]
+        passing = [one for one in self._observations if name in one.right]
         if not failing:
             return Identification(name)
         failing.sort(key=lambda one: one.call.x.size + one.call.weight.size)
         entries = [mistake for mistake in MISTAKES if name in mistake.results]
-        fitting = self._fitting(((mistake,) for mistake in entries), name, failing, passing)
-        if not fitting and len(failing) >= LEAST_FAILING_CASES_FOR_A_PAIR:
-            fitting = self._fitting(self._pairs(entries, name, failing), name, failing, passing)
+        in_every_failing = self._fitting([(mistake,) for mistake in entries], name, failing)
+        fitting = self._predicting(in_every_failing, name, passing)
+        if not (fitting or in_every_failing) and len(failing) >= LEAST_FAILING_CASES_FOR_A_PAIR:
+            fitting = self._predicting(self._fitting(self._pairs(entries, name, failing), name, failing), name, passing)
         fitting = the_most_specific(self._tell_apart(fitting, name), name, failing)
         if not fitting:
-            conditions = common_conditions([one.case for one in failing], [one.case for one in passing])
-            return Identification(name, (), len(failing), len(passing), conditions=conditions)
+            return self._describe(name, failing, passing, in_every_failing)
         alternatives = tuple(dict.fromkeys(name_of(made) for made in fitting[1:]))[:3]
         decided_by = self._what_decides(fitting[0], fitting[1], name) if alternatives else ""
         return Identification(name, fitting[0], len(failing), len(passing), alternatives, decided_by)
 
+    def _describe(
+        self, name: str, failing: Sequence[Observation], passing: Sequence[Observation], partly: list[Made]
+    ) -> Identification:
+        """Return what the failing cases share, and the mistake that is made in them and not in all passing cases."""
+        conditions = common_conditions([one.case for one in failing], [one.case for one in passing])
+        if partly and len(failing) >= LEAST_FAILING_CASES_FOR_A_PART:
+            partly = the_most_specific(self._tell_apart(partly, name, where_wrong=True), name, failing)
+        if partly:
+            told = f"{name} is what a kernel computes that {', or that '.join(map(name_of, partly[:2]))}"
+            if conditions:
+                conditions += f"; there {told}"
+            else:
+                conditions = f"in all failing cases {told}, but not in all passing ones"
+        return Identification(name, (), len(failing), len(passing), conditions=conditions)
+
     def _identify_exceptions(self, role: str) -> Identification:
-        failing = [one.case for one in self.observations if role in one.raised]
-        passing = [one.case for one in self.observations if role not in one.raised]
+        failing = [one.case for one in self._observations if role in one.raised]
+        passing = [one.case for one in self._observations if role in one.called and role not in one.raised]
         conditions = common_conditions(failing, passing) if failing else ""
         return Identification(role, (), len(failing), len(passing), conditions=conditions)
 
     def fits(self, made: Made, name: str, observed: Observation) -> bool:
-        """Whether a kernel with these mistakes, or without any, returns what was observed."""
+        """Whether a kernel with these mistakes returns what was observed."""
+        got = observed.wrong.get(name)
+        if got is None:
+            got = observed.right_result(name)
         try:
             expected = result_of(made, name, observed.call)
         except Exception:  # with this mistake there is no result at all
             return False
-        return are_same(observed.results[name], expected, self.subject.arithmetic.exact_bits)
+        return are_same(got, expected) or self._but_for_rounding(got, expected, made, name, observed.call)
 
-    def _fitting(
-        self, candidates: Iterable[Made], name: str, failing: Sequence[Observation], passing: Sequence[Observation]
-    ) -> list[Made]:
-        """Return the candidates that give every failing result and predict every passing one."""
+    def _but_for_rounding(self, got: Array, expected: Array, made: Made, name: str, call: Call) -> bool:
+        """Whether a result is the expected one but for some roundings, where the mistake divides or leaves a format."""
+        bits = self.subject.arithmetic.exact_bits
+        rounded = (expected != np.rint(expected)) | (np.abs(expected) > 2.0**bits)
+        if got.shape != expected.shape or not (rounded & ~np.isnan(expected)).any():
+            return False
+        limit = np.where(rounded, 2.0 ** (3 - bits) * np.abs(expected), 0)
+        if bits >= LEAST_BITS_TO_DIVIDE:  # each product may be divided, before the sum
+            limit = 2.0 ** (5 - bits) * np.abs(result_of(made, name, call.magnitudes()))
+        return bool(((np.abs(got.astype(np.float64) - expected) <= limit) | np.isnan(expected)).all())
+
+    def _fitting(self, candidates: Iterable[Made], name: str, failing: Sequence[Observation]) -> list[Made]:
+        """Return the candidates that give every failing result."""
         at_once = [made for made in candidates if self.fits(made, name, failing[0])]
-        return [made for made in at_once if all(self.fits(made, name, one) for one in chain(failing, passing))]
+        return [made for made in at_once if all(self.fits(made, name, one) for one in failing)]
+
+    def _predicting(self, candidates: Iterable[Made], name: str, passing: Sequence[Observation]) -> list[Made]:
+        """Return the candidates that give every passing result."""
+        return [made for made in candidates if all(self.fits(made, name, one) for one in passing)]
 
     def _pairs(self, entries: Sequence[Mistake], name: str, failing: Sequence[Observation]) -> Iterator[Made]:
         """Yield pairs of mistakes, those first of which one alone explains some of the failing cases.
@@ -176,17 +239,18 @@ class Matcher:
                     if (one.change and other.change) or (one.finish and other.finish):
                         yield other, one
 
-    def _tell_apart(self, fitting: list[Made], name: str) -> list[Made]:
-        """Call the subject in further cases in which the candidates differ, and keep those that still fit."""
+    def _tell_apart(self, fitting: list[Made], name: str, where_wrong: bool = False) -> list[Made]:
+        """Call the subject in further cases in which the candidates differ, and keep those that still fit.
+
+        With `where_wrong`, only the further cases in which the subject is wrong count.
+        """
         end = time.monotonic() + SECONDS_TO_TELL_APART
         for case in further_cases(self.subject.supports):
             if len(fitting) < 2 or time.monotonic() > end:
                 break
-            operands = operands_of(self.subject, case)
-            call = as_call(operands, case.kwargs, not self.subject.channels_first)
-            if any_differ(fitting, name, call):
-                observed = observe(self.subject, case)
-                if name in observed.results:
+            if any_differ(fitting, name, call_of(self.subject, case)):
+                observed = observe(Trial(self.subject, case, real=False))
+                if name in observed.wrong or (name in observed.right and not where_wrong):
                     fitting = [made for made in fitting if self.fits(made, name, observed)]
         return fitting
 
@@ -225,50 +289,18 @@ def any_differ(fitting: Sequence[Made], name: str, call: Call) -> bool:
     return not all(first.shape == one.shape and np.array_equal(first, one, equal_nan=True) for one in others)
 
 
-def operands_of(subject: Subject, case: ConvCase) -> dict[str, Any]:
-    """Return the operands of a case on integers."""
-    return case.operands(subject.arithmetic.dtype, bits=subject.arithmetic.exact_bits)
+def call_of(subject: Subject, case: ConvCase) -> Call:
+    """Return the call of a case on integers."""
+    operands = case.operands(subject.arithmetic.dtype, bits=subject.arithmetic.exact_bits)
+    return as_call(operands, case.kwargs, not subject.channels_first)
 
 
-def observe(subject: Subject, case: ConvCase) -> Observation:
-    """Call the subject in a case, on integers; directions that raise an exception give no result."""
-    operands = operands_of(subject, case)
-    call = as_call(operands, case.kwargs, not subject.channels_first)
-    results: dict[str, Array] = {}
-    raised = []
-    for role in subject.roles_in(case):
-        takes, gives = SIGNATURES[role]
-        given = [subject.as_given(None if operands[name] is None else operands[name]) for name in takes]
-        try:
-            returned = subject.function(role)(*given, **subject.window(role, case.kwargs))  # type: ignore[misc]
-        except NotImplementedError:
-            continue
-        except (Exception, SystemExit):
-            raised.append(role)
-            continue
-        values = (returned,) if role == "forward" else returned
-        if isinstance(values, (tuple, list)) and len(values) == len(gives):
-            for name, value in zip(gives, values):
-                if isinstance(value, np.ndarray):
-                    results[name] = np.array(subject.as_nchw(np.asarray(value)))
-    fresh = operands_of(subject, case)  # a kernel may have written into its operands
-    return Observation(case, replace(call, **fresh), results, tuple(raised))
-
-
-def are_same(got: Array, expected: Array, bits: int) -> bool:
-    """Whether a result is the expected one: exactly on integers of so many bits, else but for some roundings.
-
-    Where NaN is expected, memory was not written: any value will do, as long as there is another one to compare.
-    """
+def are_same(got: Array, expected: Array) -> bool:
+    """Whether a result is the expected one; where NaN is expected, any value will do: memory was not written."""
     if got.shape != expected.shape:
         return False
     try:
         values = got.astype(np.float64)
     except (TypeError, ValueError):
         return False
-    agree = (values == expected) | np.isnan(expected)
-    if agree.all():
-        return True
-    rounded = (expected != np.rint(expected)) | (np.abs(expected) > 2.0**bits)
-    near = np.abs(values - expected) <= 2.0 ** (3 - bits) * np.abs(expected)
-    return bool((agree | (rounded & near)).all())
+    return bool(((values == expected) | np.isnan(expected)).all())
