@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
 from .arrays_as_text import side_by_side
@@ -55,8 +56,9 @@ class Finding:
         """Return the lines that say what is wrong and in which case."""
         window = ", ".join(f"{name}={value}" for name, value in self.case.kwargs.items())
         bias = "with bias" if self.case.has_bias else "no bias"
-        named = {"mistake": self.evidence or self.mistake, "conditions": self.conditions, "diagnosis": self.diagnosis}
-        lines = [f"{name}: {text}" for name, text in named.items() if text]
+        diagnosis = "" if self.mistake else self.diagnosis
+        named = {"mistake": self.evidence or self.mistake, "conditions": self.conditions, "diagnosis": diagnosis}
+        lines = [line for name, text in named.items() if text for line in wrapped(f"{name}: {text}")]
         lines += [*self.message.splitlines()]
         if self.call:
             return [*lines, self.call]
@@ -70,6 +72,11 @@ class Finding:
         if self.arrays is None or self.arrays[0].size <= 1 or not self.index:
             return []
         return [*side_by_side(self.result, *self.arrays, self.index), ""]
+
+
+def wrapped(text: str) -> list[str]:
+    """Return a text in lines that fit a page; further lines begin with two spaces."""
+    return wrap(text, 112, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
 
 
 def indented(lines: list[str], by: str = "  ") -> list[str]:

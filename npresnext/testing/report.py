@@ -6,15 +6,15 @@ import math
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from html import escape
-from textwrap import wrap
 from typing import Any
 
 from .arithmetic import Arithmetic
 from .baseline import ExpectedFailure
 from .causes import Cause, Failure, group_by_cause
-from .findings import Finding, indented
+from .findings import Finding, indented, wrapped
 from .replay import write_case
 
+VERDICTS_ON_VALUES = ("exact", "bounded", "normwise")
 VERDICTS_WITH_A_BOUND = ("bounded", "normwise", "statistical")
 NOT_FOR_PROGRAMS = ("ratio", "trials")  # fields of a finding
 
@@ -56,6 +56,10 @@ class Report:
             tally.first = tally.first or finding
             if finding.is_advisory():
                 self.advisories.append(finding.message)
+
+    def has_failed(self, result: str) -> bool:
+        """Whether the values of y, dx, dw or db were wrong in any case."""
+        return any(self.checks.get((result, verdict), CheckTally()).failed for verdict in VERDICTS_ON_VALUES)
 
     @property
     def failures(self) -> list[Finding]:
@@ -125,11 +129,14 @@ class Report:
             lines += [f"  {name}: {count}" for name, count in sorted(self.coverage.items())]
         else:
             lines.append("")
-        lines += [f"left out: {what}" for what in self.left_out]
-        lines += self.describe_expected()
-        lines += [f"advisory: {note}" for note in self.advisories]
-        if not (self.passed or verbose):
-            lines.append(f"{len(self.checks)} checks were made; -v, or to_text(verbose=True), lists all of them")
+        if self.passed or verbose:
+            lines += [f"left out: {what}" for what in self.left_out]
+            lines += self.describe_expected()
+            lines += [f"advisory: {note}" for note in self.advisories]
+        else:
+            lines += wrapped(f"left out: {'; '.join(self.left_out)}") if self.left_out else []
+            lines += self.describe_expected()
+            lines.append(self._what_else())
         return "\n".join(lines)
 
     def __str__(self) -> str:
@@ -167,6 +174,12 @@ class Report:
         named = found.mistake or found.conditions or found.message.partition("\n")[0]
         return f"{cause.title} in {cause.shown_by.cases}: {named}"
 
+    def _what_else(self) -> str:
+        """Return what a short report does not contain."""
+        number = len(self.advisories)
+        advised = f", with {number} {'advisory' if number == 1 else 'advisories'}" if number else ""
+        return f"{len(self.checks)} checks were made{advised}; -v, or to_text(verbose=True), lists all of them"
+
     @property
     def headline(self) -> str:
         """The verdict in one line."""
@@ -202,7 +215,7 @@ def write_cause(number: int, cause: Cause, where: str, with_arrays: bool = True)
         details.append(f"case: {write_case(best.finding.case)}")
     if len(cause.failures) > 1:
         checks = (f"{one.finding.check_name()} {one.failed}/{one.tried}" for one in cause.failures)
-        details += wrap(f"failing checks: {', '.join(checks)}", 112, subsequent_indent="  ", break_on_hyphens=False)
+        details += wrapped(f"failing checks: {', '.join(checks)}")
     arrays = best.finding.show_arrays() if with_arrays else []
     shown = [*arrays, *best.finding.reproduction.splitlines()]
     return lines + indented([*details, *([""] if shown else []), *indented(shown)], "   ")

@@ -11,9 +11,12 @@ import numpy as np
 
 from .findings import DEATH, Finding
 from .layouts import LAYOUTS
+from .replay import write_case
 from .reproducible_call import ReproducibleCall
 from .subject import SIGNATURES
 from .trial import Trial
+
+LONGEST_LINE = 1000  # characters: one pixel of 300 channels, or a row of 50 real numbers
 
 # Part of the contract -> the assertion that shows it broken; a call that raises, or does not return, needs none.
 ASSERTIONS = {
@@ -33,7 +36,7 @@ def write_reproduction(finding: Finding) -> str:
     role = finding.role or ("forward" if finding.result == "y" else "backward")
     imports, call = write_call(trial, role)
     takes, _ = SIGNATURES[role]
-    lines = [*imports, *(write_operand(trial, name) for name in takes)]
+    lines = [*imports, *write_operands(trial, takes)]
     if finding.property == "inputs untouched":
         lines.append(f"before = {finding.result}.copy()")
     if finding.property == "finite":
@@ -70,6 +73,28 @@ def is_importable(function: Callable[..., Any]) -> bool:
     module = sys.modules.get(getattr(function, "__module__", None) or "")
     name = getattr(function, "__qualname__", "")
     return name.isidentifier() and getattr(module, name, None) is function
+
+
+def write_operands(trial: Trial, names: tuple[str, ...]) -> list[str]:
+    """Return the lines that make the operands: their values, or the case that draws them if there are too many."""
+    lines = [write_operand(trial, name) for name in names]
+    if max(map(len, lines)) <= LONGEST_LINE or not is_drawn(trial):
+        return lines
+    arithmetic = trial.subject.arithmetic
+    values = "real=True" if trial.real else f"bits={arithmetic.exact_bits}"
+    order = "" if trial.subject.channels_first else f".transpose{trial.subject.axes}"
+    return [
+        "from npresnext.testing import ConvCase  # too many values to write down",
+        f'drawn = {write_case(trial.case)}.operands("{arithmetic.dtype}", {values})',
+        *(f'{name} = drawn["{name}"]' + (order if trial.case.shapes[name][3:] else "") for name in names),
+    ]
+
+
+def is_drawn(trial: Trial) -> bool:
+    """Whether the operands of a trial are those that its case draws."""
+    arithmetic = trial.subject.arithmetic
+    drawn = trial.case.operands(arithmetic.dtype, real=trial.real, bits=arithmetic.exact_bits)
+    return all(np.array_equal(drawn[name], array) for name, array in trial.operands.items() if array is not None)
 
 
 def write_operand(trial: Trial, name: str) -> str:

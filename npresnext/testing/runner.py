@@ -200,7 +200,7 @@ class Runner:
             same = np.array_equal(got, repeated[name])
             note = f"a second call changes {name}"
             self.report.add(Finding("the same bits twice", "advisory", 0.0 if same else math.inf, note))
-            if self.subject.is_direct:
+            if self.subject.is_direct and not self.report.has_failed(name):
                 self._look_at_the_errors(name, got)
 
     def _look_at_the_errors(self, name: str, got: Any) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..._support.typing import NumPyArray as Array
 from .call import Call
-from .mistake import UNWRITTEN, Catalogue
+from .mistake import UNWRITTEN, Catalogue, inverse
 
 GRADIENT = Catalogue()
 
@@ -110,11 +110,6 @@ MEANS = "datascience.stackexchange.com questions 94819 and 11851"
 def positions(call: Call) -> int:
     """oh·ow."""
     return math.prod(call.grad_output.shape[2:])
-
-
-def inverse(count: int) -> float:
-    """1 / count; a kernel that averages nothing may return anything."""
-    return 1 / count if count else UNWRITTEN
 
 
 factor("adds the gradient twice", "dx dw db", STEP, "Each product is added to the gradient once.", lambda call: 2)

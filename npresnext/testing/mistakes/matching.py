@@ -45,31 +45,46 @@ BLOCKS = [
 ]
 
 
-@dataclass(frozen=True, eq=False)
-class Observation:
-    """What a subject returned in one case, on integers."""
+class IntegerCase:
+    """A case on integers, with the right results; both are computed when they are first used."""
 
-    subject: Subject
-    case: ConvCase
-    right: tuple[str, ...]  # the results that are right
-    wrong: dict[str, Array]  # the others, in NCHW, whatever their shape
-    raised: tuple[str, ...]  # the directions that raised an exception
-    called: tuple[str, ...]  # the directions that returned or raised
+    def __init__(self, subject: Subject, case: ConvCase) -> None:
+        self.subject, self.case = subject, case
+        self._right: dict[str, Array] = {}
 
     @cached_property
     def call(self) -> Call:
         """The call, with operands that no kernel has written into."""
-        return call_of(self.subject, self.case)
+        arithmetic = self.subject.arithmetic
+        operands = self.case.operands(arithmetic.dtype, bits=arithmetic.exact_bits)
+        return as_call(operands, self.case.kwargs, not self.subject.channels_first)
 
-    @cached_property
-    def _expected(self) -> dict[str, Array]:
-        return {}
-
-    def right_result(self, name: str) -> Array:
+    def right(self, name: str) -> Array:
         """Return the right y, dx, dw or db."""
-        if name not in self._expected:
-            self._expected[name] = self.call.result(name)
-        return self._expected[name]
+        if name not in self._right:
+            self._right[name] = self.call.result(name)
+        return self._right[name]
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """What a subject returned in one case, on integers."""
+
+    asked: IntegerCase
+    right: tuple[str, ...]  # the results that are right
+    wrong: dict[str, Array]  # the others, in NCHW, whatever their shape
+    raised: tuple[str, ...] = ()  # the directions that raised an exception
+    called: tuple[str, ...] = ()  # the directions that returned or raised
+
+    @property
+    def case(self) -> ConvCase:
+        """The case."""
+        return self.asked.case
+
+    @property
+    def call(self) -> Call:
+        """The call."""
+        return self.asked.call
 
 
 def observe(trial: Trial) -> Observation:
@@ -79,7 +94,7 @@ def observe(trial: Trial) -> Observation:
     wrong = {name: np.array(got) for name, got in {**results, **trial.misfits}.items() if name not in right}
     raised = tuple(finding.role for finding in trial.broken if finding.property == "returns")
     called = tuple(role for role in trial.subject.roles_in(trial.case) if role not in trial.not_implemented)
-    return Observation(trial.subject, trial.case, right, wrong, raised, called)
+    return Observation(IntegerCase(trial.subject, trial.case), right, wrong, raised, called)
 
 
 @dataclass(frozen=True)
@@ -123,12 +138,12 @@ class Matcher:
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
         self.missed: list[ConvCase] = []  # cases that another process has tried
-        self._observations: list[Observation] = []
+        self.observations: list[Observation] = []  # one for each case
         self._found: dict[str, Identification] = {}
 
     def note(self, trial: Trial) -> None:
         """Keep what a trial on integers shows."""
-        self._observations.append(observe(trial))
+        self.observations.append(observe(trial))
 
     def catch_up(self) -> None:
         """Call the subject in cases that another process has tried."""
@@ -152,8 +167,8 @@ class Matcher:
             return self._identify_exceptions(name)
         if not self.subject.is_direct:
             return Identification(name)  # not exact on integers
-        failing = [one for one in self._observations if name in one.wrong]
-        passing = [one for one in self._observations if name in one.right]
+        failing = [one for one in self.observations if name in one.wrong]
+        passing = [one for one in self.observations if name in one.right]
         if not failing:
             return Identification(name)
         failing.sort(key=lambda one: one.call.x.size + one.call.weight.size)
@@ -185,8 +200,8 @@ class Matcher:
         return Identification(name, (), len(failing), len(passing), conditions=conditions)
 
     def _identify_exceptions(self, role: str) -> Identification:
-        failing = [one.case for one in self._observations if role in one.raised]
-        passing = [one.case for one in self._observations if role in one.called and role not in one.raised]
+        failing = [one.case for one in self.observations if role in one.raised]
+        passing = [one.case for one in self.observations if role in one.called and role not in one.raised]
         conditions = common_conditions(failing, passing) if failing else ""
         return Identification(role, (), len(failing), len(passing), conditions=conditions)
 
@@ -194,7 +209,7 @@ class Matcher:
         """Whether a kernel with these mistakes returns what was observed."""
         got = observed.wrong.get(name)
         if got is None:
-            got = observed.right_result(name)
+            got = observed.asked.right(name)
         try:
             expected = result_of(made, name, observed.call)
         except Exception:  # with this mistake there is no result at all
@@ -248,7 +263,7 @@ class Matcher:
         for case in further_cases(self.subject.supports):
             if len(fitting) < 2 or time.monotonic() > end:
                 break
-            if any_differ(fitting, name, call_of(self.subject, case)):
+            if any_differ(fitting, name, IntegerCase(self.subject, case).call):
                 observed = observe(Trial(self.subject, case, real=False))
                 if name in observed.wrong or (name in observed.right and not where_wrong):
                     fitting = [made for made in fitting if self.fits(made, name, observed)]
@@ -287,12 +302,6 @@ def any_differ(fitting: Sequence[Made], name: str, call: Call) -> bool:
     """Whether the candidates do not all have the same result."""
     first, *others = (result_of(made, name, call) for made in fitting)
     return not all(first.shape == one.shape and np.array_equal(first, one, equal_nan=True) for one in others)
-
-
-def call_of(subject: Subject, case: ConvCase) -> Call:
-    """Return the call of a case on integers."""
-    operands = case.operands(subject.arithmetic.dtype, bits=subject.arithmetic.exact_bits)
-    return as_call(operands, case.kwargs, not subject.channels_first)
 
 
 def are_same(got: Array, expected: Array) -> bool:

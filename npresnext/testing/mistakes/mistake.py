@@ -62,6 +62,11 @@ class Mistake:
         return result_of((self,), name, call)
 
 
+def inverse(count: int) -> float:
+    """Return 1 / count; a kernel that averages nothing may return anything."""
+    return 1 / count if count else UNWRITTEN
+
+
 def result_of(made: tuple[Mistake, ...], name: str, call: Call) -> Array:
     """Return the result `name` of a kernel that makes several mistakes, each step in their order."""
     for mistake in made:

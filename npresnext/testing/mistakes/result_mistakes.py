@@ -11,7 +11,7 @@ import numpy as np
 
 from ..._support.typing import NumPyArray as Array
 from .call import Call
-from .mistake import Catalogue
+from .mistake import Catalogue, inverse
 
 RESULT = Catalogue()
 
@@ -122,7 +122,7 @@ def averages(name: str, question: str, explanation: str, count: Callable[[Call],
 
     def finish(result: Array, call: Call, _: str) -> Array:
         bias = 0 if call.bias is None else call.bias.astype(np.float64).reshape(1, -1, 1, 1)
-        return (result - bias) / max(1, count(call)) + bias
+        return (result - bias) * inverse(count(call)) + bias
 
     RESULT.enter(name, "y", question, explanation, source=source, finish=finish)
 
