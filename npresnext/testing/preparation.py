@@ -14,11 +14,11 @@ from .cases import ConvCase
 from .explanation import explain_failures
 from .formats import SIGNIFICAND_BITS, operand_dtype
 from .layers import as_layers
-from .parameters import missing_parameters
+from .parameters import check_parameters, missing_parameters
 from .replay import read_case
 from .report import Report
 from .runner import Plan, Runner, ignore
-from .subject import AXES, Subject
+from .subject import AXES, SIGNATURES, Subject
 from .supports import as_supports
 
 ALGORITHMS = ("direct", "winograd", "fft")
@@ -84,6 +84,8 @@ def check_callables(forward: Any, backward: Any) -> None:
     for name, function in (("forward", forward), ("backward", backward)):
         if function is not None and not callable(function):
             raise InvalidTypeError(f"{name} must be callable, but is of type {type(function).__name__}")
+        if function is not None:
+            check_parameters(name, function, *SIGNATURES[name])
     if forward is None and backward is None:
         raise InvalidValueError("forward and backward are both None: there is nothing to check")
 

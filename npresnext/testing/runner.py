@@ -34,7 +34,7 @@ from .report import Report
 from .rounding_statistics import LARGEST_BIAS, LARGEST_RMS
 from .subject import SIGNATURES, Subject
 from .supports import OF_ONE_DIRECTION, SUPPORTS
-from .trial import Trial
+from .trial import Trial, call
 
 # Long inner products for y (576), dx (144) and dw (70), long rows, and thousands of values for the statistical verdict.
 LARGE_CASE = ConvCase(batch=1, in_channels=64, out_channels=16, size=(4, 37), kernel=(3, 3), seed=1)
@@ -117,7 +117,7 @@ class Runner:
 
     def _try_cases(self, cases: Iterable[ConvCase]) -> None:
         for number, case in enumerate(cases, 1):
-            if time.monotonic() > self.deadline:
+            if self.report.cases and time.monotonic() > self.deadline:
                 self.report.left_out.append(f"every case after {self.report.cases}: the budget was spent")
                 return
             if self._is_next(f"case {number}", case):
@@ -214,15 +214,15 @@ class Runner:
     def try_invalid_calls(self, forward: Callable[..., Any]) -> None:
         """Make calls that break one rule each."""
         case = case_to_break(self.subject)
-        for rule, call in broken_calls(case).items():
+        for rule, broken in broken_calls(case).items():
             if rule in NEEDS and not self.subject.supports[NEEDS[rule]]:
                 continue
             if not self._is_next(f"{WRONG_CALL}{rule}", case):
                 continue
-            operands = [self.subject.as_given(array) for array in call.operands(self.subject.arithmetic.dtype)]
+            operands = [self.subject.as_given(array) for array in broken.operands(self.subject.arithmetic.dtype)]
             refused = False
             try:
-                forward(*operands, **self.subject.window("forward", call.kwargs))
+                call(forward, *operands, **self.subject.window("forward", broken.kwargs))
             except (Exception, SystemExit):
                 refused = True
             note = f"no error from a call that breaks the rule: {rule}"

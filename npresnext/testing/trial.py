@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from traceback import format_exception_only
@@ -93,7 +94,7 @@ class Trial:
         self._leave_nan_in_freed_memory(gives)
         function: Any = self.subject.function(role)
         try:
-            returned = function(*given.values(), **self.subject.window(role, self.case.kwargs))
+            returned = call(function, *given.values(), **self.subject.window(role, self.case.kwargs))
         except NotImplementedError as error:
             self.not_implemented[role] = describe_exception(error)
             return {}
@@ -149,6 +150,17 @@ class Trial:
     def _break(self, role: str, part: str, name: str, message: str, diagnosis: str = "") -> None:
         found = Finding(part, "contract", math.inf, message, self.case, name, role=role, diagnosis=diagnosis)
         self.broken.append(replace(found, trials=(self,)))
+
+
+def call(function: Callable[..., Any], *operands: Any, **window: Any) -> Any:
+    """Call a function that may change NumPy's error state, or fork a process that returns as well and is ended here."""
+    process = os.getpid()
+    try:
+        with np.errstate():
+            return function(*operands, **window)
+    finally:
+        if os.getpid() != process:
+            os._exit(0)
 
 
 def describe_nonfinite(name: str, result: Array) -> tuple[str, str]:

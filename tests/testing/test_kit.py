@@ -1,6 +1,8 @@
 """check_conv: what it says of right and wrong convolutions, and that nothing a callable does breaks it."""
 
 import json
+import os
+import random
 
 import numpy as np
 import pytest
@@ -348,6 +350,51 @@ def test_nothing_to_check_and_what_is_not_callable_raise():
         check_conv(None)
     with pytest.raises(TypeError, match="backward must be callable, but is of type int"):
         check_conv(nx.conv2d, 3)
+
+
+@pytest.mark.parametrize(
+    ("forward", "message"),
+    [
+        (lambda x, weight, stride, padding: 0, "it has no parameter for bias. Wrap it: def forward"),
+        (lambda x, weight, bias, s, p: 0, "nothing is passed for s, p. Wrap it"),
+        (
+            lambda image, *, filters, stride=1: 0,
+            "no parameter for weight, bias; nothing is passed for filters. Wrap it",
+        ),
+    ],
+)
+def test_a_function_with_another_signature_is_told_how_to_be_wrapped(forward, message):
+    with pytest.raises(TypeError, match=f"forward is <lambda>.*{message}"):
+        check_conv(forward)
+
+
+def test_what_a_function_does_to_its_process_changes_no_verdict():
+    """It sets NumPy's error state and the random state, prints, keeps its operands, and returns in two processes."""
+    kept = []
+
+    def forward(x, weight, bias, **window):
+        np.seterr(all="raise")
+        np.random.seed(0)
+        random.seed(0)
+        print("some output")
+        kept.append((x, weight, bias))
+        if len(kept) == 5:
+            os.fork()
+        return nx.conv2d(x, weight, bias, **window)
+
+    before, state = (np.geterr(), os.getpid()), np.random.get_state()
+    report = check_conv(forward, cases=0)
+    np.random.set_state(state)
+    assert report.passed and (np.geterr(), os.getpid()) == before
+
+
+def test_a_view_of_an_operand_is_judged_by_its_values():
+    def forward(x, weight, bias, **window):
+        y = nx.conv2d(x, weight, bias, **window)
+        return x[:, :1].reshape(y.shape) if y.shape == x[:, :1].shape else y
+
+    report = check_conv(forward, **FEW)
+    assert ("y", "exact") in failing(report) and ("inputs untouched", "contract") not in failing(report)
 
 
 def test_steps_of_zero_and_every_other_broken_rule_are_tried():

@@ -185,7 +185,7 @@ def test_a_right_kernel_is_never_accused(style):
         supports = (("layouts", tuple(target.supports["layouts"])), ("wide_padding", False), ("zero_channels", False))
     engine = CpuEngine(least_macs=0) if style == "cpu" else "im2col"
     with nx.use_engine(engine):
-        found = matcher(forward, backward, 400 if style != "definition" else 120, supports)
+        found = matcher(forward, backward, 200 if style != "definition" else 120, supports)
         for result in (*mistakes.RESULTS, "forward", "backward"):
             known = found.identify(result)
             assert (known.name, known.conditions, known.failing) == ("", "", 0)
@@ -220,6 +220,84 @@ def test_a_random_wrong_kernel_gets_its_conditions_and_no_name(seed):
     assert known.name == "" and str(known) == ""
     told = known.conditions.removeprefix("fails only with ").split(":")[0].split(", ")
     assert set(told) == set(chosen), known.conditions
+
+
+def test_a_mistake_made_under_a_condition_is_told_with_it():
+    def backward(grad_output, x, weight, **window):
+        dx, dw, db = nx.conv2d_backward(grad_output, x, weight, **window)
+        if window["groups"] > 1 and max(window["stride"]) > 1:
+            dx = np.concatenate(np.split(dx, window["groups"], axis=1)[::-1], axis=1)
+        return dx, dw, db
+
+    known = matcher(None, backward, 150).identify("dx")
+    assert known.name == "" and known.conditions.startswith("fails only with groups > 1, stride > 1: in ")
+    assert known.conditions.endswith("; there dx is what a kernel computes that reverses the groups of the input")
+
+
+def homework(x, weight, bias, *, stride, padding):
+    """Loops over windows, as students write them."""
+    (top, bottom), (left, right) = padding
+    padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
+    kh, kw = weight.shape[2:]
+    oh, ow = (padded.shape[2] - kh) // stride[0] + 1, (padded.shape[3] - kw) // stride[1] + 1
+    y = np.zeros((len(x), len(weight), oh, ow), x.dtype)
+    for p, q in np.ndindex(oh, ow):
+        window = padded[:, :, p * stride[0] :, q * stride[1] :][:, :, :kh, :kw]
+        y[:, :, p, q] = np.einsum("ncij,ocij->no", window, weight)
+    return y if bias is None else y + bias[:, None, None]
+
+
+def homework_backward(grad_output, x, weight, *, stride, padding):
+    (top, _), (left, _) = padding
+    padded = np.pad(x, ((0, 0), (0, 0), *padding))
+    kh, kw = weight.shape[2:]
+    dx, dw = np.zeros_like(padded), np.zeros_like(weight)
+    for p, q in np.ndindex(grad_output.shape[2:]):
+        rows, columns = slice(p * stride[0], p * stride[0] + kh), slice(q * stride[1], q * stride[1] + kw)
+        dx[:, :, rows, columns] += np.einsum("no,ocij->ncij", grad_output[:, :, p, q], weight)
+        dw += np.einsum("no,ncij->ocij", grad_output[:, :, p, q], padded[:, :, rows, columns])
+    return dx[:, :, top : top + x.shape[2], left : left + x.shape[3]], dw, grad_output.sum((0, 2, 3))
+
+
+def mean_of_products(x, weight, bias, *, stride, padding):
+    y = homework(x, weight, None, stride=stride, padding=padding) / np.float32(weight[0].size)
+    return y if bias is None else y + bias[:, None, None]
+
+
+def mean_of_the_batch(grad_output, x, weight, *, stride, padding):
+    dx, dw, db = homework_backward(grad_output, x, weight, stride=stride, padding=padding)
+    return dx, dw / np.float32(len(x)), db
+
+
+def mean_of_positions(grad_output, x, weight, *, stride, padding):
+    dx, dw, _ = homework_backward(grad_output, x, weight, stride=stride, padding=padding)
+    return dx, dw, grad_output.mean((0, 2, 3))
+
+
+def wrong_border(grad_output, x, weight, *, stride, padding):
+    padded = np.pad(x, ((0, 0), (0, 0), *padding))
+    dx, dw, db = homework_backward(grad_output, padded, weight, stride=stride, padding=((0, 0), (0, 0)))
+    return dx[:, :, : x.shape[2], : x.shape[3]], dw, db
+
+
+@pytest.mark.filterwarnings("ignore:(Mean of empty slice|invalid value|divide by zero)")
+@pytest.mark.parametrize(
+    ("forward", "backward", "name"),
+    [
+        (mean_of_products, None, "averages over all products"),
+        (None, mean_of_the_batch, "averages over the batch"),
+        (None, mean_of_positions, "averages over images and output positions"),
+        (None, wrong_border, "ignores the padding"),
+    ],
+)
+def test_the_report_of_a_wrong_homework_fits_a_screen_and_names_the_mistake(forward, backward, name):
+    """An average over no image, or no channel, is NaN in NumPy."""
+    small = {"only": lambda case: max(*case.x_shape, *case.output_shape) < 9, "negative_padding": False}
+    report = check_conv(forward, backward, supports=small, cases=10)
+    assert report.mistakes == [name]
+    lines = str(report).splitlines()
+    assert len(lines) <= 25 and max(map(len, lines)) <= 130
+    assert lines[3].startswith("   mistake: ") and not any("advisory:" in line for line in lines)
 
 
 def test_exceptions_have_conditions_too():

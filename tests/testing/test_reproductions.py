@@ -116,3 +116,15 @@ def test_a_failure_of_torch_reproduces_in_lines_of_torch():
     assert len(finding.reproduction.splitlines()) <= 10
     with pytest.raises(AssertionError):
         exec(finding.reproduction, {})
+
+
+def test_operands_that_fill_pages_are_drawn_by_their_case():
+    def forward(x, weight, bias, **window):
+        y = nx.conv2d(x, weight, bias, **window)
+        return y + (x.shape[1] > 200)
+
+    (best, *_) = check_conv(forward, cases=0, supports={"invalid_calls": False}).failures
+    assert max(map(len, best.reproduction.splitlines())) <= 1000 and len(best.reproduction.splitlines()) <= 10
+    with pytest.raises(AssertionError):
+        exec(best.reproduction, {"forward": forward})
+    exec(best.reproduction, {"forward": nx.conv2d})

@@ -202,3 +202,21 @@ def test_strategies_say_what_they_miss_without_hypothesis():
     code = "import sys; sys.modules['hypothesis'] = None; import npresnext.testing as t; t.ConvCase(); t.strategies"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "npresnext.testing.strategies needs hypothesis: pip install 'npresnext[testing]'" in result.stderr
+
+
+@pytest.mark.parametrize("values", [{}, {"real": True}])
+def test_a_smaller_case_has_the_values_of_a_larger_one(values):
+    """So a failure that is reduced stays the same failure."""
+    large = cases.ConvCase(2, 6, 9, 3, (7, 8), (3, 2), has_bias=True, seed=5)
+    small = dataclasses.replace(large, batch=1, in_channels=2, out_channels=4, groups=2, size=(5, 4), kernel=(2, 1))
+    kept = {
+        "x": (0, [0, 2]),
+        "weight": ([0, 1, 3, 4], slice(1)),
+        "bias": [0, 1, 3, 4],
+        "grad_output": (0, [0, 1, 3, 4]),
+    }
+    for name, place in kept.items():
+        some, every = small.operands(**values)[name], large.operands(**values)[name][place]
+        some = some[0] if name in ("x", "grad_output") else some
+        rows = every[..., : some.shape[-2], : some.shape[-1]] if some.ndim > 1 else every
+        assert np.array_equal(some, rows), name

@@ -216,6 +216,18 @@ class Matcher:
             return False
         return are_same(got, expected) or self._but_for_rounding(got, expected, made, name, observed.call)
 
+    def share_explained(self, mistake: Mistake, name: str, failing: Observation) -> float:
+        """Return 1 if a mistake gives a wrong result, or else half the share of the values that it gives."""
+        if self.fits((mistake,), name, failing):
+            return 1.0
+        got = failing.wrong[name]
+        try:
+            expected = mistake.result(name, failing.call)
+        except Exception:
+            return 0.0
+        same_shape = got.shape == expected.shape and got.size > 0
+        return 0.5 * float(np.isclose(got.astype(np.float64), expected).mean()) if same_shape else 0.0
+
     def _but_for_rounding(self, got: Array, expected: Array, made: Made, name: str, call: Call) -> bool:
         """Whether a result is the expected one but for some roundings, where the mistake divides or leaves a format."""
         bits = self.subject.arithmetic.exact_bits
@@ -237,13 +249,13 @@ class Matcher:
         return [made for made in candidates if all(self.fits(made, name, one) for one in passing)]
 
     def _pairs(self, entries: Sequence[Mistake], name: str, failing: Sequence[Observation]) -> Iterator[Made]:
-        """Yield pairs of mistakes, those first of which one alone explains some of the failing cases.
+        """Yield pairs of mistakes, those first of which one alone explains most of the failing cases or their values.
 
         Where one mistake of a pair changes nothing, such as a dilation ignored where it is 1, the other one is alone.
         """
         end = time.monotonic() + SECONDS_TO_PAIR
         some = failing[:: max(1, len(failing) // 12)][:12]  # of every size
-        explained = {mistake.name: sum(self.fits((mistake,), name, one) for one in some) for mistake in entries}
+        explained = {mistake.name: sum(self.share_explained(mistake, name, one) for one in some) for mistake in entries}
         ranked = sorted(entries, key=lambda mistake: -explained[mistake.name])
         for i, one in enumerate(ranked[:LIKELIEST]):
             for other in ranked[i + 1 :]:

@@ -57,7 +57,7 @@ class Mistake:
         >>> call = mistakes.as_call(case.operands(), case.kwargs)
         >>> wrong = mistakes.find("rotates the kernel").result("y", call)
         >>> call.y().tolist(), wrong.tolist()
-        ([[[[-21.0, 3.0, 3.0]]]], [[[[21.0, -3.0, -3.0]]]])
+        ([[[[-1.0, 3.0, 2.0]]]], [[[[0.0, -1.0, 3.0]]]])
         """
         return result_of((self,), name, call)
 
