@@ -283,7 +283,7 @@ function finishes(name, change) {
   MISTAKES[name] = { finish: (result, call) => map(result, (value, index) => change(value, index, result, call)) };
 }
 
-const averages = (name, number) => finishes(name, (value, index, y, { weight }) => value / number(weight.shape));
+const averages = (name, number) => finishes(name, (value, index, y, { weight }) => value * (1 / number(weight.shape)));
 averages("averages over the input channels", ([, ins]) => ins);
 averages("averages over the taps of the kernel", ([, , kh, kw]) => kh * kw);
 averages("averages over all products", ([, ins, kh, kw]) => ins * kh * kw);

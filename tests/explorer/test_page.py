@@ -34,7 +34,7 @@ def browser():
 
 @pytest.fixture
 def open_page(browser):
-    """Open the page at an address; the test fails if there is an error, or a request for a file that is not the page's."""
+    """Open the page at an address; the test fails if there is an error, or a request for a file of others."""
     contexts, faults = [], []
 
     def request(request):
