@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # for type checkers and editors; Python loads these when they
     from . import definitions as definitions
     from . import gradients as gradients
     from . import io as io
+    from . import learn as learn
     from . import models as models
     from . import nn as nn
     from . import onnx as onnx
@@ -69,6 +70,7 @@ _LAZY = {
     "gradients": "",
     "group_grad_norms": "gradients.norms",
     "io": "",
+    "learn": "",
     "models": "",
     "nn": "",
     "no_grad": "nn",

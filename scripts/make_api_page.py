@@ -40,6 +40,7 @@ SECTIONS = (
     "npresnext.testing",
     "npresnext.testing.mistakes",
     "npresnext.testing.strategies",
+    "npresnext.learn",
     "npresnext.reference",
     "npresnext.definitions",
     "npresnext.errors",

@@ -29,6 +29,7 @@ ORDER = [
     {"training", "counting", "onnx"},
     {"gradients", "paper", "pictures"},
     {"testing"},
+    {"learn"},
     {FACADE},
     {"commands"},
     {"cli"},
@@ -58,6 +59,7 @@ TOOLS = set(RANK) - CORE - INTERFACE
 TOOLS_NEED = {
     ("paper", "counting"): "networks of a cardinality are counted by summary",
     ("gradients", "training"): "NormDump is a watcher of training runs",
+    ("learn", "testing"): "the exercises are checked by the conformance kit",
 }
 
 # Faults that are known. These lists may only shrink: a fault that is mended must leave its list.
