@@ -35,6 +35,7 @@ COMMANDS = (
     "summary",
     "classify",
     "check",
+    "learn",
 )
 
 FAILED, MISTAKE, INTERRUPTED, READER_GONE = 1, 2, 130, 141
