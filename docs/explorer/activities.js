@@ -10,6 +10,7 @@ const { escape } = Figure;
 const { MODES, NAMES, sameShape, sameNumber, sameNumbers, size } = View;
 const { list } = Explain;
 
+const sentence = (text) => escape(text).replace(/`([^`]+)`/g, "<code>$1</code>");
 const why = (html) => `<p class="why">${html}</p>`;
 const button = (id, text, more = "") => `<button type="button" id="${id}" ${more}>${text}</button>`;
 const head = (title, rest) => `<div class="head"><h2>${title}</h2>${rest}</div>`;
@@ -64,12 +65,12 @@ function catalogue(state, view) {
   const elsewhere = ` ${button("elsewhere", "Settings at which it shows")}`;
   let effect = `It does not change ${NAMES[mode.name]}, but ${list(mistake.results.map((name) => NAMES[name]))}.${elsewhere}`;
   if (wrong) effect = difference(wrong, view.result);
-  if (wrong && sameNumbers(wrong, view.result))
-    effect = `At these settings its result is right: a test with them finds nothing.${elsewhere}`;
-  return `${top}${why(`<b>${effect}</b>`)}${why(`<i>${escape(mistake.question)}</i> ${escape(mistake.explanation)}`)}`;
+  if (wrong && sameNumbers(wrong, view.result)) effect += elsewhere;
+  return `${top}${why(`<b>${effect}</b>`)}${why(`<i>${sentence(mistake.question)}</i> ${sentence(mistake.explanation)}`)}`;
 }
 
 function difference(wrong, right) {
+  if (sameNumbers(wrong, right)) return "At these settings its result is right: a test with them finds nothing.";
   if (!sameShape(wrong, right)) return `Its shape is ${size(wrong.shape)}, not ${size(right.shape)}.`;
   const different = wrong.data.filter((value, index) => !sameNumber(value, right.data[index])).length;
   return `${different} of ${right.data.length} numbers are wrong.`;
@@ -101,7 +102,7 @@ function puzzle(state, view, session) {
   const right = session.choices.indexOf(mistake);
   const open = session.answered === null;
   const hint = session.hint
-    ? `<i>${escape(mistake.question)}</i>`
+    ? `<i>${sentence(mistake.question)}</i>`
     : `${difference(wrong, result)} Change settings and numbers, and watch what happens.`;
   const verdict = session.answered === right ? "Right." : `No: it ${escape(mistake.name)}.`;
   return (
@@ -111,7 +112,7 @@ function puzzle(state, view, session) {
         `${another} ${button("catalogue", "All mistakes")}</span>`,
     ) +
     choices(session.choices.map((entry) => escape(entry.name)), right, session) +
-    why(open ? hint : `<b>${verdict}</b> ${escape(mistake.explanation)}`)
+    why(open ? hint : `<b>${verdict}</b> ${sentence(mistake.explanation)}`)
   );
 }
 

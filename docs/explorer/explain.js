@@ -21,6 +21,7 @@ function number(scene, letter, index) {
 
 function explain(scene, letter, index) {
   const { state, view, parts } = scene;
+  if (view.covered) return { html: `${title(parts.get(letter).name(index), "")}<p>Choose an answer above first.</p>` };
   if (letter === "z") return mixed(scene, index);
   if (letter === "cover") return pixel(scene, index, null);
   if (letter === "col") return columnEntry(scene, index);
@@ -54,7 +55,6 @@ function productsWith(call, slot, index) {
 function sum(scene, letter, index, products) {
   const { view, parts } = scene;
   const name = parts.get(view.mode.name).name(index);
-  if (view.covered) return `${title(name, "")}<p>Choose an answer above first.</p>`;
   const more =
     letter === "wrong"
       ? `<span class="bad">with the mistake ${text(view.wrong.data[index])}</span>`
@@ -74,9 +74,7 @@ function lines({ call, mode }, products) {
   }[mode.name];
   const rows = new Map();
   for (const product of products) rows.set(label(product), [...(rows.get(label(product)) || []), product]);
-  return table(
-    [...rows].map(([head, row]) => [head, row.map((product) => [one(product), other(product)])]),
-  );
+  return table([...rows].map(([head, row]) => [head, row.map((product) => [one(product), other(product)])]));
 }
 
 /* Rows of [head, [[factor, factor], ...]], each with its sum. */
@@ -127,9 +125,8 @@ function mixed({ state, view }, index) {
     hot.push(["y", c]);
   });
   const name = `z[${split(index, view.y.shape).join(", ")}]`;
-  const value = view.covered ? "?" : text(view.call.z.data[index]);
-  const html = title(name, value, "<span>every output channel takes part</span>");
-  return { html: html + (view.covered ? "" : table([["y", pairs]])), hot };
+  const head = title(name, text(view.call.z.data[index]), "<span>every output channel takes part</span>");
+  return { html: head + table([["y", pairs]]), hot };
 }
 
 /* --- im2col ---------------------------------------------------------------------------------------------------------- */

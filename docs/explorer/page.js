@@ -270,7 +270,7 @@ function drawControls() {
   for (const name of Object.keys(SELECTS)) {
     const select = byId(`set-${name}`);
     const value = valueOf(name);
-    if (![...select.options].some((option) => option.value === value)) select.add(new Option(value, value));
+    if (![...select.options].some((option) => option.value === value)) select.add(new Option(value.replace("x", " × "), value));
     select.value = value;
   }
   byId("mix").checked = Boolean(state.mix);
