@@ -205,8 +205,8 @@ def block_diagonal_weight(weight: Array, groups: int) -> Array:
 
 def block_diagonal_part(dense: Array, groups: int) -> Array:
     """Return the G diagonal blocks of a dense weight, or of its gradient, as (C_out, C_in/G, kh, kw)."""
-    rows = np.split(dense, groups, axis=0)
-    return np.concatenate([np.split(row, groups, axis=1)[g] for g, row in enumerate(rows)], axis=0)
+    rows, ins = np.split(dense, groups, axis=0), dense.shape[1] // groups
+    return np.concatenate([row[:, g * ins : (g + 1) * ins] for g, row in enumerate(rows)], axis=0)
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -72,6 +72,9 @@ class ExactResult:
         lefts = [limb[self._at_left] for limb in split_into_limbs(self.left)]
         rights = [limb[self._at_right] for limb in split_into_limbs(self.right)]
         self.high = self.low = np.zeros(self.shape)
+        if len(lefts) == len(rights) == 1:  # small integers
+            self.high = self._sum(lefts[0] * rights[0])
+            return
         for weight in range(len(lefts) + len(rights) - 1):
             pairs = [(i, weight - i) for i in range(len(lefts)) if 0 <= weight - i < len(rights)]
             products: Any = sum(lefts[i] * rights[j] for i, j in pairs)

@@ -116,8 +116,9 @@ class Trial:
         So a result that is not written everywhere tends to show NaN, and not the right values of an earlier call.
         """
         bits, unsigned = MEMORY_NEVER_WRITTEN[self.subject.arithmetic.dtype]
-        blocks = [np.full(self.case.shapes[name], bits, unsigned) for name in names * 4]
-        blocks.clear()
+        blocks = [np.empty(self.case.shapes[name], unsigned) for name in names * 4]
+        for block in blocks:
+            block.fill(bits)
 
     def _comparable(self, role: str, names: tuple[str, ...], values: Any) -> Iterator[tuple[str, Array]]:
         """Yield the name of each result that can be compared with its value in NCHW; note what breaks the contract."""

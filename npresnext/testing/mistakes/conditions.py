@@ -61,6 +61,8 @@ FEATURES: dict[str, tuple[Callable[[ConvCase], bool], str]] = {
 SIZES: dict[str, Callable[[ConvCase], int]] = {
     "groups": lambda case: case.groups,
     "images": lambda case: case.batch,
+    "image rows": lambda case: case.size[0],
+    "image columns": lambda case: case.size[1],
     "output columns": lambda case: case.output_shape[3],
     "output channels": lambda case: case.out_channels,
     "output channels per group": lambda case: case.out_channels // case.groups,
