@@ -100,4 +100,4 @@ def describe_failure(report: Report, check: Check, tally: CheckTally) -> str:
 def first_line(cause: Cause) -> str:
     """Return what is wrong in one line, which pytest shows in its summary."""
     finding = cause.shown_by.finding
-    return finding.mistake or finding.message.partition("\n")[0]
+    return finding.mistake or finding.conditions or finding.message.partition("\n")[0]
