@@ -46,8 +46,9 @@ function explain(scene, letter, index) {
 /* All products {a, b, c} whose `slot` has this index. */
 function productsWith(call, slot, index) {
   const found = [];
+  const own = { a: (a) => a, b: (a, b) => b, c: (a, b, c) => c }[slot];
   Conv.forEachProduct(call, call.gradOutput.shape.slice(1), (a, b, c) => {
-    if ({ a, b, c }[slot] === index) found.push({ a, b, c });
+    if (own(a, b, c) === index) found.push({ a, b, c });
   });
   return found;
 }

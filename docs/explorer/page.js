@@ -116,7 +116,7 @@ function drawFacts() {
     .map(({ pair, value, odd }, at) => {
       const equal = at && value === sides[at - 1].value;
       const sign = at ? `<span class="sign ${equal ? "" : "unequal"}">${equal ? "=" : "≠"}</span> ` : "";
-      return `${sign}<span class="side ${odd ? "odd" : ""}">⟨${pair}⟩ <b>${value}</b></span>`;
+      return `${sign}<span class="side ${odd && sides.some((side) => side.value !== value) ? "odd" : ""}">⟨${pair}⟩ <b>${value}</b></span>`;
     })
     .join(" ");
   const { weights, macs } = Conv.counts(call);
@@ -297,11 +297,11 @@ function drawActivity() {
 
 /* Show another state. With `compare`, what moved flashes and what did not turns grey. */
 function setState(next, compare = false) {
-  before = compare ? parts : null;
+  before = compare && next.mode === state.mode ? parts : null;
   state = next;
   const notes = Settings.normalise(state);
   render();
-  byId("status").textContent = [...notes, compare ? movedNote() : ""].join(" ").trim();
+  byId("status").textContent = [...notes, before ? movedNote() : ""].join(" ").trim();
   const address = Settings.write(state);
   if (`#${address}` !== (location.hash || "#")) history.replaceState(null, "", `#${address}`);
 }
