@@ -13,7 +13,7 @@ from .._support.plurals import counted
 from ..errors import InvalidTypeError
 from .answers import Answer
 from .calls import Outcome, try_case, why_not_callable
-from .exercise import Exercise, agree
+from .exercise import Exercise, Wrong, agree
 from .exercises.own_tests import TestExercise
 from .naming import name_mistakes, what_failing_cases_share
 from .shown import side_by_side, write_call
@@ -146,8 +146,14 @@ class Check:
             else:
                 return outcome, right
 
-    def _name(self, fault: str) -> list[Any]:
-        return name_mistakes(self.exercise, fault, self.outcomes) if fault in self.exercise.results else []
+    def _name(self, fault: str) -> list[Wrong]:
+        """Return the mistakes that give the wrong result, seen from the calls that return one."""
+        if fault in self.exercise.results:
+            return name_mistakes(self.exercise, fault, self.outcomes)
+        found: list[Wrong] = []
+        for name in self.exercise.results if fault == "raises" else ():
+            found = found or name_mistakes(self.exercise, name, self.outcomes)
+        return found
 
     def _points(self) -> float:
         """Return the share of the results that are right in every case."""

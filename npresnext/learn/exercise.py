@@ -6,8 +6,8 @@ import ast
 import functools
 import inspect
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from .sheets import read_sheet, solution_of, starter_of
 
 Arguments = dict[str, Any]  # of the student's function, by name and in the order of its parameters
 Results = Mapping[str, Any]  # arrays or integers by name
+Combine = Callable[[tuple[Mistake, ...], str, Arguments], Array]  # a result with mistakes of the catalogue
 Case = Any  # a ConvCase, or the sizes of another kind of case by name
 
 
@@ -41,6 +42,9 @@ class Wrong:
         ``compute(arguments)`` is the result with this mistake.
     catalogue : Mistake, optional
         The mistake of ``npresnext.testing.mistakes`` that this is.
+    before, after : callable, optional
+        What the mistake changes, if it can meet another one: ``before(arguments)`` are the arguments as they are read,
+        ``after(arguments, value)`` is the result as it is written.
     """
 
     name: str
@@ -49,6 +53,35 @@ class Wrong:
     explanation: str
     compute: Callable[[Arguments], Any]
     catalogue: Mistake | None = None
+    before: Callable[[Arguments], Arguments] | None = None
+    after: Callable[[Arguments, Array], Array] | None = None
+
+    @property
+    def can_be_combined(self) -> bool:
+        """Whether a function can make another mistake beside it."""
+        return any(part is not None for part in (self.catalogue, self.before, self.after))
+
+
+def compute_with(combine: Combine, result: str, mistakes: Sequence[Wrong]) -> Callable[[Arguments], Array]:
+    """Return the function that computes a result with several mistakes at once."""
+    made = tuple(wrong.catalogue for wrong in mistakes if wrong.catalogue is not None)
+
+    def compute(arguments: Arguments) -> Array:
+        as_read = arguments
+        for wrong in mistakes:
+            as_read = as_read if wrong.before is None else wrong.before(as_read)
+        value = combine(made, result, as_read)
+        for wrong in mistakes:
+            value = value if wrong.after is None else wrong.after(arguments, value)
+        return value
+
+    return compute
+
+
+def own_mistake(combine: Combine, result: str, name: str, question: str, explanation: str, **parts: Any) -> Wrong:
+    """Return a mistake that is not in the catalogue: another way to read the arguments or to write the result."""
+    wrong = Wrong(name, result, question, explanation, lambda arguments: None, **parts)
+    return replace(wrong, compute=compute_with(combine, result, [wrong]))
 
 
 def call_once(function: Callable[..., Any], arguments: Arguments) -> Any:
@@ -102,7 +135,7 @@ class Exercise:
     afterwards: str
     call: Callable[[Callable[..., Any], Arguments], Any] = call_once
     tolerance: float = 0.0
-    combine: Callable[[tuple[Mistake, ...], str, Arguments], Array] | None = None
+    combine: Combine | None = None
 
     @property
     def signature(self) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from ..testing.cases import ConvCase
 from ..testing.mistakes.conditions import common_conditions
 from .calls import Outcome
-from .exercise import Arguments, Exercise, Wrong, agree
+from .exercise import Arguments, Exercise, Wrong, agree, compute_with
 
 ROUNDING = 1e-12  # of an average, relative to its largest value: mistakes divide, where right results do not
 SECONDS_FOR_PAIRS = 0.5
@@ -88,26 +88,25 @@ def leaves_something_open(wrong: Wrong, failing: Sequence[Seen]) -> bool:
 
 
 def pairs(exercise: Exercise, candidates: Sequence[Wrong], failing: Sequence[Seen]) -> Iterator[Wrong]:
-    """Yield pairs of mistakes of the catalogue, those first of which one explains some of the failing cases."""
+    """Yield pairs of mistakes, those first of which one explains some of the failing cases."""
     combine = exercise.combine
     if combine is None:
         return
     end = time.monotonic() + SECONDS_FOR_PAIRS
     some = failing[:: max(1, len(failing) // 12)][:12]  # of every size
-    of_catalogue = [wrong for wrong in candidates if wrong.catalogue is not None]
-    explained = {wrong.name: sum(gives(exercise, wrong, one) for one in some) for wrong in of_catalogue}
-    ranked = sorted(of_catalogue, key=lambda wrong: -explained[wrong.name])
+    able = [wrong for wrong in candidates if wrong.can_be_combined]
+    explained = {wrong.name: sum(gives(exercise, wrong, one) for one in some) for wrong in able}
+    ranked = sorted(able, key=lambda wrong: -explained[wrong.name])
     for i, one in enumerate(ranked[:LIKELIEST]):
         for other in ranked[i + 1 :]:
             if time.monotonic() > end:
                 return
-            made = tuple(wrong.catalogue for wrong in (one, other) if wrong.catalogue is not None)
             yield Wrong(
                 f"{one.name} and {other.name}",
                 one.result,
                 f"{one.question} And: {other.question}",
                 f"{one.explanation} {other.explanation}",
-                lambda arguments, made=made, result=one.result: combine(made, result, arguments),  # type: ignore[misc]
+                compute_with(combine, one.result, [one, other]),
             )
 
 

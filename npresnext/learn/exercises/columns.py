@@ -17,7 +17,7 @@ from ...testing.cases import ConvCase
 from ...testing.mistakes import Call, Mistake, result_of
 from ...testing.mistakes.window_mistakes import WINDOW
 from ..conv_cases import ConvCases, arguments_of, catalogue
-from ..exercise import Arguments, Exercise, Results, Wrong
+from ..exercise import Arguments, Exercise, Results, Wrong, own_mistake
 
 WINDOW_PARAMETERS = ("kernel", "stride", "padding", "dilation")
 WINDOW_NAMES = {mistake.name for mistake in WINDOW}
@@ -72,42 +72,35 @@ def image_with(made: tuple[Mistake, ...], result: str, arguments: Arguments) -> 
     return result_of(made, "dx", replace(call, grad_output=grad_output))
 
 
-def patches_of(arguments: Arguments) -> Array:
-    """Return the right columns with one axis for each letter: (N, C, kh, kw, oh, ow)."""
+def right_call(arguments: Arguments) -> Call:
+    """Return the convolution of exercise 4, of which only the sizes are needed."""
     x = arguments["x"]
     weight = unit_filters(x.shape[1], arguments["kernel"])
-    call = Call(x, weight, None, np.zeros((len(x), len(weight), 1, 1)), **window_of(arguments))
-    return call.patches(call.output_size())
+    return Call(x, weight, None, np.zeros((len(x), len(weight), 1, 1)), **window_of(arguments))
 
 
 def order_of_columns(name: str, question: str, explanation: str, change: Callable[[Array], Array]) -> Wrong:
     """Return a wrong order of columns, given and returned as any view of (N, C, kh, kw, oh, ow) in memory order."""
 
-    def compute(arguments: Arguments) -> Array:
-        patches = patches_of(arguments)
-        N, C, kh, kw, oh, ow = patches.shape
-        return np.ascontiguousarray(change(patches)).reshape(N, C * kh * kw, oh * ow)  # (N, C·kh·kw, P)
+    def after(arguments: Arguments, columns: Array) -> Array:
+        N, C = arguments["x"].shape[:2]
+        patches = columns.reshape(N, C, *arguments["kernel"], *right_call(arguments).output_size())
+        return np.ascontiguousarray(change(patches)).reshape(columns.shape)  # (N, C·kh·kw, P)
 
-    return Wrong(name, "columns", question, explanation, compute)
+    return own_mistake(columns_with, "columns", name, question, explanation, after=after)
 
 
 def order_of_images(name: str, question: str, explanation: str, axes: tuple[int, ...]) -> Wrong:
     """Return a col2im that takes the columns for (N, C, kh, kw, oh, ow) with its axes in another order."""
 
-    def compute(arguments: Arguments) -> Array:
-        columns, (kh, kw), (N, C) = arguments["columns"], arguments["kernel"], arguments["x_shape"][:2]
-        call = Call(
-            np.zeros(arguments["x_shape"]),
-            np.zeros((1, C, kh, kw)),
-            None,
-            np.zeros((N, 1, 1, 1)),
-            **window_of(arguments),
-        )
-        shape = (N, C, kh, kw, *call.output_size())
-        in_memory = columns.reshape([shape[axis] for axis in axes])
-        return call.fold(in_memory.transpose(np.argsort(axes)))
+    def before(arguments: Arguments) -> Arguments:
+        columns, (N, C, H, W) = arguments["columns"], arguments["x_shape"]
+        sizes = right_call({**arguments, "x": np.zeros((N, C, H, W))}).output_size()
+        shape = (N, C, *arguments["kernel"], *sizes)
+        as_read = columns.reshape([shape[axis] for axis in axes]).transpose(np.argsort(axes))
+        return {**arguments, "columns": as_read.reshape(columns.shape)}
 
-    return Wrong(name, "x", question, explanation, compute)
+    return own_mistake(image_with, "x", name, question, explanation, before=before)
 
 
 ROWS = "An image of one pixel per channel, with a kernel of 1x1: which row holds channel 1? And with a kernel of 1x2?"

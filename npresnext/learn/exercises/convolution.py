@@ -18,7 +18,7 @@ from ..conv_cases import (
     combine_convolution,
     right_convolution,
 )
-from ..exercise import Arguments, Exercise, WrongReturn
+from ..exercise import Arguments, Exercise, WrongReturn, own_mistake
 
 SHAPES = {"y": "(N, C_out, oh, ow)", "dx": "(N, C_in, H, W)", "dw": "(C_out, C_in/G, kh, kw)", "db": "(C_out,)"}
 
@@ -55,6 +55,7 @@ def exercise(
     grouped = "groups" in parameters
     wanted = more.pop("wanted", lambda mistake: True)
     combine = more.pop("combine", combine_convolution)
+    own = more.pop("own", ())
     absent = [word for name, word in NAMED_AFTER.items() if name not in parameters]
     mistakes = catalogue(
         results,
@@ -72,7 +73,7 @@ def exercise(
         smaller=cases.smaller,
         arguments=more.pop("arguments", lambda case: arguments_of(case, parameters)),
         right=right_convolution(results),
-        mistakes=mistakes,
+        mistakes=(*mistakes, *own),
         hints=hints,
         afterwards=afterwards,
         combine=combine,
@@ -101,6 +102,20 @@ def combine_at_right_size(made: tuple[Mistake, ...], result: str, arguments: Arg
     return result_of(made, result, replace(call, windows=call.output_size()))
 
 
+def wraps_around(arguments: Arguments) -> Arguments:
+    """Return the arguments of a function that takes x[-1] for the pixel in front of x[0]."""
+    (top, bottom), (left, right) = arguments["padding"]
+    x = np.pad(arguments["x"], ((0, 0), (0, 0), (top, 0), (left, 0)), mode="wrap")
+    return {**arguments, "x": x, "padding": ((0, bottom), (0, right))}
+
+
+def deals_the_filters(arguments: Arguments) -> Arguments:
+    """Return the arguments of a function that takes the filters g, g + G, g + 2G, ... for those of group g."""
+    weight, G = arguments["weight"], arguments["groups"]
+    dealt = weight.reshape(len(weight) // G, G, *weight.shape[1:]).swapaxes(0, 1)  # (G, C_out/G, C_in/G, kh, kw)
+    return {**arguments, "weight": dealt.reshape(weight.shape)}
+
+
 def keeps_the_size(mistake: Mistake) -> bool:
     """Whether a mistake can be made in one value of y, which needs neither its size nor the padding after the image."""
     unused = ("output size", "output row", "output column", "all of the padding after", "after the image on both")
@@ -116,6 +131,16 @@ SUM_OF_PRODUCTS = exercise(
     without=("groups", "dilation", "bias", "wide_padding"),
     wanted=keeps_the_size,
     combine=combine_at_right_size,
+    own=(
+        own_mistake(
+            combine_at_right_size,
+            "y",
+            "reads pixels with negative indices, which NumPy counts from the end",
+            "x has 3 rows: what is x[n, c, -1, 0], and what should the row above row 0 be?",
+            "In NumPy x[-1] is the last row. A pixel above or to the left of the image has to be left out.",
+            before=wraps_around,
+        ),
+    ),
     arguments=lambda case: arguments_of(case, ("x", "weight", "stride", "padding")),
     call=every_value,
     hints=(
@@ -233,6 +258,16 @@ GROUPED_FORWARD = exercise(
     parameters=("x", "weight", "bias", "stride", "padding", "dilation", "groups"),
     results=("y",),
     without=(),
+    own=(
+        own_mistake(
+            combine_convolution,
+            "y",
+            "deals the filters to the groups in turn",
+            "With 4 filters and 2 groups: which filters belong to group 0?",
+            "A group has consecutive filters: run g is weight[g·C_out/G : (g+1)·C_out/G], not weight[g::G].",
+            before=deals_the_filters,
+        ),
+    ),
     hints=(
         "With 4 input channels and 2 groups: which input channels does output channel 0 see? Which does the last one "
         "see?",

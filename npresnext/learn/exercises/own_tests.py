@@ -36,11 +36,11 @@ class TestExercise(Exercise):
         told.headline += f" {LEAST_SHARE:.0%} solve the exercise."
         missed = find(score.missed[len(score.missed) // 2])  # not always the same kind
         told.question = f"Would your test notice this? {missed.question}"
-        told.mistakes = [missed.name]
-        names = score.missed[:MOST_NAMES]
-        more = len(score.missed) - len(names)
-        rest = f"; and {more} more" if more else ""
-        told.explanation = f"{missed.explanation} Your test lets pass a convolution that {'; '.join(names)}{rest}."
+        names = [name for name in score.missed if name != missed.name]
+        more = f"; and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+        told.explanation = f"Your test lets pass a convolution that {missed.name}. {missed.explanation}"
+        if names:
+            told.explanation += f" It also lets pass one that {'; '.join(names[:MOST_NAMES])}{more}."
         return told
 
     def _refused(self, told: Answer, score: TestScore) -> Answer:
