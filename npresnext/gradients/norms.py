@@ -76,7 +76,7 @@ def group_grad_norms(
     -------
     list of dict
         With the keys of ``COLUMNS``: `numel` weights in the group, `l2` = √Σg², `rms` = l2/√numel,
-        `max_abs` = max |g|, `weight_l2` = √Σw², `ratio` = l2/weight_l2 (NaN where that is 0),
+        `max_abs` = ``max |g|``, `weight_l2` = √Σw², `ratio` = l2/weight_l2 (NaN where that is 0),
         `l2_weight_l2` = l2·weight_l2. Sums are in float64; weight decay, which the optimizer adds, is not in them.
 
     Raises

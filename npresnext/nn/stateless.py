@@ -88,6 +88,8 @@ class MaxPool2d(Module):
     ceil_mode : bool
         Whether a window that starts inside may end outside.
 
+    Examples
+    --------
     >>> MaxPool2d(3, stride=2, padding=1)
     MaxPool2d(kernel_size=3, stride=2, padding=1, dilation=1, ceil_mode=False)
     """
@@ -149,6 +151,8 @@ class AvgPool2d(Module):
     count_include_pad : bool
         Whether padding counts in the average.
 
+    Examples
+    --------
     >>> AvgPool2d(2)
     AvgPool2d(kernel_size=2, stride=2, padding=0)
     """
@@ -234,6 +238,8 @@ class Flatten(Module):
     start_dim, end_dim : int
         The first and the last of them; negative ones count from the end.
 
+    Examples
+    --------
     >>> import numpy as np
     >>> Flatten()(np.zeros((8, 3, 4, 5))).shape
     (8, 60)

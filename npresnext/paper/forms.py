@@ -122,6 +122,8 @@ class FormA(_Form):
     norm : bool
         Whether there is batch norm.
 
+    Examples
+    --------
     >>> from npresnext.nn import trace
     >>> block = FormA(256, 64, groups=32, width_per_group=4)
     >>> len(list(block.paths)), trace(block, (1, 256, 56, 56)).output.shape
@@ -230,6 +232,8 @@ class DepthTwo(_Form):
     rng : None, int or numpy.random.Generator
     dtype : str
 
+    Examples
+    --------
     >>> len(list(DepthTwo(64, 4, groups=32).paths))
     32
     """
