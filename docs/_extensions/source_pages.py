@@ -22,6 +22,7 @@ SHOWN_PAGES = {"README.md": "readme", "CONTRIBUTING.md": "contributing", "CHANGE
 LANGUAGES = {".py": "python", ".cu": "cuda", ".cuh": "cuda", ".json": "json", ".cff": "yaml", ".cfg": "ini"}
 FOLDERS = ("npresnext", "scripts", "docs/claims")
 AS_THEY_ARE = ("docs/explorer",)  # pages that lesson_pages.py copies
+IMAGES = {".png", ".svg"}  # which Sphinx finds by itself
 FILES = ("CITATION.cff", "LICENSE", "setup.cfg")
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)\s#?]+)([#?][^)\s]*)?(?=\))")
 
@@ -66,7 +67,8 @@ def _show_file(app, docname, content):
         name = path.relative_to(ROOT).as_posix()
         if name in SHOWN_PAGES:
             return relative_uri(docname, f"{SHOWN_PAGES[name]}.md") + anchor
-        if path.is_relative_to(DOCS) and not any(path.is_relative_to(ROOT / each) for each in FOLDERS + AS_THEY_ARE):
+        has_own_page = any(path.is_relative_to(ROOT / each) for each in FOLDERS + AS_THEY_ARE)
+        if path.is_relative_to(DOCS) and (path.suffix in IMAGES or not has_own_page):
             return match[0] if folder != ROOT else path.relative_to(DOCS).as_posix() + anchor
         return f"source:{name}{anchor}"
 
