@@ -51,8 +51,8 @@ dx, dweight, dbias = nx.conv2d_backward(grad_output, x, weight, groups=2)
 print("dx", dx.shape, "  dweight", dweight.shape, "  dbias", dbias.shape)
 
 # %% [markdown]
-# Is `dweight` right? Make one weight larger by 1, and see how much `Σ grad_output · y` changes. This sum is linear in the
-# weight, so the change is exactly the gradient.
+# Is `dweight` right? Make one weight larger by 1, and see how much `Σ grad_output · y` changes. This sum is linear in
+# the weight, so the change is exactly the gradient.
 
 # %%
 changed = weight.copy()
@@ -103,8 +103,8 @@ for name in ("resnet50", "resnext50_32x4d"):
 #
 # ## A network, trained
 #
-# Now train a small ResNeXt on the handwritten digits that are bundled with the package: one pass over 1,442 images. After
-# each step, write down the norm of the weight gradient of each group.
+# Now train a small ResNeXt on the handwritten digits that are bundled with the package: one pass over 1,442 images.
+# After each step, write down the norm of the weight gradient of each group.
 
 # %%
 train, test = nx.data.load_digits()
@@ -137,12 +137,13 @@ nx.gradients.draw_grad_norms(rows)
 
 # %% [markdown]
 # The gradients of all groups fall together, step by step. A norm depends on more than learning does:
-# [gradient norms](gradient-norms.md) explains what can be compared, and [training](training.md) how to train for longer.
+# [gradient norms](gradient-norms.md) explains what can be compared, and [training](training.md) how to train for
+# longer.
 #
 # ## Where to go from here
 #
 # | you want to | go to |
 # |---|---|
 # | understand each part, slowly | [the lessons](lessons/index.md) |
-# | read the code | the [definition](../npresnext/reference.py), then the [lesson](../npresnext/lesson) in plain arrays |
+# | read the code | the [definition](../npresnext/reference.py), then [lesson/](../npresnext/lesson) |
 # | look up a function | [the reference](api.md) |

@@ -25,6 +25,7 @@ def scripts():
 
 
 def is_page(path):
+    """Return whether a script is a page of the site."""
     return path.name != "conf.py"
 
 
