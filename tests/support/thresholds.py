@@ -4,9 +4,9 @@ import contextlib
 
 import pytest
 
-from npresnext.engines.cpu import plan, thresholds, tiles, workspace
+from npresnext.engines.cpu import thresholds, tiles, workspace
 
-CACHES = (plan.forward_plans, plan.input_grad_plans, tiles._workload, tiles.cut_into_tiles, tiles.tile_shape)
+CACHES = (tiles._workload, tiles.cut_into_tiles)
 
 
 @contextlib.contextmanager

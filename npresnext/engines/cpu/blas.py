@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 
@@ -21,7 +20,7 @@ class _BlasThreads:
         self.libraries: list[Any] | None = None
         self.counts_before: list[int] = []
 
-    def hold(self) -> None:
+    def __enter__(self) -> None:
         """Set every library to one thread, unless another call has done so already."""
         with self.lock:
             if self.libraries is None:
@@ -33,7 +32,7 @@ class _BlasThreads:
                 self.set_counts([1] * len(self.counts_before))
             self.holders += 1
 
-    def release(self) -> None:
+    def __exit__(self, *_: object) -> None:
         """Restore the thread counts, if no other call needs them at one."""
         with self.lock:
             self.holders -= 1
@@ -42,19 +41,14 @@ class _BlasThreads:
 
     def set_counts(self, counts: list[int]) -> None:
         """Set the thread count of each library."""
-        for library, count in zip(self.libraries or (), counts):
-            if library.get_num_threads() != count:
+        for library, count, before in zip(self.libraries or (), counts, self.counts_before):
+            if before != 1:
                 library.set_num_threads(count)
 
 
-@contextlib.contextmanager
-def single_threaded_blas() -> Iterator[None]:
+def single_threaded_blas() -> contextlib.AbstractContextManager[None]:
     """Keep BLAS at one thread inside the block."""
-    _blas_threads.hold()
-    try:
-        yield
-    finally:
-        _blas_threads.release()
+    return _blas_threads
 
 
 def _reset_after_fork() -> None:

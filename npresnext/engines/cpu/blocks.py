@@ -18,7 +18,7 @@ from ..._support.integers import ceil_div, chunks
 from ..._support.typing import Array
 from . import thresholds
 from .threads import Tasks, parallel_for
-from .workspace import claim, get_workspace_limit, scratch_arrays
+from .workspace import get_workspace_limit, scratch_arrays
 
 
 def for_each_block(function: Callable[[slice], None], x: Array, length: int) -> None:
@@ -70,5 +70,4 @@ def block_scratch(dtype: np.dtype[Any], *shapes: tuple[int, ...]) -> list[Array]
     """
     if sum(map(math.prod, shapes)) * dtype.itemsize > get_workspace_limit() // 2:
         return [np.empty(shape, dtype) for shape in shapes]
-    claim(None)  # what a convolution has left there is overwritten
     return scratch_arrays(dtype, *shapes)

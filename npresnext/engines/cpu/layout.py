@@ -1,8 +1,11 @@
 """Channels outermost: the memory order in which the engine writes images.
 
-An array of images has the shape (N, C, H, W), whatever its memory. The engine orders the memory (C, N, H, W), so that
-all values of one channel are one contiguous row. Then a 1x1 convolution of the whole batch is one matmul, a group of a
-convolution is one matmul over all images, and batch norm sums long rows. An array in the usual order is taken as well.
+An array of images has the shape (N, C, H, W), whatever its memory. The engine orders the memory (C, H, N, W):
+
+    all values of one channel are contiguous        batch norm sums long rows; a 1x1 convolution is one matmul
+    row h of all images is contiguous               a row of results is one matrix, which the matmul writes in place
+
+An array in any other order is taken as well.
 """
 
 from __future__ import annotations
@@ -16,23 +19,23 @@ from ..._support.typing import NumPyArray as Array
 
 
 def empty_images(shape: Sequence[int], dtype: np.dtype) -> Array:
-    """Return an undefined array of shape (N, C, ...) whose channels are outermost in memory."""
-    N, C, *size = shape
-    return np.empty((C, N, *size), dtype).swapaxes(0, 1)
+    """Return an undefined array of shape (N, C, H, W) in the engine's order."""
+    N, C, H, W = shape
+    return np.empty((C, H, N, W), dtype).transpose(2, 0, 1, 3)
 
 
 def has_channels_outermost(images: Array) -> bool:
-    """Return whether all values of each channel of images (N, C, ...) are contiguous."""
-    return images.ndim >= 2 and images.swapaxes(0, 1).flags.c_contiguous
+    """Return whether an array has the shape (N, C, H, W) and the engine's order."""
+    return images.ndim == 4 and images.transpose(1, 2, 0, 3).flags.c_contiguous
 
 
 def channel_rows(images: Array) -> Array:
-    """View images (N, C, ...) whose channels are outermost as (C, N·P)."""
-    return images.swapaxes(0, 1).reshape(images.shape[1], -1)  # (C, N·P)
+    """Return images (N, C, H, W) as (C, H·N·W): a view if they have the engine's order."""
+    return images.transpose(1, 2, 0, 3).reshape(images.shape[1], -1)  # (C, H·N·W)
 
 
 def share_an_order(*arrays: Array) -> bool:
-    """Return whether arrays of one shape are contiguous, all in the usual order or all with channels outermost."""
+    """Return whether arrays of one shape are contiguous, all in the usual order or all in the engine's."""
     return all(array.flags.c_contiguous for array in arrays) or all(map(has_channels_outermost, arrays))
 
 
@@ -40,14 +43,6 @@ def flat_views(*arrays: Any) -> list[Any]:
     """View arrays of one shape that share an order as (size,) each, in that order; None stays None."""
     usual = all(array is None or array.flags.c_contiguous for array in arrays)
     return [
-        None if array is None else (array if usual else array.swapaxes(0, 1)).reshape(-1)  # (size,)
+        None if array is None else (array if usual else array.transpose(1, 2, 0, 3)).reshape(-1)  # (size,)
         for array in arrays
     ]
-
-
-def map_views(*arrays: Any) -> list[Any]:
-    """View arrays of one shape (N, C, ...) as (n, C, p): n = 1 and p = N·P if the channels of all are outermost."""
-    present = [array for array in arrays if array is not None]
-    if all(has_channels_outermost(array) for array in present):
-        return [None if array is None else channel_rows(array)[None] for array in arrays]  # (1, C, N·P)
-    return [None if array is None else array.reshape(*array.shape[:2], -1) for array in arrays]  # (N, C, P)

@@ -76,15 +76,21 @@ def get_num_threads() -> int:
 def parallel_for(function: Callable[[Item], None], items: Sequence[Item], *, on_one_thread: bool = False) -> None:
     """Call ``function(item)`` for every item, in any order on several threads, and raise the first error.
 
-    With `on_one_thread` the calling thread does all of them, in order, without the cost of starting another.
+    With `on_one_thread` the calling thread does all of them, in order, without the cost of starting another; BLAS keeps
+    its threads then.
     """
     if on_one_thread:
         for item in items:
             function(item)
         return
-    job = _Job(function, items)
     with single_threaded_blas():
-        for _ in range(min(get_num_threads(), len(items)) - 1):
+        helpers = min(get_num_threads(), len(items)) - 1
+        if helpers < 1:
+            for item in items:
+                function(item)
+            return
+        job = _Job(function, items)
+        for _ in range(helpers):
             _pool.submit(job)
         job.work()
         job.finish()
@@ -92,7 +98,12 @@ def parallel_for(function: Callable[[Item], None], items: Sequence[Item], *, on_
 
 def run_tasks(tasks: Tasks, macs: int) -> None:
     """Run all tasks of a convolution of `macs` multiply-adds, on several threads if that is enough work."""
-    parallel_for(lambda task: task(), tasks, on_one_thread=macs < thresholds.SINGLE_THREAD)
+    if macs < thresholds.SINGLE_THREAD:
+        with single_threaded_blas() if macs > thresholds.BLAS_SINGLE_THREAD else contextlib.nullcontext():
+            for task in tasks:
+                task()
+    else:
+        parallel_for(lambda task: task(), tasks)
 
 
 class _Job:

@@ -16,54 +16,42 @@ from __future__ import annotations
 # and four maps of 14x14, the call took 0.34 ms in place of 0.52.
 SINGLE_THREAD = 5_000_000
 
-# Up to these OpenBLAS itself uses one thread (interface/gemm.c, and gemv.c for a vector). Matmuls above are cut up.
+# Up to these OpenBLAS itself uses one thread (interface/gemm.c, gemv.c for a vector, and kernel/x86_64/sdot.c for the
+# values of a sum). Matmuls above are cut up.
 BLAS_SINGLE_THREAD = 2**18
 BLAS_SINGLE_THREAD_VECTOR = 2**13
-
-# --- small convolutions (small.py) -----------------------------------------------------------------------------------
-
-# Up to so many multiply-adds, and bytes of columns, the whole batch is computed at once on one thread.
-SMALL_MACS = 10_000_000
-SMALL_BYTES = 6 * 2**20
+BLAS_SINGLE_THREAD_SUM = 10_000
 
 # --- how much one thread does at a time ------------------------------------------------------------------------------
 
-# Bytes of a tile. Smaller tiles stay in the cache, larger ones need fewer NumPy calls, at each of which threads may
-# wait for the interpreter's lock. For dense 3x3 layers no size from 0.8 to 12 MB was better than 6. For 128 channels in
-# 32 groups, 3x3 at 56x56, batch 8, the forward pass on a Xeon took 8.7 ms with 1 MB and 14.7 with 6 MB on one thread,
-# but 15.6 and 7.8 on two.
-TILE_BYTES = 6 * 2**20
+# Bytes of a tile: where a group has few channels, and from so many on. Smaller tiles stay in the cache, larger ones
+# need fewer NumPy calls, and BLAS packs the weights less often. One thread of a Xeon, ms forward and both gradients:
+#                                                              0.8 MB         1.5 MB         3 MB           6 MB
+#     128 channels in 32 groups, 3x3 at 56x56, batch 8         10.6 / 20.6    9.0 / 14.5     10.0 / 17.4    11.6 / 17.9
+#     512 channels, 3x3 at 7x7, batch 8                        28.0 / 99.8    25.1 / 81.0    23.3 / 56.8    20.0 / 53.0
+TILE_BYTES = 3 * 2**19
+WIDE_TILE_BYTES = 3 * 2**21
+WIDE_TILE_CHANNELS = 32
+
+# Results of one row, in all images of a tile together: shorter products are slower.
+LONG_ROW = 256
 
 # Bytes of a block of one array, for batch norm, pooling and elementwise work: several arrays fit in the cache, and a
 # NumPy call takes longer than a wait for the lock. Batch norm with ReLU on 8x256x56x56, forward, two threads, on a
 # Xeon: 13.9 ms with 0.25 MB, 9.6 with 1 MB, 7.0 with 4 MB.
 BLOCK_BYTES = 5 * 2**19
 
-# Bytes of weights packed at a time, so that they stay in the cache from tap to tap. In a step of ResNet-18 packing took
-# 13 to 15 ms in place of 20 to 23.
-PACK_BYTES = 2**19
-
-# Weights below which one thread packs. No measurement is recorded.
-SMALL_PACKING = 2**16
-
 # --- how the work is cut for the threads -----------------------------------------------------------------------------
 
-# At most so many chunks of groups, images or channels; the number of chunks must not depend on that of the threads.
-# So many groups keep the threads busy by themselves, and both gradients come from the same copies of grad_output. With
-# fewer, a weight gradient is cut along its images or channels as well.
-MAX_CHUNKS = 8
+# At most so many parts of a weight gradient or of a matmul; it must not depend on the number of threads.
+MAX_PARTS = 8
 
-# Where images lie side by side in one matmul, more images make it longer: the batch is cut in two, not into MAX_CHUNKS.
-SIDE_BY_SIDE_CHUNKS = 2
+# Rows of the result in one part of a weight gradient that is cut along rows.
+ROWS_PER_PART = 4
 
-# A tile that is the only one is cut into at most so many chunks of about so many output channels. No measurement of
-# the two is recorded.
-MAX_CHANNEL_CHUNKS = 4
-CHANNELS_PER_CHUNK = 64
-
-# A weight gradient is cut along its input channels only while K, the inner size of its plan, stays about this long in
-# each chunk: matmuls with a shorter side are slower. No measurement of the value is recorded.
-INNER_SIZE_PER_CHUNK = 256
+# A weight gradient is cut along its channels only while K stays about this long in each part: matmuls with a shorter
+# side are slower. No measurement of the value is recorded.
+INNER_SIZE_PER_PART = 256
 
 # Rows or columns of a matmul in one chunk, at least: BLAS is slower on shorter ones.
 CHUNK_SIDE = 512
@@ -73,22 +61,13 @@ PARTIAL_SUM_BYTES = 4 * 2**20
 
 # --- the form of the matmuls -----------------------------------------------------------------------------------------
 
-# M·N·K up to which OpenBLAS multiplies without packing its operands first.
-SMALL_MATMUL = 10**6
+# With fewer channels of a group, results are computed row by row, so that all tap rows share the copies of a row. With
+# more, each tap has a copy of its own, and the products of all rows are one.
+ROW_BY_ROW_CHANNELS = 96
 
-# Positions of a map below which the matmul of one image is not worth its packing, so that the images of a tile are laid
-# side by side: where the image would otherwise be read in place, and where it is copied anyway. About 200 positions
-# were measured for 1x1 convolutions; no measurement of the two values is recorded.
-SHORT_MAP = 128
-SHORT_COPIED_MAP = 400
-
-# Channels from which on a small weight gradient is computed transposed, from a transposed copy of the multiplier. From
-# 16 channels of a group on, such matmuls ran at 100 to 110 GFLOP/s in place of 50 to 75; why the bound is 24 is not
-# recorded.
-TRANSPOSED_CHANNELS = 24
-
-# The time to add one result to another and read it again, where copying one value takes 1: an estimate.
-ADDITION_COST = 2
+# Channels from which on a weight gradient is computed transposed, from a transposed copy of the multiplier. A
+# product of 144 by 112 by 16 then runs at 60 GFLOP/s in place of 25; one of 36 by 448 by 4 at 44 in place of 85.
+TRANSPOSED_CHANNELS = 16
 
 # --- batch norm ------------------------------------------------------------------------------------------------------
 

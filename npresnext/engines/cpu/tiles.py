@@ -1,240 +1,262 @@
-"""Tiles: how much of a convolution one thread computes at a time.
+"""Tiles: how much of a correlation one thread computes at a time, and what it copies for that.
 
-A tile is a range of images, groups, rows and columns of the result. A large tile needs fewer NumPy calls, at each of
-which threads may wait for the interpreter's lock. A small tile needs copies that still lie in the cache when the
-matmuls read them. Tiles depend on shapes and on the workspace limit, never on the number of threads. So the results
-are the same bits for any number of threads.
+A tile is a range of groups, images, rows and columns of the results. It needs few NumPy calls if it is large, and its
+copies stay in the cache if it is small. Tiles depend on shapes and on the workspace limit, never on the number of
+threads. So the results are the same bits for any number of threads.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from ..._support.integers import ceil_div, chunks
 from ..._support.typing import NumPyArray as Array
 from . import thresholds
-from .plan import GatherPlan
+from .correlation import Correlation
 from .workspace import limit_too_small
+
+Index: TypeAlias = tuple[Any, ...]  # slices and numbers
 
 
 class TileShape(NamedTuple):
-    """How many images, groups, rows and columns a tile has."""
+    """How many groups, images, rows and columns a tile has."""
 
-    images: int
     groups: int
+    images: int
     rows: int
     columns: int
 
 
-@dataclass(frozen=True)
-class Tile:
-    """A range of images, groups, rows and columns of the result; rows and columns are counted within their phases."""
-
-    images: slice
-    groups: slice
-    rows: slice
-    columns: slice
-
-    @functools.cached_property
-    def shape(self) -> TileShape:
-        """How many images, groups, rows and columns."""
-        ranges = (self.images, self.groups, self.rows, self.columns)
-        return TileShape(*(part.stop - part.start for part in ranges))
-
-    @functools.cached_property
-    def layout_key(self) -> tuple[int, ...]:
-        """What the layout of the tile's copies depends on: its shape, and where it begins in the images."""
-        return (*self.shape, self.rows.start, self.columns.start)
-
-
-class BufferShapes(NamedTuple):
-    """The shapes of the arrays that a tile needs beside source and result, each with four axes."""
+class ScratchShapes(NamedTuple):
+    """The arrays that a tile needs beside source and results."""
 
     copies: tuple[int, ...]
-    products: tuple[int, ...]  # of one row phase
-    multiplier: tuple[int, ...]  # a copy of it
-    weight_grads: tuple[int, ...]  # one for each image
-    weight_grad_sums: tuple[int, ...]  # over the images of all tiles: these outlive the tile
+    products: tuple[int, ...]  # (g, R, out, P)
+    multiplier: tuple[int, ...]  # (g, R, P, out)
+    weight_grads: tuple[int, ...]  # (g, R, out, K)
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A gather plan and the sizes of the arrays that it is applied to: all that the choice of tiles depends on."""
+    """A correlation and the sizes of the arrays that it is applied to: all that the choice of tiles depends on."""
 
-    plan: GatherPlan
+    correlation: Correlation
     batch: int
     groups: int
     source_channels: int  # of one group
     target_channels: int  # of one group; 0 if no results are computed
     multiplier_channels: int  # of one group; 0 if no weight gradient is computed
+    map_shape: tuple[int, int]  # of the source
     itemsize: int
-    without_copies: bool  # the matmuls read the source where it lies in memory
-
-    @classmethod
-    def of(cls, plan: GatherPlan, source: Array, target: Array | None, multiplier: Array | None) -> Workload:
-        """Describe the work on source (N, G, in, H, W), target and multiplier (N, G, out, H, W)."""
-        N, G, channels, height, width = source.shape
-        target_channels = 0 if target is None else target.shape[2]
-        multiplier_channels = 0 if multiplier is None else multiplier.shape[2]
-        whole_rows = plan.column_count == width and plan.row_count <= height
-        without_copies = plan.is_identity and whole_rows and has_contiguous_maps(source)
-        sizes = (N, G, channels, target_channels, multiplier_channels, source.itemsize)
-        return _workload(plan, *sizes, without_copies)
 
     @functools.cached_property
     def inner_size(self) -> int:
-        """K, the length of the inner products of a matmul."""
-        return self.source_channels * self.plan.copy_count
+        """K, the length of the inner products."""
+        return self.source_channels * self.correlation.tap_count
 
     @functools.cached_property
-    def positions(self) -> int:
-        """P, how many results one image has in each channel."""
-        return self.plan.row_count * self.plan.column_count
+    def row_by_row(self) -> bool:
+        """Whether every row of results is a product of its own, so that the rows of the source are copied only once.
 
-    @functools.cached_property
-    def images_side_by_side(self) -> bool:
-        """Whether the images of a tile lie side by side in the copies, as columns of one matmul.
-
-        That is faster where the matmul of one image is so large that OpenBLAS packs its operands, and the map so short
-        that packing takes long compared to multiplying.
+        That is faster where few channels share the work of copying, and a row is not much shorter than they are many.
         """
-        outputs = max(self.target_channels, self.multiplier_channels)
-        short = thresholds.SHORT_MAP if self.without_copies else thresholds.SHORT_COPIED_MAP
-        return self.positions < short and outputs * self.inner_size * self.positions > thresholds.SMALL_MATMUL
+        row_length = self.batch * self.correlation.columns.count
+        return self.correlation.rows_overlap and self._channels < min(thresholds.ROW_BY_ROW_CHANNELS, row_length + 1)
 
-    @functools.cached_property
-    def has_small_weight_grad(self) -> bool:
-        """Whether the weight gradient of one group and image is a small matmul."""
-        size = self.multiplier_channels * self.inner_size * self.positions
-        return size <= thresholds.SMALL_MATMUL and not self.images_side_by_side
+    @property
+    def usual_tile_bytes(self) -> int:
+        """How many bytes a tile should have: where many channels share the work of copying, the cache matters less."""
+        wide = self._channels >= thresholds.WIDE_TILE_CHANNELS
+        return thresholds.WIDE_TILE_BYTES if wide else thresholds.TILE_BYTES
 
-    @functools.cached_property
-    def weight_grad_transposed(self) -> bool:
-        """Whether the weight gradient is computed as (K, out): OpenBLAS is faster with the longer side first."""
-        if self.has_small_weight_grad:
-            return self.multiplier_channels >= thresholds.TRANSPOSED_CHANNELS
-        return self.inner_size > self.multiplier_channels
+    @property
+    def _channels(self) -> int:
+        """How many channels of a group share the work of copying."""
+        return max(self.target_channels, self.multiplier_channels)
 
-    @functools.cached_property
+    @property
     def multiplier_transposed(self) -> bool:
-        """Whether the multiplier is copied as (P, out): for a small weight gradient the matmul gains more than that."""
-        return self.has_small_weight_grad and self.weight_grad_transposed
+        """Whether weight gradients are computed as (K, out), from a transposed copy of the multiplier."""
+        return self.multiplier_channels >= thresholds.TRANSPOSED_CHANNELS
 
-    def multiplier_shape(self, positions: int) -> tuple[int, int]:
-        """The shape of a copy of one group's multiplier: (out, P), or (P, out) if transposed."""
-        channels = self.multiplier_channels
-        return (positions, channels) if self.multiplier_transposed else (channels, positions)
-
-    @functools.cached_property
-    def weight_grad_shape(self) -> tuple[int, int]:
-        """The shape of the weight gradient of one group and product: (out, K), or (K, out) if transposed."""
-        shape = (self.multiplier_channels, self.inner_size)
-        return shape[::-1] if self.weight_grad_transposed else shape
-
-    def buffer_shapes(self, tile: TileShape) -> BufferShapes:
-        """The shapes of the arrays that a tile needs."""
-        plan, matrices = self.plan, tile.images * tile.groups
-        copied = 0 if self.without_copies else matrices
-        summed_images = 1 if self.images_side_by_side else tile.images
-        gradient = (self.multiplier_channels, self.inner_size)
-        return BufferShapes(
-            copies=(copied, self.inner_size, plan.copy_height(tile.rows), tile.columns),
-            products=(matrices * max(plan.product_counts), self.target_channels, tile.rows, tile.columns),
-            multiplier=(matrices, self.multiplier_channels, tile.rows, tile.columns),
-            weight_grads=(plan.product_count, summed_images * tile.groups, *gradient),
-            weight_grad_sums=(plan.product_count, tile.groups, *gradient),
+    def scratch_shapes(self, tile: TileShape) -> ScratchShapes:
+        """The shapes of the scratch arrays of a tile."""
+        g, n, rows, columns = tile
+        tap_rows, tap_columns = len(self.correlation.row_offsets), len(self.correlation.column_offsets)
+        copies: tuple[int, ...]
+        if self.row_by_row:
+            source_rows = (rows - 1) * self.correlation.row_step + tap_rows
+            copies = (g, source_rows, tap_columns, self.source_channels, n, columns)
+            products, positions = rows, n * columns
+        else:
+            copies = (g, self.source_channels, tap_rows, tap_columns, rows, n, columns)
+            products, positions = 1, rows * n * columns
+        return ScratchShapes(
+            copies,
+            (g, products, self.target_channels, positions),
+            (g, products, positions, self.multiplier_channels),
+            (g, products, self.multiplier_channels, self.inner_size),
         )
 
-    def tile_bytes(self, images: int, groups: int, rows: int, columns: int) -> int:
-        """How many bytes a tile of this shape needs."""
-        shapes = self.buffer_shapes(TileShape(images, groups, rows, columns))
-        return self.itemsize * sum(map(math.prod, shapes))
+    def tile_bytes(self, groups: int, images: int, rows: int, columns: int) -> int:
+        """How many bytes of scratch arrays a tile needs, with the weight gradient that it is added to."""
+        shapes = self.scratch_shapes(TileShape(groups, images, rows, columns))
+        sums = groups * self.multiplier_channels * self.inner_size
+        return (sum(map(math.prod, shapes)) + sums) * self.itemsize + 64 * len(shapes)
+
+
+def workload_of(correlation: Correlation, source: Array, target: Array | None, multiplier: Array | None) -> Workload:
+    """Describe the work of a correlation on images (G, C, H, N, W)."""
+    G, C, H, N, W = source.shape
+    outputs, multiplied = (0 if images is None else images.shape[1] for images in (target, multiplier))
+    return _workload(correlation, N, G, C, outputs, multiplied, (H, W), source.itemsize)
+
+
+_workload = functools.lru_cache(maxsize=1024)(Workload)  # with what it has found out
+
+
+@dataclass(frozen=True, eq=False)
+class Tile:
+    """A range of groups, images, rows and columns of the results; rows and columns are counted within their phases."""
+
+    workload: Workload
+    groups: slice
+    images: slice
+    rows: slice
+    columns: slice
+
+    @functools.cached_property
+    def shape(self) -> TileShape:
+        """How many groups, images, rows and columns."""
+        ranges = (self.groups, self.images, self.rows, self.columns)
+        return TileShape(*(part.stop - part.start for part in ranges))
+
+    @functools.cached_property
+    def scratch_shapes(self) -> ScratchShapes:
+        """The shapes of the scratch arrays."""
+        return self.workload.scratch_shapes(self.shape)
+
+    @functools.cached_property
+    def place(self) -> Index:
+        """Where the results of this tile are in images (G, c, H, N, W)."""
+        correlation = self.workload.correlation
+        rows, columns = (
+            slice(phase.first + part.start * phase.step, phase.first + (part.stop - 1) * phase.step + 1, phase.step)
+            for phase, part in ((correlation.rows, self.rows), (correlation.columns, self.columns))
+        )
+        return self.groups, slice(None), rows, self.images, columns
+
+    @functools.cached_property
+    def copy_steps(self) -> list[tuple[Index, Index]]:
+        """Places in the copies, and those of the pixels (g, C, H, n, W) that belong there."""
+        steps = []
+        for target, target_rows, rows in self._row_ranges:
+            for number, (target_columns, columns) in enumerate(self._column_ranges):
+                if _length(target_rows) and _length(target_columns):
+                    place = self._in_copies(target, number, target_rows, target_columns)
+                    steps.append((place, (self.groups, slice(None), rows, self.images, columns)))
+        return steps
+
+    @functools.cached_property
+    def zero_steps(self) -> list[Index]:
+        """Places in the copies that are outside the image."""
+        steps = []
+        for target, target_rows, _ in self._row_ranges:
+            every = slice(None)
+            for outside in (slice(0, target_rows.start), slice(target_rows.stop, self._copied_rows)):
+                if _length(outside):
+                    steps.append(self._in_copies(target, every, outside, every))
+            for number, (target_columns, _) in enumerate(self._column_ranges):
+                for outside in (slice(0, target_columns.start), slice(target_columns.stop, self.shape.columns)):
+                    if _length(outside) and _length(target_rows):
+                        steps.append(self._in_copies(target, number, target_rows, outside))
+        return steps
+
+    @functools.cached_property
+    def _copied_rows(self) -> int:
+        """How many rows there are for each tap row; all tap rows share them where products go row by row."""
+        return self.scratch_shapes.copies[1] if self.workload.row_by_row else self.shape.rows
+
+    @functools.cached_property
+    def _row_ranges(self) -> list[tuple[int, slice, slice]]:
+        """For each tap row that has copies: its number, the rows of the copies, and the rows of the image in them."""
+        correlation, height = self.workload.correlation, self.workload.map_shape[0]
+        by_row = self.workload.row_by_row
+        step, offsets = (1, correlation.row_offsets[:1]) if by_row else (correlation.row_step, correlation.row_offsets)
+        return [
+            (number, *_inside_image(self.rows.start * correlation.row_step + offset, step, self._copied_rows, height))
+            for number, offset in enumerate(offsets)
+        ]
+
+    @functools.cached_property
+    def _column_ranges(self) -> list[tuple[slice, slice]]:
+        """For each tap column: the columns of the copies, and the columns of the image in them."""
+        correlation, width = self.workload.correlation, self.workload.map_shape[1]
+        step, first = correlation.column_step, self.columns.start * correlation.column_step
+        return [_inside_image(first + offset, step, self.shape.columns, width) for offset in correlation.column_offsets]
+
+    def _in_copies(self, tap_row: int, tap_column: int | slice, rows: slice, columns: slice) -> Index:
+        """Return a place in the copies."""
+        every = slice(None)
+        if self.workload.row_by_row:
+            return every, rows, tap_column, every, every, columns
+        return every, every, tap_row, tap_column, rows, every, columns
 
 
 @functools.lru_cache(maxsize=1024)
-def _workload(*fields: Any) -> Workload:
-    """Return the same object for the same fields, so that what it computes from them is computed once."""
-    workload = Workload(*fields)
-    if workload.without_copies and workload.images_side_by_side:  # images can lie side by side in copies alone
-        return dataclasses.replace(workload, without_copies=False)
-    return workload
-
-
-@functools.lru_cache(maxsize=1024)
-def cut_into_tiles(workload: Workload, first_group: int, end_group: int, limit: int, *, all_groups: bool) -> list[Tile]:
-    """Cut the groups from `first_group` up to `end_group` into tiles, in an order that never changes.
-
-    With `all_groups` every tile holds all of these groups: so one thread can sum over the images.
-    """
-    groups = end_group - first_group
-    shape = tile_shape(workload, groups if all_groups else None, limit)
-    return [
-        Tile(images, slice(first_group + part.start, first_group + part.stop), rows, columns)
-        for part in chunks(groups, shape.groups)
-        for images in chunks(workload.batch, shape.images)
-        for rows in chunks(workload.plan.row_count, shape.rows)
-        for columns in chunks(workload.plan.column_count, shape.columns)
-    ]
-
-
-@functools.lru_cache(maxsize=1024)
-def tile_shape(workload: Workload, fixed_groups: int | None, limit: int) -> TileShape:
-    """Choose the shape of the tiles: first rows (and columns where one row is too much), then groups, then images."""
-    plan, batch, goal = workload.plan, workload.batch, min(limit, thresholds.TILE_BYTES)
-    rows, columns = _rows_and_columns(workload, fixed_groups or 1, goal, limit)
-    groups = fixed_groups or _largest(
-        ceil_div(workload.groups, group_chunks(workload)), lambda g: workload.tile_bytes(1, g, rows, columns) <= goal
-    )
-    images = _largest(
-        _most_images(workload, fixed_groups), lambda n: workload.tile_bytes(n, groups, rows, columns) <= goal
-    )
-    return TileShape(
-        _even(batch, images), fixed_groups or _even(workload.groups, groups), _even(plan.row_count, rows), columns
+def cut_into_tiles(workload: Workload, rows: range | None, fewest: int, limit: int) -> tuple[Tile, ...]:
+    """Cut a range of rows, or all, into tiles: one or two at least, if there are so many rows, groups or images."""
+    correlation = workload.correlation
+    rows = range(correlation.rows.count) if rows is None else rows
+    g, n, r, q = _tile_shape(workload, len(rows), limit)
+    if fewest > 1 and (g, n, r, q) == (workload.groups, workload.batch, len(rows), correlation.columns.count):
+        if g > 1:
+            g = ceil_div(g, 2)
+        elif r > 1:
+            r = ceil_div(r, 2)
+        else:
+            n = ceil_div(n, 2)
+    return tuple(
+        Tile(workload, groups, images, slice(rows.start + part.start, rows.start + part.stop), columns)
+        for groups, images, part, columns in itertools.product(
+            chunks(workload.groups, g),
+            chunks(workload.batch, n),
+            chunks(len(rows), r),
+            chunks(correlation.columns.count, q),
+        )
     )
 
 
-def _rows_and_columns(workload: Workload, groups: int, goal: int, limit: int) -> tuple[int, int]:
-    """Choose how many rows and columns a tile of one image has: whole rows within `goal`, or part of one in `limit`."""
-    all_columns = workload.plan.column_count
-    rows = _largest(workload.plan.row_count, lambda u: workload.tile_bytes(1, groups, u, all_columns) <= goal)
-    if rows > 1:
-        return rows, all_columns
-    columns = _largest(all_columns, lambda q: workload.tile_bytes(1, groups, 1, q) <= limit)
-    if workload.tile_bytes(1, groups, 1, columns) > limit:
-        raise limit_too_small("the smallest tile of this convolution", workload.tile_bytes(1, groups, 1, 1))
-    return rows, columns
+def _tile_shape(workload: Workload, all_rows: int, limit: int) -> TileShape:
+    """Choose the size of the tiles: images until their rows are long enough, then rows, then groups."""
+    goal, columns = min(limit, workload.usual_tile_bytes), workload.correlation.columns.count
+    images = _largest(workload.batch, lambda n: workload.tile_bytes(1, n, all_rows, columns) <= goal)
+    images = max(images, min(workload.batch, ceil_div(thresholds.LONG_ROW, columns)))
+    rows = _largest(all_rows, lambda r: workload.tile_bytes(1, images, r, columns) <= goal)
+    if workload.tile_bytes(1, images, rows, columns) > limit:
+        images = _largest(images, lambda n: workload.tile_bytes(1, n, rows, columns) <= limit)
+        columns = _largest(columns, lambda q: workload.tile_bytes(1, images, rows, q) <= limit)
+        if workload.tile_bytes(1, images, rows, columns) > limit:
+            raise limit_too_small("the smallest tile of this convolution", workload.tile_bytes(1, 1, 1, 1))
+    groups = _largest(workload.groups, lambda g: workload.tile_bytes(g, images, rows, columns) <= goal)
+    return TileShape(_even(workload.groups, groups), _even(workload.batch, images), _even(all_rows, rows), columns)
 
 
-def _most_images(workload: Workload, fixed_groups: int | None) -> int:
-    """Return how many images a tile may have, so that there are tiles for several threads."""
-    if fixed_groups is not None or workload.groups >= thresholds.MAX_CHUNKS:  # the groups are shared out already
-        return workload.batch
-    side_by_side = workload.images_side_by_side
-    return ceil_div(workload.batch, thresholds.SIDE_BY_SIDE_CHUNKS if side_by_side else thresholds.MAX_CHUNKS)
+def _inside_image(first: int, step: int, count: int, size: int) -> tuple[slice, slice]:
+    """Return the r of 0 … count−1 for which ``0 <= first + r·step < size``, and those pixels ``first + r·step``."""
+    low = min(max(0, -(first // step)), count)
+    high = max(low, min(count, (size - 1 - first) // step + 1))
+    return slice(low, high), slice(first + low * step, max(0, first + (high - 1) * step + 1), step)
 
 
-def groups_per_task(workload: Workload, limit: int) -> int:
-    """Return how many groups one task of a weight gradient has: a tile of one pixel of them must fit in the limit."""
-    most = ceil_div(workload.groups, group_chunks(workload))
-    return _largest(most, lambda g: workload.tile_bytes(1, g, 1, 1) <= limit)
-
-
-def group_chunks(workload: Workload) -> int:
-    """Return into how many chunks the groups are cut: at least two, and at most as many as there are full tiles."""
-    everything = workload.tile_bytes(
-        workload.batch, workload.groups, workload.plan.row_count, workload.plan.column_count
-    )
-    return min(thresholds.MAX_CHUNKS, max(2, everything // thresholds.TILE_BYTES))
-
-
-def has_contiguous_maps(array: Array) -> bool:
-    """Whether the map (H, W) of each image and channel is contiguous in memory."""
-    return array.strides[-1] == array.itemsize and array.strides[-2] == array.itemsize * array.shape[-1]
+def _length(part: slice) -> int:
+    """How many numbers a slice from start to stop has."""
+    return part.stop - part.start
 
 
 def _largest(most: int, fits: Callable[[int], bool]) -> int:
@@ -250,9 +272,6 @@ def _largest(most: int, fits: Callable[[int], bool]) -> int:
 
 
 def _even(total: int, size: int) -> int:
-    """Shrink `size`, to half of it at most, so that the chunks of `total` are of equal length if possible."""
-    fewest = ceil_div(total, size)
-    for count in range(fewest, 2 * fewest):
-        if total % count == 0:
-            return total // count
-    return ceil_div(total, fewest)
+    """Shrink `size` so that there are two, four, six … chunks of `total`, about equally long, or a single one."""
+    count = ceil_div(total, size)
+    return total if count < 2 else ceil_div(total, count + count % 2)

@@ -20,7 +20,6 @@ from tests.support.convolutions import CPU, LESSON, assert_equals_lesson, everyt
 def everything_is_large(monkeypatch):
     """Tiny examples go through tiles and threads as large ones do; settings are put back."""
     monkeypatch.setattr(thresholds, "SINGLE_THREAD", 0)
-    monkeypatch.setattr(thresholds, "SMALL_MACS", 0)
     threads, limit = get_num_threads(), get_workspace_limit()
     yield
     nx.set_num_threads(threads)

@@ -12,9 +12,9 @@ import pytest
 import npresnext as nx
 from npresnext.engines.cpu import blas as cpu_blas
 from npresnext.engines.cpu import convolution as cpu_convolution
+from npresnext.engines.cpu import sweep as cpu_sweep
 from npresnext.engines.cpu import threads as cpu_threads
 from npresnext.engines.cpu import thresholds
-from npresnext.engines.cpu import tile_buffers as cpu_tile_buffers
 from npresnext.engines.cpu import workspace as cpu_workspace
 from npresnext.engines.cpu.engine import LEAST_MACS
 from npresnext.geometry import ConvGeometry
@@ -26,12 +26,6 @@ GEOMETRIES = {
     "stem": ConvGeometry.of_conv((3, 3, 40, 40), (16, 3, 7, 7), stride=2, padding=3),
     "pointwise": ConvGeometry.of_conv((6, 96, 7, 7), (640, 96, 1, 1)),
 }
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_small(monkeypatch):
-    """These examples are small enough to be computed at once; here they go through tiles, as large ones do."""
-    monkeypatch.setattr(thresholds, "SMALL_MACS", 0)
 
 
 @pytest.fixture(autouse=True)
@@ -218,7 +212,7 @@ def test_memory_refused_on_one_thread_is_a_clear_error_and_the_next_call_works(m
     nx.set_num_threads(2)
     geometry = GEOMETRIES["grouped"]
     expected = all_results(geometry)
-    scratch_arrays, calls = cpu_tile_buffers.scratch_arrays, []
+    scratch_arrays, calls = cpu_sweep.scratch_arrays, []
 
     def refusing(*args, **kwargs):
         calls.append(1)
@@ -226,7 +220,7 @@ def test_memory_refused_on_one_thread_is_a_clear_error_and_the_next_call_works(m
             raise MemoryError
         return scratch_arrays(*args, **kwargs)
 
-    monkeypatch.setattr(cpu_tile_buffers, "scratch_arrays", refusing)
+    monkeypatch.setattr(cpu_sweep, "scratch_arrays", refusing)
     monkeypatch.setattr(cpu_workspace, "_limit", cpu_workspace.DEFAULT_LIMIT - 1)  # every thread asks for memory anew
     with pytest.raises(nx.errors.AllocationError, match="there is no memory for it"):
         all_results(geometry)

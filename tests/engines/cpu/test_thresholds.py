@@ -14,24 +14,18 @@ from tests.support.convolutions import assert_equals_lesson, geometries
 from tests.support.thresholds import changed_thresholds
 
 VALUES = {
-    "SMALL_MACS": st.sampled_from([0, 0, 10**9]),
-    "SMALL_BYTES": st.sampled_from([1, 10**9]),
     "CHUNK_SIDE": st.sampled_from([1, 512]),
     "PARTIAL_SUM_BYTES": st.sampled_from([1, 2**22]),
     "SINGLE_THREAD": st.sampled_from([1, 10**9]),
     "TILE_BYTES": st.sampled_from([1, 1_000, 20_000, 6 * 2**20]),
-    "PACK_BYTES": st.sampled_from([1, 100, 2**19]),
-    "SMALL_PACKING": st.sampled_from([1, 2**16]),
-    "MAX_CHUNKS": st.sampled_from([1, 2, 3, 8, 100]),
-    "SIDE_BY_SIDE_CHUNKS": st.sampled_from([1, 2, 100]),
-    "MAX_CHANNEL_CHUNKS": st.sampled_from([1, 2, 4]),
-    "CHANNELS_PER_CHUNK": st.sampled_from([1, 3, 64]),
-    "INNER_SIZE_PER_CHUNK": st.sampled_from([1, 20, 256]),
-    "SMALL_MATMUL": st.sampled_from([1, 500, 10**6]),
-    "SHORT_MAP": st.sampled_from([1, 10, 10**6]),
-    "SHORT_COPIED_MAP": st.sampled_from([1, 10, 10**6]),
-    "TRANSPOSED_CHANNELS": st.sampled_from([1, 3, 24]),
-    "ADDITION_COST": st.sampled_from([1, 2, 100]),
+    "WIDE_TILE_BYTES": st.sampled_from([1, 1_000, 20_000, 6 * 2**20]),
+    "LONG_ROW": st.sampled_from([1, 10, 256]),
+    "MAX_PARTS": st.sampled_from([1, 2, 3, 8, 100]),
+    "ROWS_PER_PART": st.sampled_from([1, 2, 4]),
+    "INNER_SIZE_PER_PART": st.sampled_from([1, 20, 256]),
+    "WIDE_TILE_CHANNELS": st.sampled_from([1, 4, 32]),
+    "ROW_BY_ROW_CHANNELS": st.sampled_from([1, 4, 96]),
+    "TRANSPOSED_CHANNELS": st.sampled_from([1, 3, 16]),
 }
 
 
@@ -42,10 +36,10 @@ def test_convolutions_equal_the_lesson_with_any_thresholds(geometry, values):
         assert_equals_lesson(geometry)
 
 
-@pytest.mark.parametrize("few_chunks", [1, 2, 5])
-def test_both_gradients_from_the_same_copies_equal_the_lesson_with_few_groups(few_chunks):
+@pytest.mark.parametrize("parts", [1, 2, 5])
+def test_both_gradients_from_the_same_copies_equal_the_lesson_in_few_parts(parts):
     geometry = ConvGeometry.of_conv((3, 15, 6, 5), (20, 3, 3, 3), stride=2, padding=1, groups=5)
-    with changed_thresholds(MAX_CHUNKS=few_chunks, SINGLE_THREAD=1):
+    with changed_thresholds(MAX_PARTS=parts, SINGLE_THREAD=1):
         assert_equals_lesson(geometry)
 
 

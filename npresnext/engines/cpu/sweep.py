@@ -1,0 +1,185 @@
+"""Sweeps: the copies and matmuls of a correlation, tile by tile.
+
+    results            target = weights · copies                      (G, R, out, K) · (G, R, K, P)
+    weight gradient    sums of multiplier · copiesᵀ over all tiles    (G, R, out, P) · (G, R, P, K)
+
+R is the number of products of a group: one for each row of the tile, or one in all. P is the number of columns of a
+product, K the length of its inner products.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..._support.typing import NumPyArray as Array
+from .copies import copy_rows, fill_copies
+from .correlation import Correlation
+from .elementwise import rectify
+from .tiles import Tile, cut_into_tiles, workload_of
+from .workspace import get_workspace_limit, scratch_arrays
+
+
+@dataclass(frozen=True)
+class Epilogue:
+    """What follows a convolution while its results are in the cache: ``relu(y + bias + shortcut)``."""
+
+    bias: Array | None = None  # (G, out, 1, 1, 1)
+    shortcut: Array | None = None  # (G, out, H, N, W)
+    rectify: bool = False
+
+    def for_outputs(self, outputs: slice) -> Epilogue:
+        """Return the epilogue of some output channels of every group."""
+        bias = None if self.bias is None else self.bias[:, outputs]
+        shortcut = None if self.shortcut is None else self.shortcut[:, outputs]
+        return Epilogue(bias, shortcut, self.rectify)
+
+    def apply(self, results: Array, tile: Tile) -> None:
+        """Change the results (g, out, rows, n, columns) of a tile in place."""
+        if self.bias is not None:
+            results += self.bias[tile.groups]
+        if self.shortcut is not None:
+            results += self.shortcut[tile.place]
+        if self.rectify:
+            rectify(results, results)
+
+
+class Sweep:
+    """One correlation, and the arrays that it reads and writes: images are (G, C, H, N, W).
+
+    Parameters
+    ----------
+    source : array
+        Images whose pixels are copied: x or grad_output.
+    weight : array (G, out, in, kh, kw), optional
+        What the copies are multiplied by, for results.
+    target : array, optional
+        Where the results are written.
+    multiplier : array, optional
+        Images that the copies are multiplied by, for a weight gradient.
+    """
+
+    def __init__(
+        self,
+        correlation: Correlation,
+        source: Array,
+        *,
+        weight: Array | None = None,
+        target: Array | None = None,
+        multiplier: Array | None = None,
+        epilogue: Epilogue | None = None,
+    ) -> None:
+        self.correlation, self.source = correlation, source
+        self.target: Any = target
+        self.multiplier: Any = multiplier
+        self.epilogue = epilogue
+        self.workload = workload_of(correlation, source, target, multiplier)
+        self.weights: Any = None if weight is None else self._packed(weight)  # (G, 1, out, K)
+
+    def tiles(self, rows: range | None = None, fewest: int = 1) -> tuple[Tile, ...]:
+        """Return the tiles of a range of rows, or of all."""
+        return cut_into_tiles(self.workload, rows, fewest, get_workspace_limit())
+
+    def write_results(self, tile: Tile) -> None:
+        """Write a tile of the results."""
+        self._write_results(tile, *self._loaded(tile))
+
+    def weight_grad(self, tiles: tuple[Tile, ...]) -> Array:
+        """Return the weight gradient of some tiles (G, out, K), or (G, K, out) if transposed; write their results."""
+        workload = self.workload
+        size = (workload.multiplier_channels, workload.inner_size)
+        sums = np.empty((workload.groups, *(size[::-1] if workload.multiplier_transposed else size)), self.source.dtype)
+        for tile in tiles:
+            operand, products, multiplier, grads = self._loaded(tile)
+            if self.target is not None:
+                self._write_results(tile, operand, products, multiplier, grads)
+            of_tile = self._products_with_multiplier(tile, operand, multiplier, grads)  # (g, …)
+            if tile.images.start == tile.columns.start == 0 and tile.rows.start == tiles[0].rows.start:
+                sums[tile.groups] = of_tile  # the first of these groups
+            else:
+                sums[tile.groups] += of_tile
+        return sums
+
+    def unpack(self, sums: Array, dweight: Array) -> None:
+        """Write a weight gradient as :meth:`weight_grad` returns it into dweight (G, out, in, kh, kw)."""
+        if self.workload.multiplier_transposed:
+            sums = sums.swapaxes(1, 2)  # (G, out, K)
+        target = dweight[:, :, :, *self.correlation.taps]  # (G, out, in, tap rows, tap columns)
+        G, out, inner, *taps = target.shape
+        if self.workload.row_by_row:
+            for i, j in np.ndindex(*taps):
+                target[..., i, j] = sums.reshape(G, out, *taps, inner)[:, :, i, j]
+        else:
+            target[...] = sums.reshape(G, out, inner, *taps)
+
+    def _packed(self, weight: Array) -> Array:
+        """Return the weights in the order of the copies, (G, 1, out, K)."""
+        used = weight[:, :, :, *self.correlation.taps]  # (G, out, in, tap rows, tap columns)
+        if self.workload.row_by_row:
+            used = used.transpose(0, 1, 3, 4, 2)  # (G, out, tap rows, tap columns, in)
+        return used.reshape(*used.shape[:1], 1, used.shape[1], -1)  # (G, 1, out, K)
+
+    def _loaded(self, tile: Tile) -> tuple[Array, Array, Array, Array]:
+        """Lay out the copies of a tile; return the operand (g, R, K, P) that they are, and the scratch arrays."""
+        copies, products, multiplier, grads = scratch_arrays(self.source.dtype, *tile.scratch_shapes)
+        fill_copies(copies, tile, self.source)
+        g, R, _, P = products.shape
+        row_bytes = P * copies.itemsize
+        if self.workload.row_by_row:  # the operands of consecutive rows overlap
+            source_row = copies.strides[1]
+            strides = (copies.strides[0], self.correlation.row_step * source_row, row_bytes, copies.itemsize)
+        else:
+            strides = (copies.strides[0], 0, row_bytes, copies.itemsize)
+        return (
+            np.ndarray((g, R, self.workload.inner_size, P), copies.dtype, copies, 0, strides),
+            products,
+            multiplier,
+            grads,
+        )
+
+    def _write_results(self, tile: Tile, operand: Array, products: Array, *_: Array) -> None:
+        """Multiply by the weights, where the results lie if they are matrices there."""
+        results = self.target[tile.place]  # (g, out, rows, n, columns)
+        matrices = self._as_matrices(results)
+        np.matmul(self.weights[tile.groups], operand, out=products if matrices is None else matrices)
+        if matrices is None:
+            copy_rows(results, self._as_images(products, tile))
+        if self.epilogue is not None:
+            self.epilogue.apply(results, tile)
+
+    def _products_with_multiplier(self, tile: Tile, operand: Array, scratch: Array, grads: Array) -> Array:
+        """Multiply by the multiplier and return the sum over the products of each group."""
+        images = self.multiplier[tile.place]  # (g, out, rows, n, columns)
+        if self.workload.multiplier_transposed:
+            by_position = scratch.reshape(images.shape[0], *images.shape[2:], images.shape[1])
+            by_position[...] = np.moveaxis(images, 1, -1)  # (g, rows, n, columns, out)
+            grads = grads.reshape(*grads.shape[:2], *grads.shape[:1:-1])  # (g, R, K, out)
+            np.matmul(operand, scratch, out=grads)
+        else:
+            matrices = self._as_matrices(images)
+            if matrices is None:
+                matrices = scratch.reshape(*scratch.shape[:2], *scratch.shape[:1:-1])  # (g, R, out, P)
+                copy_rows(self._as_images(matrices, tile), images)
+            np.matmul(matrices, operand.swapaxes(-1, -2), out=grads)  # (g, R, out, K)
+        return grads[:, 0] if grads.shape[1] == 1 else grads.sum(axis=1)
+
+    def _as_matrices(self, images: Array) -> Array | None:
+        """View images (g, c, rows, n, columns) as matrices (g, R, c, P), or return None if they are none in memory."""
+        g, c, rows, n, columns = images.shape
+        _, _, row_bytes, image_bytes, itemsize = images.strides
+        if itemsize != images.itemsize or (n > 1 and image_bytes != columns * itemsize):
+            return None
+        if self.workload.row_by_row:
+            return images.reshape(g, c, rows, n * columns).swapaxes(1, 2)  # (g, R, c, P)
+        if rows > 1 and row_bytes != n * columns * itemsize:
+            return None
+        return images.reshape(g, 1, c, rows * n * columns)  # (g, 1, c, P)
+
+    def _as_images(self, matrices: Array, tile: Tile) -> Array:
+        """View matrices (g, R, c, P) as images (g, c, rows, n, columns)."""
+        g, R, c, _ = matrices.shape
+        if self.workload.row_by_row:
+            return matrices.reshape(g, R, c, *tile.shape[1::2]).swapaxes(1, 2)
+        return matrices.reshape(g, c, tile.shape.rows, tile.shape.images, tile.shape.columns)
