@@ -64,7 +64,7 @@ def test_there_are_sixteen_with_files_functions_and_titles_of_their_own():
 
 
 @pytest.mark.parametrize("exercise", COMPUTED, ids=by_name)
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_the_solution_passes(exercise, seed):
     answer = learn.check(load(exercise.solution, exercise.function), exercise.name, seed=seed)
     assert answer.passed, answer
@@ -150,7 +150,7 @@ def test_the_catalogue_is_used():
     assert {mistake.name for mistake in MISTAKES} == used
 
 
-@pytest.mark.parametrize("name", ["im2col", "input_grad", "batch_norm", "windows"])
+@pytest.mark.parametrize("name", ["im2col", "windows"])
 def test_a_seed_repeats_the_answer_and_none_draws_new_cases(name):
     exercise = learn.find_exercise(name)
     wrong = plant(exercise, exercise.mistakes[0])
