@@ -47,3 +47,16 @@ def test_what_the_index_calls_run_is_asserted_in_the_lesson_that_it_names(number
     assert f"**Run in** [lesson {lesson}](#misconception-{number})." in entries()[number]
     code = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
     assert re.search(r"^\s*assert ", code, re.MULTILINE)
+
+
+def test_the_table_of_lessons_has_the_title_and_the_minutes_of_each():
+    rows = re.findall(
+        r"^\| \[(.+)\]\((\d\d_\w+\.py)\) \| .+\. \| (\d+) \|$",
+        (ROOT / "docs" / "lessons" / "index.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    texts = {path.name: path.read_text(encoding="utf-8") for path in LESSONS}
+    assert [name for _, name, _ in rows] == list(texts)
+    for title, name, minutes in rows:
+        assert f"\n# # {title}\n" in texts[name]
+        assert f"\n# *{minutes} minutes. " in texts[name]
