@@ -18,6 +18,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import npresnext as nx
+from npresnext.learn import score_test
 from npresnext.testing import mistakes
 
 rng = np.random.default_rng(12)
@@ -103,39 +104,16 @@ assert (right != wrong).mean() > 0.5
 # ### Give a test its score
 #
 # A test is a function of `conv2d` and `conv2d_backward`. It raises an AssertionError if one of them is wrong. A mistake
-# of the catalogue computes y, dx, dw and db *with* the mistake. So for each mistake we build a wrong convolution and
-# run the test with it.
+# of the catalogue computes y, dx, dw and db *with* the mistake. `score_test` builds a wrong convolution from each of
+# them, runs the test with it, and notes which ones are caught. A test that refuses the right convolution gets no score.
 
 
 # %%
-def convolution_with(mistake):
-    """Return a forward and a backward pass that make this mistake."""
-
-    def result(name, call):
-        return mistake.result(name, call) if name in mistake.results else call.result(name)
-
-    def conv2d(x, weight, bias, **window):
-        no_gradient = np.zeros(nx.conv2d(x, weight, **window).shape)
-        return result("y", mistakes.Call(x, weight, bias, no_gradient, **window))
-
-    def conv2d_backward(grad_output, x, weight, **window):
-        call = mistakes.Call(x, weight, None, grad_output, **window)
-        return result("dx", call), result("dw", call), result("db", call)
-
-    return conv2d, conv2d_backward
-
-
 def caught_by(test):
-    """Return the mistakes that a test catches."""
-    test(nx.conv2d, nx.conv2d_backward)  # a test that refuses a right convolution is worth nothing
-    caught = set()
-    for mistake in mistakes.MISTAKES:
-        try:
-            with np.errstate(all="ignore"):
-                test(*convolution_with(mistake))
-        except Exception:  # a wrong shape may raise any error
-            caught.add(mistake.name)
-    return caught
+    """Return the names of the mistakes that a test catches."""
+    score = score_test(test)
+    assert not score.refusal, score.refusal
+    return set(score.caught)
 
 
 # %% [markdown]
