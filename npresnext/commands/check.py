@@ -34,6 +34,32 @@ KEYS = (  # of `supports`; written out, so that --help need not load the kit
     "invalid_calls",
 )
 
+TARGETS = (  # frameworks that have an adapter; written out for the same reason
+    "torch",
+    "torch-compile",
+    "jax",
+    "tensorflow",
+    "keras",
+    "mlx",
+    "tinygrad",
+    "paddle",
+    "mxnet",
+    "chainer",
+    "mygrad",
+    "autograd",
+    "scipy",
+    "onnxruntime",
+    "onnx-reference",
+    "openvino",
+    "opencv",
+    "ncnn",
+    "mnn",
+    "tract",
+    "tvm",
+    "litert",
+    "npresnext",
+)
+
 SIGNATURE = """\
 A function in the convention npresnext takes and returns NumPy arrays:
 
@@ -60,7 +86,7 @@ exit codes: 0 all checks pass; 1 a check fails, or the target hangs or crashes; 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.epilog = f"{SIGNATURE}\n\n{EXAMPLES}"
-    parser.add_argument("target", help="torch, onnxruntime, jax, npresnext, or package.module:function")
+    parser.add_argument("target", help=f"package.module:function, or one of: {', '.join(TARGETS)}")
     parser.add_argument("--backward", metavar="MODULE:FUNCTION", help="its backward, in the convention npresnext")
     parser.add_argument(
         "--convention", default="npresnext", help="how the function is called: npresnext (default), torch or onnx"
@@ -74,8 +100,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--arithmetic", nargs="+", default=[], metavar="KEY=FORMAT", help="formats of input, accumulator, output"
     )
-    parser.add_argument("--algorithm", default="direct", help="direct (default), winograd or fft")
-    parser.add_argument("--layout", default="NCHW", help="NCHW (default) or NHWC")
+    parser.add_argument("--algorithm", help="direct (default), winograd or fft")
+    parser.add_argument("--layout", help="of the arrays that a function takes: NCHW (default) or NHWC")
     parser.add_argument(
         "--without",
         nargs="+",
@@ -83,6 +109,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="KEY",
         help="features the target does not support, or backward.KEY for one direction alone, "
         f"out of: {', '.join(KEYS)}",
+    )
+    parser.add_argument(
+        "--only-with",
+        nargs="+",
+        default=[],
+        metavar="KEY",
+        help="try only cases that have these features, such as empty_batch, even if they are left out by default",
     )
     parser.add_argument("--cases", type=int, default=200, help="cases to draw, besides the fixed ones (default: 200)")
     parser.add_argument("--seed", type=int, default=0, help="another seed draws other cases (default: 0)")
@@ -111,6 +144,8 @@ def run(args: argparse.Namespace) -> int:
     from ..testing.baseline import read_baseline
     from ..testing.isolation import check_in_process
 
+    if args.layout and args.target in TARGETS:
+        raise InvalidValueError(f"--layout is {args.layout!r}: the target {args.target} has a layout of its own")
     pairs = [entry.partition("=") for entry in args.arithmetic]
     if not all(equals for _, equals, _ in pairs):
         raise InvalidValueError(f"--arithmetic is {' '.join(args.arithmetic)}: expected KEY=FORMAT, as in input=tf32")
@@ -130,7 +165,7 @@ def run(args: argparse.Namespace) -> int:
             "dtype": args.dtype,
             "cases": args.cases,
             "seed": args.seed,
-            "supports": read_without(args.without),
+            "supports": {**read_without(args.without), **read_only_with(args.only_with)},
             "arithmetic": {key: value for key, _, value in pairs},
             "algorithm": args.algorithm,
             "layout": args.layout,
@@ -158,6 +193,22 @@ def read_without(keys: list[str]) -> dict[str, Any]:
         else:
             supports[entry] = False
     return supports
+
+
+def read_only_with(keys: list[str]) -> dict[str, Any]:
+    """Return what `supports` says if only cases with these features are to be tried.
+
+    >>> read_only_with(["empty_batch"])["empty_batch"]
+    True
+    """
+    from ..testing.supports import WITHOUT, has_all, has_feature
+
+    if unknown := sorted(set(keys) - set(WITHOUT)):
+        raise InvalidValueError(f"--only-with is {', '.join(unknown)}: expected out of {', '.join(WITHOUT)}")
+    if not keys:
+        return {}
+    conditions = [functools.partial(has_feature, key) for key in keys]
+    return {**dict.fromkeys(keys, True), "only": functools.partial(has_all, conditions)}
 
 
 def write_report(report: Report, form: str, verbose: bool) -> str:

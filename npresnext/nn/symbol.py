@@ -95,7 +95,10 @@ class Symbol:
 class _Functions:
     """The array library of symbols: as much of one as networks use outside their layers."""
 
-    isdtype = staticmethod(np.isdtype)
+    @staticmethod
+    def isdtype(dtype: Any, kind: Any) -> bool:
+        """Whether a dtype is of a kind, as ``numpy.isdtype`` says, which NumPy has from version 2."""
+        return np.isdtype(dtype, kind)
 
     @staticmethod
     def asarray(x: Symbol, dtype: Any = None) -> Symbol:

@@ -67,6 +67,7 @@ def features(case: ConvCase) -> list[str]:
         "not square": case.kernel[0] != case.kernel[1],
         "1x1 kernel": case.kernel == (1, 1),
         "bias": case.has_bias,
+        "stride with dilation": case.stride != (1, 1) and case.dilation != (1, 1),
         "empty batch": case.batch == 0,
         "C_in = 0": case.in_channels == 0,
     }

@@ -23,11 +23,13 @@ from .cases import ConvCase
 from .explanation import explain_failures
 from .findings import DEATH, Finding
 from .invalid_calls import broken_calls
+from .outcomes import outcomes_of_a_death
 from .preparation import make_runner, run
 from .report import Report
 from .reproduction import write_reproduction
 from .runner import WRONG_CALL, Runner
 from .shrinking import may_be_tried, smaller_cases
+from .supports import combine_supports
 from .trial import Trial
 
 DIRECTIONS = ("", "forward", "backward")
@@ -126,6 +128,8 @@ class Progress:
         told += f"\nin the call of {role}" if role else ""
         found = Finding(DEATH, "contract", math.inf, told, self.case, first=report.cases, role=role)
         report.add(replace(found, call=call, reproduction=lines))
+        if is_a_case:
+            report.outcomes.update(outcomes_of_a_death(self.case, role))
         self.avoid.add(self.case)
         if self.deaths == MOST_DEATHS:
             report.left_out.append(f"what comes after case {report.cases}: {MOST_DEATHS} calls ended the process")
@@ -242,9 +246,14 @@ def _prepare(direction: Any, load: Load, options: dict[str, Any], **more: Any) -
     """Return the runner of a check whose calls note their direction in shared memory."""
     target = load()
     chosen = {name: value for name, value in options.items() if name not in ("cases", "seed")}
-    chosen["supports"] = {**target.supports, **(options.get("supports") or {})}
+    chosen["supports"] = combine_supports(target.supports, options.get("supports") or {})
+    chosen["arithmetic"] = {**target.arithmetic, **(options.get("arithmetic") or {})}
+    chosen["layout"] = options.get("layout") or target.layout
+    chosen["algorithm"] = options.get("algorithm") or target.algorithm
     forward, backward = _noting(direction, "forward", target.forward), _noting(direction, "backward", target.backward)
-    return make_runner(forward, backward, **chosen, **more)
+    runner = make_runner(forward, backward, **chosen, **more)
+    runner.report.target = target.describe()
+    return runner
 
 
 def _check(connection: Any, direction: Any, load: Load, options: dict[str, Any], progress: Progress) -> None:

@@ -44,6 +44,8 @@ class Report:
     expected: dict[str, ExpectedFailure] = field(default_factory=dict)  # known failures
     layers: list[str] = field(default_factory=list)  # names of the first cases
     pairs: Counter[tuple[str, ...]] = field(default_factory=Counter)  # cases with each pair of kinds
+    outcomes: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # cases, by feature, result and outcome
+    target: str = ""  # what ran: versions, threads and the code path
 
     def add(self, finding: Finding) -> None:
         """Count what a check of one more case came to."""
@@ -94,6 +96,7 @@ class Report:
             **vars(self),
             "arithmetic": self.arithmetic._asdict(),
             "pairs": len(self.pairs),
+            "outcomes": [[*key, count] for key, count in sorted(self.outcomes.items())],
             "checks": [
                 {
                     "property": name,
@@ -120,7 +123,7 @@ class Report:
         """Return the report for people: a block for each cause, and the tables if nothing fails or if `verbose`."""
         if not self.cases:
             return f"Nothing was tried: {'; '.join(self.left_out)}"
-        lines = [self.headline]
+        lines = [self.headline, *([f"ran: {self.target}"] if self.target else [])]
         for number, cause in enumerate(self.causes, 1):
             lines += ["", *write_cause(number, cause, self.where(cause.first))]
         if self.passed or verbose:

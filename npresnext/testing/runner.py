@@ -29,6 +29,7 @@ from .findings import LEFT_OUT, Finding
 from .fixed_cases import new_kinds_first, sweep
 from .invalid_calls import NEEDS, broken_calls
 from .mistakes.matching import Matcher
+from .outcomes import outcomes_of
 from .properties import PROPERTIES
 from .report import Report
 from .rounding_statistics import LARGEST_BIAS, LARGEST_RMS
@@ -144,7 +145,9 @@ class Runner:
         expected = expected_in(case, self.report.expected)
         worst: dict[tuple[str, str], Finding] = {}
         note = self.matcher.note if expected is None else ignore_trial
-        for finding in self.examine(case, self._next_property(case), note):
+        findings = list(self.examine(case, self._next_property(case), note))
+        self.report.outcomes.update(outcomes_of(case, findings, self.subject.roles_in(case)))
+        for finding in findings:
             if finding.verdict == LEFT_OUT:
                 self.not_implemented[finding.role].append(finding)
                 continue

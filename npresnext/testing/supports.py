@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ..errors import InvalidValueError
@@ -159,3 +160,24 @@ def offers(supports: Mapping[str, Any], role: str, case: ConvCase) -> bool:
     if of_this is None:
         return True
     return keep_supported(case, of_this) == case and (of_this["only"] is None or bool(of_this["only"](case)))
+
+
+def has_feature(key: str, case: ConvCase) -> bool:
+    """Whether a case has a feature, by a key of ``WITHOUT``: the case without it is another one.
+
+    >>> has_feature("groups", ConvCase(in_channels=2, groups=2)), has_feature("bias", ConvCase())
+    (True, False)
+    """
+    return WITHOUT[key](case) != case
+
+
+def has_all(conditions: Sequence[Callable[[ConvCase], bool]], case: ConvCase) -> bool:
+    """Whether every condition holds in a case."""
+    return all(condition(case) for condition in conditions)
+
+
+def combine_supports(of_the_target: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a target supports, restricted or widened; a case must meet both functions under "only"."""
+    both = [one["only"] for one in (of_the_target, chosen) if one.get("only") is not None]
+    only = partial(has_all, both) if len(both) == 2 else (both or [None])[0]
+    return {**of_the_target, **chosen, "only": only}

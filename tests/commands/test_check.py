@@ -231,7 +231,7 @@ def test_jax_holds(check):
         (["kernel:forward", "--device", "cuda"], "device is 'cuda', but only tensors of the torch convention"),
         (["kernel:forward", "--engine", "cpu"], "only the target npresnext has a backend and an engine"),
         (["kernel:number"], "kernel:number is of type int: expected a function"),
-        (["keras"], "expected torch, onnxruntime, jax, npresnext or package.module:function"),
+        (["caffe"], "litert, npresnext or package.module:function"),
         (["torch", "--backward", "kernel:backward"], "only a function in the convention npresnext takes one"),
         (["kernel:forward", "--convention", "tf"], "convention is 'tf': expected one of npresnext, torch, onnx"),
         (["kernel:forward", "--dtype", "int8"], "dtype is 'int8'"),

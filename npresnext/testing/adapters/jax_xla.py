@@ -18,7 +18,10 @@ def make_target() -> Target:
     """Return JAX as a target."""
     jax.config.update("jax_enable_x64", True)
     return Target(
-        ReproducibleCall(forward, ("jax",), forward_lines), ReproducibleCall(backward, ("jax",), backward_lines), {}
+        ReproducibleCall(forward, ("jax",), forward_lines),
+        ReproducibleCall(backward, ("jax",), backward_lines),
+        {},
+        describe=lambda: f"jax {jax.__version__}, {jax.default_backend()}, XLA",
     )
 
 

@@ -2,19 +2,59 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
+import re
+import sys
 from collections.abc import Callable
-from typing import Any
+from importlib import metadata
+from typing import Any, NamedTuple
 
 from ...errors import InvalidValueError, MissingExtraError
 from .target import Target
 
-# Framework -> the module here that adapts it, the modules that must be installed.
+
+class Package(NamedTuple):
+    """What must be installed for a target."""
+
+    module: str  # what is imported
+    install: str  # what ``pip install`` is given
+    least: str = ""  # the least version that has what the adapter calls
+
+
+class Framework(NamedTuple):
+    """A target by name: the module here that adapts it, and what it needs."""
+
+    adapter: str
+    needs: tuple[Package, ...] = ()
+
+
+ONNX = Package("onnx", "onnx", "1.16")
+TORCH = Package("torch", "torch", "2.3")
+TENSORFLOW = Package("tensorflow", "tensorflow", "2.16")
 FRAMEWORKS = {
-    "torch": ("pytorch", ("torch",)),
-    "onnxruntime": ("onnx_runtime", ("onnx", "onnxruntime")),
-    "jax": ("jax_xla", ("jax",)),
-    "npresnext": ("own_engines", ()),
+    "torch": Framework("pytorch", (TORCH,)),
+    "torch-compile": Framework("pytorch_compile", (TORCH,)),
+    "jax": Framework("jax_xla", (Package("jax", "jax"),)),
+    "tensorflow": Framework("tensorflow_nn", (TENSORFLOW,)),
+    "keras": Framework("keras_ops", (Package("keras", "keras", "3.0"),)),
+    "mlx": Framework("mlx_core", (Package("mlx.core", "'mlx[cpu]'", "0.22"),)),
+    "tinygrad": Framework("tinygrad_tensor", (Package("tinygrad", "tinygrad", "0.10.1"),)),
+    "paddle": Framework("paddle_nn", (Package("paddle", "paddlepaddle"),)),
+    "mxnet": Framework("mxnet_nd", (Package("mxnet", "mxnet"),)),
+    "chainer": Framework("chainer_functions", (Package("chainer", "chainer"),)),
+    "mygrad": Framework("mygrad_nnet", (Package("mygrad", "mygrad"),)),
+    "autograd": Framework("autograd_scipy", (Package("autograd", "autograd"), Package("scipy", "scipy"))),
+    "scipy": Framework("scipy_signal", (Package("scipy", "scipy"),)),
+    "onnxruntime": Framework("onnx_runtime", (ONNX, Package("onnxruntime", "onnxruntime"))),
+    "onnx-reference": Framework("onnx_reference", (ONNX,)),
+    "openvino": Framework("openvino_opset", (Package("openvino", "openvino", "2024.0"),)),
+    "opencv": Framework("opencv_dnn", (Package("cv2", "opencv-python-headless"), ONNX)),
+    "ncnn": Framework("ncnn_net", (Package("ncnn", "ncnn"),)),
+    "mnn": Framework("mnn_expr", (Package("MNN", "MNN"),)),
+    "tract": Framework("tract_onnx", (Package("tract", "tract"), ONNX)),
+    "tvm": Framework("tvm_relax", (Package("tvm", "apache-tvm", "0.27"),)),
+    "litert": Framework("litert_interpreter", (TENSORFLOW,)),
+    "npresnext": Framework("own_engines"),
 }
 CONVENTIONS = ("npresnext", "torch", "onnx")
 
@@ -33,7 +73,7 @@ def load(
     Parameters
     ----------
     name : str
-        torch, onnxruntime, jax, npresnext, or ``package.module:function``.
+        One of ``FRAMEWORKS``, such as torch or npresnext, or ``package.module:function``.
     backward : str, optional
         The backward of a function in the convention npresnext, ``package.module:function``.
     convention : "npresnext", "torch" or "onnx"
@@ -48,7 +88,7 @@ def load(
     ValueError
         It cannot be imported, or an argument does not go with the target.
     ImportError
-        The framework is not installed.
+        The framework is not installed, or too old.
     """
     check_arguments(name, backward, convention, device, backend, engine)
     if name == "torch":
@@ -85,14 +125,49 @@ def check_arguments(
 
 def adapter(framework: str) -> Any:
     """Import the adapter of a framework, or say what must be installed."""
-    module, needed = FRAMEWORKS[framework]
-    for package in needed:
-        try:
-            importlib.import_module(package)
-        except ImportError as error:
-            missing = error.name or package
-            raise MissingExtraError(f"this target needs {missing}: pip install {missing}") from error
-    return importlib.import_module(f".{module}", __package__)
+    name, needs = FRAMEWORKS[framework]
+    for package in needs:
+        if package.least:
+            check_version(framework, package)
+    try:
+        return importlib.import_module(f".{name}", __package__)
+    except ImportError as error:
+        missing = [package for package in needs if not is_installed(package.module)]
+        if not missing:
+            raise MissingExtraError(f"the target {framework} cannot be imported: {error}") from error
+        install = " ".join(package.install for package in missing)
+        named = " and ".join(package.module for package in missing)
+        raise MissingExtraError(f"the target {framework} needs {named}: pip install {install}") from error
+
+
+def is_installed(module: str) -> bool:
+    """Whether a module can be found."""
+    if module in sys.modules:
+        return sys.modules[module] is not None
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ImportError:  # not even its package
+        return False
+
+
+def check_version(framework: str, package: Package) -> None:
+    """Raise if a package is installed in a version that lacks what the adapter calls."""
+    names = metadata.packages_distributions().get(package.module.partition(".")[0], [])
+    for name in names[:1]:
+        found = metadata.version(name)
+        if as_numbers(found) < as_numbers(package.least):
+            message = f"the target {framework} needs {name} {package.least} or later, but {found} is installed"
+            raise MissingExtraError(f"{message}: pip install --upgrade {package.install}")
+
+
+def as_numbers(version: str) -> list[int]:
+    """Return the numbers at the start of a version.
+
+    >>> as_numbers("0.27.0.post1"), as_numbers("2.13.0+cpu")
+    ([0, 27, 0], [2, 13, 0])
+    """
+    numbers = re.match(r"[0-9]+(\.[0-9]+)*", version)
+    return [int(number) for number in numbers[0].split(".")] if numbers else []
 
 
 def import_function(name: str) -> Callable[..., Any]:

@@ -7,9 +7,12 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from ..._support.typing import NumPyArray as Array
-from ...backend import asarray, to_numpy, use_backend
-from ...engines import use_engine
+from ...backend import array_module, asarray, to_numpy, use_backend
+from ...engines import engine_for, use_engine
+from ...engines.cpu.threads import get_num_threads
 from ...functional import conv2d, conv2d_backward
 from ..reproducible_call import ReproducibleCall
 from .target import Target
@@ -25,7 +28,15 @@ def make_target(backend: str = "numpy", engine: str | None = None) -> Target:
         ReproducibleCall(partial(forward, **where), imports, partial(forward_lines, **where)),
         ReproducibleCall(partial(backward, **where), imports, partial(backward_lines, **where)),
         {},
+        describe=lambda: describe(backend, engine),
     )
+
+
+def describe(backend: str, engine: str | None) -> str:
+    """Return the versions of what computes, and on how many threads."""
+    with chosen(backend, engine):
+        name = engine or engine_for(array_module(x=asarray([0.0]))).name
+    return f"npresnext on NumPy {np.__version__}, backend {backend}, engine {name}, threads: {get_num_threads()}"
 
 
 @contextmanager

@@ -42,7 +42,18 @@ def make_target(
             partial(backward, conv=conv, device=device), modules, partial(backward_lines, conv=name, device=device)
         ),
         SUPPORTS,
+        describe=lambda: describe(device),
     )
+
+
+def describe(device: str = "cpu") -> str:
+    """Return the version, the device, the number of threads and the libraries that may compute."""
+    if device != "cpu":
+        return f"torch {torch.__version__}, {torch.cuda.get_device_name(device) if 'cuda' in device else device}"
+    libraries = {"oneDNN": torch.backends.mkldnn.is_available(), "NNPACK": torch.backends.nnpack.is_available()}
+    used = [name for name, available in libraries.items() if available]
+    level = torch.backends.cpu.get_cpu_capability()
+    return f"torch {torch.__version__}, CPU ({level}), threads: {torch.get_num_threads()}, {' and '.join(used)}"
 
 
 def check_device(device: str) -> None:

@@ -1,4 +1,4 @@
-"""A target: the callables of a framework, and what they do not support."""
+"""A target: the callables of a framework, what they do not support, and what ran."""
 
 from __future__ import annotations
 
@@ -7,8 +7,22 @@ from typing import Any, NamedTuple
 
 
 class Target(NamedTuple):
-    """What ``check_conv`` is given: ``check_conv(forward, backward, supports=supports)``."""
+    """A convolution for ``check_conv``: ``check_conv(target.forward, target.backward, **target.options)``."""
 
     forward: Callable[..., Any] | None
     backward: Callable[..., Any] | None
     supports: dict[str, Any]
+    layout: str = "NCHW"
+    arithmetic: dict[str, str] = {}
+    algorithm: str = "direct"
+    describe: Callable[[], str] = str  # the version, the number of threads and the code path, in one line
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What ``check_conv`` is told of the target."""
+        return {
+            "supports": self.supports,
+            "layout": self.layout,
+            "arithmetic": self.arithmetic,
+            "algorithm": self.algorithm,
+        }
