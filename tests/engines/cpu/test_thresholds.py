@@ -24,7 +24,7 @@ VALUES = {
     "ROWS_PER_PART": st.sampled_from([1, 2, 4]),
     "INNER_SIZE_PER_PART": st.sampled_from([1, 20, 256]),
     "WIDE_TILE_CHANNELS": st.sampled_from([1, 4, 32]),
-    "ROW_BY_ROW_CHANNELS": st.sampled_from([1, 4, 96]),
+    "ROW_BY_ROW_CHANNELS": st.sampled_from([1, 4, 192]),
     "TRANSPOSED_CHANNELS": st.sampled_from([1, 3, 16]),
 }
 

@@ -79,7 +79,7 @@ def test_the_correlations_of_the_input_gradient_make_every_product_once(geometry
 
 
 def test_tap_rows_share_the_copies_of_a_row_where_few_channels_share_the_work():
-    for channels, copied in ((64, 3 * 58 / 56), (128, 9)):
+    for channels, copied in ((128, 3 * 58 / 56), (256, 9)):
         geometry = ConvGeometry.of_conv((1, channels, 56, 56), (channels, channels, 3, 3), padding=1)
         (correlation,) = forward_correlations(geometry)
         workload = Workload(correlation, 8, 1, channels, channels, 0, (56, 56), 4)
