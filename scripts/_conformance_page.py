@@ -19,11 +19,12 @@ FEATURES = {
     "windows of padding alone": ("padding: wide", "wide_padding"),
 }
 COMMON = ("common", "")
+COLUMNS = {COMMON, *FEATURES.values()}
 HEAD = """# Frameworks, checked
 
 What the conformance kit of [verify.md](verify.md) finds in the convolutions of other libraries. A row is a framework,
-each run in an environment of its own. The JSON file beside this page, [conformance.json](conformance.json), has every
-count. Both are written by `scripts/conformance_table.py`, not by hand.
+each run in an environment of its own. The file `conformance.json` beside this page has every count.
+Both are written by `scripts/conformance_table.py`, not by hand.
 
 | cell | meaning |
 |---|---|
@@ -34,6 +35,9 @@ count. Both are written by `scripts/conformance_table.py`, not by hand.
 | crashes | the process ended during a call |
 | no end | no report before the time limit |
 | - | not claimed: the framework, or the adapter, does not offer it. This is not a pass. |
+
+In float16 and bfloat16 the sums are expected in float32. A framework that adds in 16 bits is outside, and the diagnosis
+says so ("float16 accumulator", "results rounded to bfloat16"): that is a choice of precision, not a wrong formula.
 
 The columns y, dx, dw and db cover the common cases: every case without one of the three edges on the right (an empty
 batch, no input channels, windows of padding alone). The other columns cover the cases with that feature, and name a
@@ -57,7 +61,8 @@ def versions(table):
     """The frameworks with what ran."""
     rows = ["## What ran", "", "| row | what ran | Python | NumPy | seed | date |", "|---|---|---|---|---|---|"]
     for label, row in sorted(table["rows"].items()):
-        told = (label, row["ran"], row["python"], row["numpy"], row["seed"], row["date"])
+        ran = next((command["ran"] for command in row["commands"] if command.get("ran")), row["ran"])
+        told = (label, ran, row["python"], row["numpy"], row["seed"], row["date"])
         rows.append(f"| {' | '.join(map(str, told))} |")
     return "\n".join([*rows, ""])
 
@@ -164,6 +169,9 @@ def list_faults(table, faults, notes):
     """Each fault with its smallest case, the oracles, and what is known of it."""
     lines = ["## Wrong values and crashes", ""]
     lines += [
+        'Every fault is listed with its smallest case. "by hand" is a case to check with pencil and paper. "upstream"',
+        "is the thread of the framework's project, if one was found.",
+        "",
         "Each wrong value was computed by SciPy and by PyTorch in float64 too; both agree with the definition. Without",
         "input channels PyTorch is no oracle (pytorch#56998); there every sum is empty, and y is the bias alone.",
     ]

@@ -34,7 +34,7 @@ def forward(x: Any, weight: Any, bias: Any, *, stride: Any, padding: Any, dilati
     if groups == 1:
         y = opset13.convolution(image, opset13.constant(weight), stride, *padding, dilation)
     else:
-        grouped = weight.reshape(groups, -1, *weight.shape[1:])  # (G, C_out/G, C_in/G, kh, kw)
+        grouped = weight.reshape(groups, len(weight) // groups, *weight.shape[1:])  # (G, C_out/G, C_in/G, kh, kw)
         y = opset13.group_convolution(image, opset13.constant(grouped), stride, *padding, dilation)
     y = y if bias is None else opset13.add(y, opset13.constant(bias.reshape(1, -1, 1, 1)))
     options = {"INFERENCE_PRECISION_HINT": "f32", "EXECUTION_MODE_HINT": "ACCURACY", "INFERENCE_NUM_THREADS": 1}
