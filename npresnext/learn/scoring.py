@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -124,8 +125,9 @@ def score_test(test: Test, *, results: Iterable[str] = RESULTS, seconds: float =
     except ValueError:
         pass
     score = TestScore()
+    per_call = math.inf  # seconds, of the processor: other programs must not change which mistakes are tried
     for _ in range(TIMES_RIGHT):
-        began = time.monotonic()
+        began = time.process_time()
         outcome = run_test(test, make_kernels(None, chosen))
         score.printed = outcome.printed
         if outcome.kind:
@@ -136,8 +138,9 @@ def score_test(test: Test, *, results: Iterable[str] = RESULTS, seconds: float =
                 else f"refuses a right convolution: it {outcome.problem}"
             )
             return score
+        per_call = min(per_call, time.process_time() - began)
     entries = [mistake for mistake in MISTAKES if set(mistake.results) & set(chosen)]
-    _try_mistakes(test, entries, chosen, score, time.monotonic() + seconds, time.monotonic() - began)
+    _try_mistakes(test, entries, chosen, score, time.monotonic() + seconds, per_call)
     return score
 
 

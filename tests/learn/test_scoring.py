@@ -40,7 +40,7 @@ def test_a_test_of_unequal_numbers_catches_most_and_ones_catch_few():
         dx, dweight, dbias = conv2d_backward(np.ones((1, 1, 1, 1)), x, weight)
         assert (dx == 1).all() and (dweight == 1).all() and (dbias == 1).all()
 
-    few, most = learn.score_test(ones), learn.score_test(compare_all)
+    few, most = learn.score_test(ones), learn.score_test(compare_all, seconds=600)
     assert few.tried == most.tried == len(MISTAKES)
     assert few.points < 0.3 and 0.8 < most.points < 1
     assert "rotates the kernel" in few.missed and "rotates the kernel" in most.caught
