@@ -18,6 +18,7 @@ FEATURES = {
     "zero channels": ("C_in = 0", "zero_channels"),
     "windows of padding alone": ("padding: wide", "wide_padding"),
 }
+LONGEST = 2500  # characters of a reproduction on the page
 COMMON = ("common", "")
 COLUMNS = {COMMON, *FEATURES.values()}
 HEAD = """# Frameworks, checked
@@ -200,7 +201,9 @@ def describe(label, name, shown, notes):
     }
     facts |= notes.get(f"{label.partition('@')[0]}: {first['title']}", {})
     lines += ["", *(f"- {what}: {text}".replace("\n", "; ") for what, text in facts.items() if text)]
-    if first["reproduction"]:
+    if len(first["reproduction"]) > LONGEST:
+        lines += ["", "Its lines, with many values, are in the JSON file."]
+    elif first["reproduction"]:
         lines += ["", "```python", first["reproduction"], "```"]
     return lines
 
