@@ -1,8 +1,5 @@
 """Write docs/explorer/catalogue.js: the mistakes that the explorer can show, from npresnext.testing.mistakes.
 
-python scripts/make_explorer_catalogue.py            write the file
-python scripts/make_explorer_catalogue.py --check    exit with 1 if the file is out of date
-
 The explorer shows one image, few channels and no bias. A mistake is listed with a result (y, dx, dw) if the result is
 wrong, and not merely zero, at one of the SETTINGS. A mistake is left out if it gives the same results as an earlier one
 at all of the SETTINGS.
@@ -11,7 +8,6 @@ at all of the SETTINGS.
 import argparse
 import json
 import re
-import sys
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -178,13 +174,8 @@ def text():
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if the file is out of date")
-    if parser.parse_args().check:
-        if FILE.read_text(encoding="utf-8") != text():
-            sys.exit(f"{FILE} is out of date: run python scripts/make_explorer_catalogue.py")
-    else:
-        FILE.write_text(text(), encoding="utf-8")
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    FILE.write_text(text(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from .._support.integers import ceil_div
 from .._support.plurals import counted
 from ..errors import InvalidTypeError, InvalidValueError
 from ..testing.mistakes import MISTAKES, RESULTS, Mistake
@@ -64,7 +65,7 @@ class TestScore:
         told = f"The test catches {len(self.caught)} of {counted(self.tried, 'wrong convolution')}"
         told += f" ({self.points:.0%})."
         if self.left_out:
-            told += f" {counted(self.left_out, 'more')} could not be tried in time.".replace("mores", "more")
+            told += f" {self.left_out} more could not be tried in time."
         return told
 
     def __str__(self) -> str:
@@ -149,7 +150,7 @@ def _try_mistakes(
 ) -> None:
     """Run the test on each mistake; if the time does not suffice, on mistakes of every kind."""
     room = int((end - time.monotonic()) / max(per_call, 1e-6))
-    step = max(1, -(-len(entries) // max(room, 1)))
+    step = ceil_div(len(entries), max(room, 1))
     for mistake in (entry for first in range(step) for entry in entries[first::step]):
         if time.monotonic() > end and score.tried:
             score.left_out += 1

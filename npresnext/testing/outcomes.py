@@ -9,8 +9,7 @@ from .coverage import features
 from .findings import LEFT_OUT, Finding
 from .subject import SIGNATURES
 
-# From the best to the worst.
-EXACT, WITHIN_THE_BOUND, REFUSES, OUTSIDE, CRASHES = OUTCOMES = ("exact", "bound", "refuses", "outside", "crashes")
+EXACT, WITHIN_THE_BOUND, REFUSES, OUTSIDE, CRASHES = ("exact", "bound", "refuses", "outside", "crashes")
 COMMON = "common"  # every case without an edge
 # Edges: a framework that is wrong there would be wrong in the columns of all other features.
 EDGES = ("empty batch", "C_in = 0", "padding: wide")

@@ -208,12 +208,10 @@ BLOCK_FORMS = Exercise(
     hints=(
         "Which channels of the second layer belong to path p? Write the weights of two paths of two channels down.",
         "Side by side along the output channels is np.concatenate(list(first), axis=0), which is a reshape here. The "
-        "third "
-        "layer joins its input channels: np.concatenate(list(third), axis=1).",
+        "third layer joins its input channels: np.concatenate(list(third), axis=1).",
     ),
     afterwards=(
         "These are the forms (a) and (c) of figure 3 of the ResNeXt paper. npresnext.paper.convert_state converts "
-        "whole "
-        "networks in this way, with their batch norms and gradients."
+        "whole networks in this way, with their batch norms and gradients."
     ),
 )

@@ -173,8 +173,7 @@ IM2COL = Exercise(
         "Compute the columns of the image 0, 1, ..., 8 of size 3x3 on paper, for a kernel of 2x2. What does row 0 "
         "hold?",
         "Tap (i, j) of all windows is one slice of the padded image: rows i·dh, i·dh + sh, ..., and columns in the "
-        "same "
-        "way. Put that slice into columns[:, :, i, j] of an array (N, C, kh, kw, oh, ow).",
+        "same way. Put that slice into columns[:, :, i, j] of an array (N, C, kh, kw, oh, ow).",
     ),
     afterwards=(
         "The columns are kh·kw times as large as the image. So nobody keeps them between the forward and the backward "
@@ -234,8 +233,7 @@ COL2IM = Exercise(
     hints=(
         "Columns of ones, a kernel of 1x2 and a row of 3 pixels: what is x? Which pixels are read by two windows?",
         "Turn the line of im2col around: add columns[:, :, i, j] to the slice of the padded image that im2col copied "
-        "it "
-        "from. Cut the padding off at the end.",
+        "it from. Cut the padding off at the end.",
     ),
     afterwards=(
         "col2im(im2col(x)) is not x: a pixel that n windows read comes back n-fold. For ones in one row and a kernel "

@@ -171,8 +171,7 @@ FORWARD = exercise(
     ),
     afterwards=(
         "That is how most libraries computed convolutions for a decade (Chellapilla, Puri and Simard, 2006). Almost "
-        "all "
-        "of the time goes into copying the columns: docs/performance.md."
+        "all of the time goes into copying the columns: docs/performance.md."
     ),
 )
 
@@ -204,8 +203,7 @@ STRIDED_INPUT_GRAD = exercise(
     hints=(
         "With stride 2, which pixels does tap 0 meet, one for each window? Write their numbers down.",
         "Tap (i, j) meets the rows i·dilation + p·stride of the padded image, for p = 0, ..., oh - 1. A slice with a "
-        "step "
-        "takes all of them at once.",
+        "step takes all of them at once.",
     ),
     afterwards=(
         "Textbooks put stride - 1 zeros between the upstream gradients. Your slice with a step does the same without "
@@ -223,13 +221,11 @@ WEIGHT_GRAD = exercise(
     hints=(
         "In how many products does one weight occur? Which pixel stands in each of them?",
         "dw[:, :, i, j] is the matrix product of grad_output (C_out times images and positions) and the pixels under "
-        "tap "
-        "(i, j) (images and positions times C_in): it sums over images and positions.",
+        "tap (i, j) (images and positions times C_in): it sums over images and positions.",
     ),
     afterwards=(
         "It is a sum, not an average: only the loss may divide by the batch size. Doubling the image doubles the "
-        "number "
-        "of products of each weight, and its gradient grows with it."
+        "number of products of each weight, and its gradient grows with it."
     ),
 )
 
@@ -246,8 +242,7 @@ BIAS_GRAD = exercise(
     ),
     afterwards=(
         "In front of batch norm this gradient is 0 up to rounding, because batch norm subtracts the mean. Therefore "
-        "the "
-        "convolutions of ResNet and ResNeXt have no bias."
+        "the convolutions of ResNet and ResNeXt have no bias."
     ),
 )
 

@@ -71,7 +71,6 @@ WRITE_TESTS = TestExercise(
     ),
     afterwards=(
         "A test is as good as the mistakes that it catches, and you have counted them. `npresnext check` uses 377 "
-        "cases "
-        "for the same purpose, and names the mistake."
+        "cases for the same purpose, and names the mistake."
     ),
 )
