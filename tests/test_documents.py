@@ -72,7 +72,17 @@ def test_every_link_and_anchor_exists(path):
 
 
 def test_the_glossary_is_linked_from_every_page_that_a_reader_opens():
-    for name in ("architecture", "claims", "cuda", "family", "gradient-norms", "performance", "training", "weights"):
+    for name in (
+        "architecture",
+        "claims",
+        "cuda",
+        "family",
+        "gradient-norms",
+        "special-groups",
+        "performance",
+        "training",
+        "weights",
+    ):
         assert "../README.md#glossary" in links(ROOT / "docs" / f"{name}.md"), name
 
 

@@ -1,4 +1,4 @@
-"""``npresnext gradnorms``: train, and write the gradient norm of every conv group to a file; or draw such a file."""
+"""``npresnext gradnorms``: train, and write the gradient norm of every conv group to a file; draw or test a file."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ examples:
   {prog} --model net.onnx -o norms.csv           go on with the network in a file
   {prog} -o - | head                             rows to standard output
   {prog} draw norms.csv -o norms.png             draw a file of rows: see {prog} draw --help
+  {prog} test norms.csv                          is a group special, or is it chance? see {prog} test --help
 
 A conv group is one of the G groups of a convolution. Each row is one conv group of one convolution at one step,
 with these columns: step and epoch (counted from 0), layer, conv_group, groups, numel, l2, rms, max_abs, weight_l2,
@@ -48,12 +49,31 @@ columns layer, conv_group, groups, a column to draw such as l2, and usually step
 """
 
 
+TEST_HELP = "test whether conv groups have equal gradient norms, in one run or over runs with different seeds"
+
+TEST_EXAMPLES = """\
+examples:
+  {prog} norms.csv                         do groups differ throughout this run?
+  {prog} seed0.csv seed1.csv seed2.csv     is the same group large with each seed?
+  {prog} norms.csv --value l2_weight_l2 --from-step 50 --layers '*conv2'
+  {prog} norms.csv -o groups.csv           the numbers as rows
+
+Each FILE holds the rows of one run, as npresnext gradnorms writes them. Several files are runs that differ only in
+their seed. The verdict on a layer is "nothing to see", unless its groups differ by more than chance: p (Holm), which is
+corrected for the number of layers, is at most ALPHA.
+"""
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.epilog = EXAMPLES.format(prog=parser.prog)
     actions = parser.add_subparsers(help=argparse.SUPPRESS, metavar="draw", prog=parser.prog)
     _configure_draw(actions.add_parser("draw", description=DRAW_HELP))
-    parser.usage = f"{parser.prog} -o FILE [options]\n       {parser.prog} draw FILE -o PICTURE [options]"
+    _configure_test(actions.add_parser("test", description=TEST_HELP))
+    parser.usage = (
+        f"{parser.prog} -o FILE [options]\n       {parser.prog} draw FILE -o PICTURE [options]\n"
+        f"       {parser.prog} test FILE [FILE ...] [options]"
+    )
     add_arguments(parser, epochs=False, files=True)
     rows = parser.add_argument_group("rows")
     rows.add_argument("--steps", type=positive_int, default=200, metavar="N", help="steps to train (default: 200)")
@@ -85,6 +105,66 @@ def _configure_draw(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--layers", nargs="+", metavar="PATTERN", help="only these layers, such as '*conv2'")
     parser.add_argument("--format", choices=("csv", "jsonl", "npz"), help="(default: by the extension of FILE)")
     parser.add_argument("--force", action="store_true", help="overwrite an existing picture")
+
+
+def _configure_test(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``gradnorms test``."""
+    parser.epilog = TEST_EXAMPLES.format(prog=parser.prog)
+    parser.set_defaults(run=test)
+    parser.add_argument("rows", metavar="FILE", nargs="+", help=".csv, .jsonl or .npz files of rows, one per run")
+    parser.add_argument("--value", default="l2", metavar="COLUMN", help="the column to compare (default: %(default)s)")
+    parser.add_argument("--layers", nargs="+", metavar="PATTERN", help="only these layers, such as '*conv2'")
+    parser.add_argument("--from-step", type=int, metavar="N", help="leave out the steps before N")
+    parser.add_argument("--alpha", type=float, default=0.05, help="the probability of a wrong verdict (default: 0.05)")
+    parser.add_argument(
+        "--permutations", type=positive_int, default=9999, metavar="N", help="for each layer (default: 9999)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the permutations (default: 0)")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write a row for each conv group to a file as well")
+    parser.add_argument("--format", choices=("csv", "jsonl", "npz"), help="(default: by the extension of each FILE)")
+    parser.add_argument("--force", action="store_true", help="overwrite an existing file")
+
+
+def test(args: argparse.Namespace) -> int:
+    """Test the groups in files of rows."""
+    from .._support.files import check_writable
+    from .._support.plurals import counted
+    from ..gradients import COMPARISON_COLUMNS, compare_groups, compare_seeds, open_rows
+
+    if args.output and args.output != "-":
+        check_writable(args.output, overwrite=args.force)
+    runs = [_chosen_rows(path, args) for path in args.rows]
+    options = {"value": args.value, "alpha": args.alpha, "n_resamples": args.permutations, "rng": args.seed}
+    comparison = compare_groups(runs[0], **options) if len(runs) == 1 else compare_seeds(runs, **options)
+    messages = sys.stderr if args.output == "-" else sys.stdout
+    print(comparison, file=messages)
+    print(f"\n{comparison.meaning}", file=messages)
+    if args.output:
+        rows = comparison.rows()
+        with open_rows(args.output, COMPARISON_COLUMNS, overwrite=args.force) as file:
+            file.write(rows)
+        if args.output != "-":
+            print(f"{counted(len(rows), 'row')} in {args.output}")
+    return 0
+
+
+def _chosen_rows(path: str, args: argparse.Namespace) -> list[Row]:
+    """Read a file, and keep the rows of the chosen layers and steps."""
+    from ..errors import InvalidValueError
+    from ..gradients import read_rows
+    from ..gradients.watcher import choose_layers
+
+    rows = read_rows(path, format=args.format)
+    layers = set(choose_layers(list(dict.fromkeys(row["layer"] for row in rows)), args.layers))
+    chosen = [row for row in rows if row["layer"] in layers]
+    if args.from_step is None:
+        return chosen
+    if any(row.get("step") is None for row in chosen):
+        raise InvalidValueError(f"{path} has rows without a step: --from-step needs the column step")
+    chosen = [row for row in chosen if row["step"] >= args.from_step]
+    if not chosen:
+        raise InvalidValueError(f"{path} has no step from {args.from_step} on")
+    return chosen
 
 
 def draw(args: argparse.Namespace) -> int:

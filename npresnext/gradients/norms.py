@@ -96,14 +96,7 @@ def group_grad_norms(
     """
     if norm is not None and norm not in NORMS:
         raise InvalidValueError(f"norm={norm!r}: expected one of {', '.join(NORMS)}")
-    if isinstance(model_or_grads, Module):
-        if groups is not None or weights is not None:
-            raise InvalidTypeError("groups and weights go with a mapping of gradients; a network has its own")
-        found = _layers_of(model_or_grads, layers)
-    elif layers is not None:
-        raise InvalidTypeError("layers goes with a network: leave the other layers out of the mappings instead")
-    else:
-        found = _layers_from(model_or_grads, groups, weights)
+    found = weight_gradients(model_or_grads, groups, weights, layers)
     return [
         {"step": step, "epoch": epoch, "layer": name, **row}
         for name, (grad, weight, count) in found.items()
@@ -111,12 +104,28 @@ def group_grad_norms(
     ]
 
 
+def weight_gradients(
+    model_or_grads: Module | Mapping[str, Any],
+    groups: Mapping[str, int] | None = None,
+    weights: Mapping[str, Any] | None = None,
+    layers: Collection[str] | None = None,
+) -> dict[str, tuple[Array, Array | None, int]]:
+    """Return name -> (gradient, weight or None, groups) for the arguments of :func:`group_grad_norms`."""
+    if isinstance(model_or_grads, Module):
+        if groups is not None or weights is not None:
+            raise InvalidTypeError("groups and weights go with a mapping of gradients; a network has its own")
+        return _layers_of(model_or_grads, layers)
+    if layers is not None:
+        raise InvalidTypeError("layers goes with a network: leave the other layers out of the mappings instead")
+    return _layers_from(model_or_grads, groups, weights)
+
+
 def conv_layers(model: Module) -> dict[str, Conv2d]:
     """Return the convolutions of a network by their dotted names."""
     return {name: module for name, module in model.named_modules() if isinstance(module, Conv2d)}
 
 
-def _layers_of(model: Module, layers: Collection[str] | None) -> dict[str, tuple[Array, Array, int]]:
+def _layers_of(model: Module, layers: Collection[str] | None) -> dict[str, tuple[Array, Array | None, int]]:
     """Return name -> (gradient, weight, groups) of a network's convolutions, all or those named in `layers`."""
     convs = conv_layers(model)
     if not convs:
