@@ -31,8 +31,9 @@ examples:
 
 A conv group is one of the G groups of a convolution. Each row is one conv group of one convolution at one step,
 with these columns: step and epoch (counted from 0), layer, conv_group, groups, numel, l2, rms, max_abs, weight_l2,
-ratio = l2/weight_l2, l2_weight_l2 = l2*weight_l2. The gradients are those of the mean loss of the batch, before
-weight decay and momentum. A second file, FILE.meta.json, records how the rows were produced.
+ratio = l2/weight_l2, l2_weight_l2 = l2*weight_l2, and seven that say where the gradient comes from. The gradients are
+those of the mean loss of the batch, before weight decay and momentum. A second file, FILE.meta.json, records how the
+rows were produced.
 """
 
 
@@ -193,33 +194,25 @@ def draw(args: argparse.Namespace) -> int:
 def run(args: argparse.Namespace) -> int:
     """Train and write rows; at the end, write the second file and the picture, and print a table."""
     from .._support.figures import check_picture
-    from .._support.files import check_writable
     from ..errors import InvalidValueError
-    from ..gradients.files import format_of
+    from ..gradients.recording import check_recording
 
     if args.output is None:
         raise InvalidValueError("the following arguments are required: -o/--output (see npresnext gradnorms --help)")
     if args.relative and not args.plot:
         raise InvalidValueError("--relative is about the picture: pass --plot FILE.png as well")
     configuration = configuration_from(args)
-    format_of(args.output, args.format)
-    if args.output != "-":
-        check_writable(args.output, overwrite=args.force)
-        check_writable(record_path(args.output), overwrite=args.force)
+    check_recording(args.output, format=args.format, overwrite=args.force)
     if args.plot:
         check_picture(args.plot, overwrite=args.force)
     with chosen_backend(args):
         return _write_norms(args, configuration)
 
 
-def record_path(output: str) -> str:
-    """Return the path of the second file, which records how the rows in `output` were produced."""
-    return f"{output}.meta.json"
-
-
 def _write_norms(args: argparse.Namespace, configuration: TrainingConfiguration) -> int:
     from .._support.integers import ceil_div
-    from ..gradients import GradNormWriter, conv_layers, open_rows
+    from ..gradients import GradNormWriter, conv_layers
+    from ..gradients.recording import Recording
     from ..gradients.watcher import choose_layers, columns_with
     from ..training import Progress
 
@@ -230,27 +223,25 @@ def _write_norms(args: argparse.Namespace, configuration: TrainingConfiguration)
     trainer = configuration.build(train_set, model=network)
     layers = choose_layers(list(conv_layers(trainer.model)), args.layers)
     record = _record(args, configuration, trainer, train_set)
-    columns = columns_with(args.norm)
     messages = sys.stderr if args.output == "-" else sys.stdout
     progress = Progress(epochs, messages)
-    file = open_rows(args.output, columns, format=args.format, overwrite=args.force)
-    writer = GradNormWriter(file, layers, every=args.every, norm=args.norm)
+    recording = Recording(args.output, columns_with(args.norm), record, format=args.format, overwrite=args.force)
+    writer = GradNormWriter(recording, layers, every=args.every, norm=args.norm)
     trainer.watchers = [writer, progress]
-    _write_record(args, {**record, "ended": "not yet, or killed"}, overwrite=args.force)
     ended = "interrupted"
     try:
-        with file:
-            trainer.run(args.steps)
+        trainer.run(args.steps)
         ended = "finished"
     except Exception as error:
         ended = f"failed: {error}"
         raise
     finally:
         progress.close()
-        results = {"ended": ended, "steps_done": trainer.step, "rows": len(writer.rows)}
-        _write_record(args, {**record, **results}, overwrite=True)
-        if writer.rows and ended != "interrupted":  # of a run that diverged, too
-            _report(args, configuration, writer.rows, messages)
+        try:
+            recording.close(ended, steps_done=trainer.step)
+        finally:
+            if writer.rows and ended != "interrupted":  # of a run that diverged, too
+                _report(args, configuration, writer.rows, messages)
     return 0
 
 
@@ -258,11 +249,7 @@ def _record(
     args: argparse.Namespace, configuration: TrainingConfiguration, trainer: Trainer, train_set: ImageSet
 ) -> dict[str, Any]:
     """Return everything that is needed to produce the same rows again."""
-    import platform
-
-    import numpy as np
-
-    from .. import __version__, get_backend
+    from .. import get_backend
 
     arguments = {name: getattr(args, name) for name in ("steps", "every", "layers", "norm")}
     parameters = sum(parameter.data.size for parameter in trainer.model.parameters())
@@ -273,25 +260,13 @@ def _record(
         "data": {"name": train_set.name, "images": len(train_set), "sha256": train_set.fingerprint()},
         "gradients": "of the mean loss of a batch, before weight decay and momentum; sums in float64",
         "backend": get_backend(),
-        "versions": {"npresnext": __version__, "numpy": np.__version__, "python": platform.python_version()},
     }
-
-
-def _write_record(args: argparse.Namespace, record: dict[str, Any], *, overwrite: bool) -> None:
-    """Write the second file, unless the rows go to standard output."""
-    import json
-
-    from .._support.files import atomic_path
-
-    if args.output == "-":
-        return
-    with atomic_path(record_path(args.output), overwrite=overwrite) as temporary:
-        temporary.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
 
 
 def _report(args: argparse.Namespace, configuration: TrainingConfiguration, rows: list[Row], messages: TextIO) -> None:
     """Print the table, and draw the picture."""
     from .._support.plurals import counted
+    from ..gradients.recording import record_path
     from ..gradients.tables import summary_table
 
     print(summary_table(rows), file=messages)

@@ -3,21 +3,30 @@
 from .files import open_rows
 from .norms import COLUMNS, conv_layers, group_grad_norms
 from .pictures import draw_grad_norms
+from .provenance import PROVENANCE, Provenance
 from .reading import read_rows
 from .statistics import COMPARISON_COLUMNS, Comparison, LayerComparison, compare_groups, compare_seeds
 from .watcher import GradNormWriter
+from .watching import Kernel, ModuleWatch, jax_convolutions, tree_grad_norms, watch
 
 __all__ = [
     "COLUMNS",
     "COMPARISON_COLUMNS",
     "Comparison",
     "GradNormWriter",
+    "Kernel",
     "LayerComparison",
+    "ModuleWatch",
+    "PROVENANCE",
+    "Provenance",
     "compare_groups",
     "compare_seeds",
     "conv_layers",
     "draw_grad_norms",
     "group_grad_norms",
+    "jax_convolutions",
     "open_rows",
     "read_rows",
+    "tree_grad_norms",
+    "watch",
 ]

@@ -21,7 +21,8 @@ from ..errors import InvalidValueError
 from .norms import Row
 
 FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".npz": "npz"}
-INTEGER_COLUMNS = {"step", "epoch", "conv_group", "groups", "numel"}
+INTEGER_COLUMNS = {"step", "epoch", "conv_group", "groups", "numel", "accumulated", "world_size"}
+TEXT_COLUMNS = {"layer", "taken", "clipped", "scaled", "loss", "reduced"}
 
 
 def format_of(path: str, format: str | None = None) -> str:
@@ -181,8 +182,8 @@ class NpzFile(RowFile):
 
 def _column(name: str, values: list[Any]) -> np.ndarray:
     """Return one column as an array that needs no pickle."""
-    if name == "layer":
-        return np.array(values, dtype=str)
+    if name in TEXT_COLUMNS:
+        return np.array(["" if value is None else value for value in values], dtype=str)
     if name in INTEGER_COLUMNS:
         return np.array([-1 if value is None else value for value in values], dtype=np.int64)
     return np.array([math.nan if value is None else value for value in values], dtype=np.float64)

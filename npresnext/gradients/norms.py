@@ -193,22 +193,32 @@ def _layer_rows(name: str, grad: Array, weight: Array | None, groups: int, norm:
     numel = math.prod(grad.shape) // groups
     rows = []
     for group, (total, squares, largest) in enumerate(numbers.T.tolist()):
-        l2, of_weight = math.sqrt(squares), weight_l2[group]
-        row: Row = {
-            "conv_group": group,
-            "groups": groups,
-            "numel": numel,
-            "l2": l2,
-            "rms": l2 / math.sqrt(numel) if numel else math.nan,
-            "max_abs": largest,
-            "weight_l2": of_weight,
-            "ratio": None if of_weight is None else l2 / of_weight if of_weight else math.nan,
-            "l2_weight_l2": None if of_weight is None else l2 * of_weight,
-        }
+        l2 = math.sqrt(squares)
+        row = row_of_norms(group, groups, numel, l2, largest, weight_l2[group])
         if norm is not None:
             row["norm"] = {"1": total, "2": l2, "inf": largest}[norm]
         rows.append(row)
     return rows
+
+
+def row_of_norms(group: int, groups: int, numel: int, l2: float, largest: float, weight_l2: float | None) -> Row:
+    """Return the columns of one conv group that follow from its norms: ``COLUMNS`` without step, epoch and layer.
+
+    >>> row = row_of_norms(0, 2, 4, l2=6.0, largest=5.0, weight_l2=2.0)
+    >>> row["rms"], row["ratio"], row["l2_weight_l2"]
+    (3.0, 3.0, 12.0)
+    """
+    return {
+        "conv_group": group,
+        "groups": groups,
+        "numel": numel,
+        "l2": l2,
+        "rms": l2 / math.sqrt(numel) if numel else math.nan,
+        "max_abs": largest,
+        "weight_l2": weight_l2,
+        "ratio": None if weight_l2 is None else l2 / weight_l2 if weight_l2 else math.nan,
+        "l2_weight_l2": None if weight_l2 is None else l2 * weight_l2,
+    }
 
 
 def _sums(name: str, array: Array, groups: int) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 
 from .._support.plurals import counted
 from ..errors import FileFormatError
-from .files import INTEGER_COLUMNS, format_of
+from .files import INTEGER_COLUMNS, TEXT_COLUMNS, format_of
 from .norms import Row
 
 NEEDED = ("layer", "conv_group", "groups")
@@ -117,6 +117,8 @@ def _npz_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         row = dict(zip(columns, values))
         for name in INTEGER_COLUMNS & set(row):
             row[name] = None if row[name] == -1 else row[name]
+        for name in TEXT_COLUMNS & set(row):
+            row[name] = row[name] or None
         yield f"row {index}", row
 
 

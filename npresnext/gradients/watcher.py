@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Sequence
+from typing import Protocol
 
 from ..errors import InvalidValueError
 from ..training import Trainer, Watcher
-from .files import RowFile
 from .norms import COLUMNS, Row, group_grad_norms
+from .provenance import PROVENANCE, Provenance
+
+# What a Trainer does: one backward pass of the mean loss per step, nothing clipped or scaled, one process.
+OF_A_TRAINER = Provenance(clipped="no", scaled="no", accumulated=1, loss="mean")
+
+
+class RowSink(Protocol):
+    """What rows are written to: a file of :func:`npresnext.gradients.open_rows`, or anything with its `write`."""
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Append rows."""
 
 
 class GradNormWriter(Watcher):
@@ -16,7 +27,7 @@ class GradNormWriter(Watcher):
 
     Parameters
     ----------
-    file : RowFile
+    file : RowSink
         An open file, as from :func:`npresnext.gradients.open_rows`.
     layers : sequence of str
         The names of the convolutions, as from :func:`choose_layers`.
@@ -44,7 +55,7 @@ class GradNormWriter(Watcher):
     [(0, 6), (0, 7), (1, 0), (1, 1)]
     """
 
-    def __init__(self, file: RowFile, layers: Sequence[str], *, every: int = 1, norm: str | None = None) -> None:
+    def __init__(self, file: RowSink, layers: Sequence[str], *, every: int = 1, norm: str | None = None) -> None:
         self.rows: list[Row] = []
         self._file, self._layers, self._every, self._norm = file, list(layers), every, norm
 
@@ -53,20 +64,21 @@ class GradNormWriter(Watcher):
         if trainer.step % self._every:
             return
         trainer.meter.read()  # raises if the loss is not finite: then the gradients are worthless
-        rows = group_grad_norms(
+        norms = group_grad_norms(
             trainer.model, step=trainer.step, epoch=trainer.epoch, norm=self._norm, layers=self._layers
         )
+        rows = [{**row, **OF_A_TRAINER.columns()} for row in norms]
         self._file.write(rows)
         self.rows.extend(rows)
 
 
 def columns_with(norm: str | None) -> tuple[str, ...]:
-    """Return the columns of the rows of ``group_grad_norms(..., norm=norm)``.
+    """Return the columns of the rows of a GradNormWriter with this `norm`.
 
-    >>> columns_with(None) == COLUMNS, columns_with("inf")[-1]
-    (True, 'norm')
+    >>> columns_with("inf")[11:]
+    ('l2_weight_l2', 'norm', 'taken', 'clipped', 'scaled', 'accumulated', 'loss', 'world_size', 'reduced')
     """
-    return COLUMNS if norm is None else (*COLUMNS, "norm")
+    return (*COLUMNS, *([] if norm is None else ["norm"]), *PROVENANCE)
 
 
 def choose_layers(names: Sequence[str], patterns: Sequence[str] | None) -> list[str]:

@@ -30,9 +30,10 @@ from npresnext.errors import (
     ShapeError,
 )
 from npresnext.gradients import norms
-from npresnext.gradients.files import FORMATS, format_of, open_rows
+from npresnext.gradients.files import FORMATS, TEXT_COLUMNS, format_of, open_rows
 from npresnext.gradients.norms import COLUMNS
 from npresnext.gradients.pictures import DENSE, draw_grad_norms, grad_norm_panels
+from npresnext.gradients.provenance import PROVENANCE
 from npresnext.gradients.tables import summary_table
 from npresnext.gradients.watcher import GradNormWriter, choose_layers, columns_with
 
@@ -245,7 +246,7 @@ def read(path):
     else:
         with open(path, newline="") as file:
             rows = list(csv.DictReader(file))
-    return [{name: str(value) if name == "layer" else float(value) for name, value in row.items()} for row in rows]
+    return [{name: str(value) if name in TEXT_COLUMNS else float(value) for name, value in row.items()} for row in rows]
 
 
 def gradnorms(*argv):
@@ -259,7 +260,7 @@ def test_all_formats_hold_the_same_rows_to_the_last_bit(tmp_path, capsys):
         found.append(read(tmp_path / f"norms{ending}"))
     capsys.readouterr()
     assert found[0] == found[1] == found[2]
-    assert list(found[0][0]) == [*COLUMNS, "norm"]
+    assert list(found[0][0]) == [*COLUMNS, "norm", *PROVENANCE]
     assert sorted({row["step"] for row in found[0]}) == [0, 2, 4]
     assert {row["epoch"] for row in found[0]} == {0, 1}
     assert len(found[0]) == 3 * (10 + 3 * 8)
@@ -284,7 +285,9 @@ def test_the_first_rows_are_the_norms_of_the_first_gradient(tmp_path, capsys):
     criterion(model(x), target)
     model.backward(criterion.backward())
     expected = [row for row in nx.group_grad_norms(model, step=0, epoch=0) if row["layer"].endswith("conv2")]
-    assert rows[: len(expected)] == expected
+    assert [{name: row[name] for name in COLUMNS} for row in rows[: len(expected)]] == expected
+    said = {"taken": "after backward", "clipped": "no", "scaled": "no", "accumulated": 1, "loss": "mean"}
+    assert all(row | said | {"world_size": 1, "reduced": "no"} == row for row in rows)
 
 
 def test_the_sidecar_says_how_the_rows_came_about(tmp_path, capsys):
@@ -480,7 +483,7 @@ def test_force_overwrites(tmp_path, capsys):
 def test_format_and_layers_say_what_they_take():
     assert format_of("a.CSV") == "csv" and format_of("a.dat", "npz") == "npz"
     assert choose_layers(["a.x", "b.x", "b.y"], ["b.*", "*.x"]) == ["a.x", "b.x", "b.y"]
-    assert columns_with("2") == (*COLUMNS, "norm")
+    assert columns_with("2") == (*COLUMNS, "norm", *PROVENANCE)
 
 
 def test_json_has_null_where_csv_is_empty(tmp_path):
