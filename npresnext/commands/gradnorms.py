@@ -85,9 +85,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     rows.add_argument("--norm", choices=("1", "2", "inf"), help="add a column norm with this norm of the gradient")
     files = parser.add_argument_group("files")
     files.add_argument(
-        "-o", "--output", metavar="FILE", help="a .csv, .jsonl or .npz file, or - for standard output (required)"
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="a .csv, .jsonl, .npz or .parquet file, or - for standard output (required)",
     )
-    files.add_argument("--format", choices=("csv", "jsonl", "npz"), help="(default: by the extension of FILE)")
+    files.add_argument(
+        "--format", choices=("csv", "jsonl", "npz", "parquet"), help="(default: by the extension of FILE)"
+    )
     files.add_argument("--plot", metavar="FILE.png", help="draw heat maps of conv group by step (.png, .pdf or .svg)")
     files.add_argument("--relative", action="store_true", help="in the picture, compare the conv groups of each layer")
     files.add_argument("--force", action="store_true", help="overwrite existing files")
@@ -97,14 +102,16 @@ def _configure_draw(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``gradnorms draw``."""
     parser.epilog = DRAW_EXAMPLES.format(prog=parser.prog)
     parser.set_defaults(run=draw)
-    parser.add_argument("rows", metavar="FILE", help="a .csv, .jsonl or .npz file of rows")
+    parser.add_argument("rows", metavar="FILE", help="a .csv, .jsonl, .npz or .parquet file of rows")
     parser.add_argument("-o", "--output", metavar="PICTURE", required=True, help="a .png, .pdf or .svg file")
     parser.add_argument("--value", default="l2", metavar="COLUMN", help="the column to draw (default: %(default)s)")
     parser.add_argument(
         "--relative", action="store_true", help="divide each value by the mean of its layer at that step"
     )
     parser.add_argument("--layers", nargs="+", metavar="PATTERN", help="only these layers, such as '*conv2'")
-    parser.add_argument("--format", choices=("csv", "jsonl", "npz"), help="(default: by the extension of FILE)")
+    parser.add_argument(
+        "--format", choices=("csv", "jsonl", "npz", "parquet"), help="(default: by the extension of FILE)"
+    )
     parser.add_argument("--force", action="store_true", help="overwrite an existing picture")
 
 

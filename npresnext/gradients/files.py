@@ -1,4 +1,4 @@
-"""Files of rows: CSV, JSON Lines and NPZ. After an interrupted run, a file holds complete rows only."""
+"""Files of rows: CSV, JSON Lines, NPZ and Parquet. After an interrupted run, a file holds complete rows only."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from .._support.extras import load_extra
 from .._support.files import atomic_path, check_writable
 from ..errors import InvalidValueError
 from .norms import Row
 
-FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".npz": "npz"}
+FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".npz": "npz", ".parquet": "parquet"}
 INTEGER_COLUMNS = {"step", "epoch", "conv_group", "groups", "numel", "accumulated", "world_size"}
 TEXT_COLUMNS = {"layer", "taken", "clipped", "scaled", "loss", "reduced"}
 
 
 def format_of(path: str, format: str | None = None) -> str:
-    """Return "csv", "jsonl" or "npz": `format` if given, or else by the extension of the file ("-" is CSV).
+    """Return "csv", "jsonl", "npz" or "parquet": `format` if given, or else by the extension ("-" is CSV).
 
     >>> format_of("norms.jsonl"), format_of("-"), format_of("norms.txt", "csv")
     ('jsonl', 'csv', 'csv')
@@ -37,21 +38,32 @@ def format_of(path: str, format: str | None = None) -> str:
         raise InvalidValueError(
             f"the extension of {path} is none of {', '.join(FORMATS)}: rename the file, or choose the format"
         )
-    if format == "npz" and path == "-":
-        raise InvalidValueError("NPZ cannot be streamed to standard output: choose csv or jsonl")
+    if format in ("npz", "parquet") and path == "-":
+        raise InvalidValueError(
+            f"{'NPZ' if format == 'npz' else 'Parquet'} cannot be streamed to standard output: choose csv or jsonl"
+        )
+    if format == "parquet":
+        load_parquet()
     return format
 
 
-def open_rows(path: str, columns: Sequence[str], *, format: str | None = None, overwrite: bool = False) -> RowFile:
+def load_parquet() -> tuple[Any, Any]:
+    """Return the modules pyarrow and pyarrow.parquet, or raise naming the extra."""
+    return tuple(load_extra(name, "parquet", "a Parquet file") for name in ("pyarrow", "pyarrow.parquet"))  # type: ignore[return-value]
+
+
+def open_rows(
+    path: str | os.PathLike[str], columns: Sequence[str], *, format: str | None = None, overwrite: bool = False
+) -> RowFile:
     """Open a file for rows, for use in a ``with`` block.
 
     Parameters
     ----------
-    path : str
+    path : str or path
         The file; "-" is standard output.
     columns : sequence of str
         The keys of the rows to write, in this order, such as ``npresnext.gradients.COLUMNS``.
-    format : "csv", "jsonl" or "npz", optional
+    format : "csv", "jsonl", "npz" or "parquet", optional
         By the extension of `path` if None.
     overwrite : bool
         Whether an existing file may be replaced.
@@ -65,6 +77,8 @@ def open_rows(path: str, columns: Sequence[str], *, format: str | None = None, o
     ------
     ValueError
         The format is unknown, or the file exists or cannot be written.
+    MissingExtraError
+        The format is Parquet, and pyarrow is not installed.
 
     Examples
     --------
@@ -75,8 +89,8 @@ def open_rows(path: str, columns: Sequence[str], *, format: str | None = None, o
     ...     Path(f"{folder}/norms.csv").read_text()
     'layer,l2\\nconv1,0.5\\n'
     """
-    row_file: dict[str, Callable[..., RowFile]] = {"csv": CsvFile, "jsonl": JsonLinesFile, "npz": NpzFile}
-    make = row_file[format_of(path, format)]
+    path = os.fspath(path)
+    make = ROW_FILES[format_of(path, format)]
     if path != "-":
         check_writable(path, overwrite=overwrite)
     return make(path, columns, overwrite)
@@ -162,22 +176,62 @@ class JsonLinesFile(TextFile):
         return json.dumps(dict(zip(self._columns, finite)), allow_nan=False) + "\n"
 
 
-class NpzFile(RowFile):
-    """One array per column, written when the file is closed. A missing value is NaN, or -1 in a column of integers."""
+class ColumnFile(RowFile):
+    """A file that is written, whole or not at all, when it is closed: its columns are stored one after the other."""
 
     def __init__(self, path: str, columns: Sequence[str], overwrite: bool) -> None:
         super().__init__(path, columns, overwrite)
-        self._rows: list[Row] = []
+        self._values: dict[str, list[Any]] = {name: [] for name in self._columns}
 
     def write(self, rows: Sequence[Row]) -> None:
         """Keep the rows until the file is closed."""
-        self._rows.extend(rows)
+        for name, values in self._values.items():
+            values.extend([row.get(name) for row in rows])
 
     def close(self) -> None:
         """Write the file."""
-        columns: dict[str, Any] = {name: _column(name, [row.get(name) for row in self._rows]) for name in self._columns}
-        with atomic_path(self._path, overwrite=self._overwrite) as temporary, open(temporary, "wb") as file:
-            np.savez_compressed(file, **columns)
+        with atomic_path(self._path, overwrite=self._overwrite) as temporary:
+            self._save(temporary, self._values)
+
+    @abc.abstractmethod
+    def _save(self, path: Path, columns: dict[str, list[Any]]) -> None:
+        """Write all columns."""
+
+
+class NpzFile(ColumnFile):
+    """One array per column. A missing value is NaN, or -1 in a column of integers, or an empty text."""
+
+    def _save(self, path: Path, columns: dict[str, list[Any]]) -> None:
+        arrays: dict[str, Any] = {name: _column(name, values) for name, values in columns.items()}
+        with open(path, "wb") as file:
+            np.savez_compressed(file, **arrays)
+
+
+class ParquetFile(ColumnFile):
+    """Columns of int64, float64 and text, for pandas, Polars, DuckDB and Arrow. A missing value is null."""
+
+    def _save(self, path: Path, columns: dict[str, list[Any]]) -> None:
+        arrow, parquet = load_parquet()
+        arrays = {}
+        for name, values in columns.items():
+            kind = (
+                arrow.int64()
+                if name in INTEGER_COLUMNS
+                else arrow.string()
+                if name in TEXT_COLUMNS
+                else arrow.float64()
+            )
+            plain = [value.item() if isinstance(value, np.generic) else value for value in values]
+            arrays[name] = arrow.array(plain, kind, from_pandas=False)
+        parquet.write_table(arrow.table(arrays), path)
+
+
+ROW_FILES: dict[str, Callable[..., RowFile]] = {
+    "csv": CsvFile,
+    "jsonl": JsonLinesFile,
+    "npz": NpzFile,
+    "parquet": ParquetFile,
+}
 
 
 def _column(name: str, values: list[Any]) -> np.ndarray:

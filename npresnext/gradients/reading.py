@@ -1,4 +1,4 @@
-"""Rows of gradient norms, read from files: CSV, JSON Lines and NPZ, written here or by another program."""
+"""Rows of gradient norms, read from files: CSV, JSON Lines, NPZ and Parquet, written here or by another program."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from .._support.plurals import counted
 from ..errors import FileFormatError
-from .files import INTEGER_COLUMNS, TEXT_COLUMNS, format_of
+from .files import INTEGER_COLUMNS, TEXT_COLUMNS, format_of, load_parquet
 from .norms import Row
 
 NEEDED = ("layer", "conv_group", "groups")
@@ -29,7 +29,7 @@ def read_rows(path: str | os.PathLike[str], *, format: str | None = None) -> lis
     path
         The file. It needs the columns layer, conv_group and groups; other columns may be missing, and there may be
         more.
-    format : "csv", "jsonl" or "npz", optional
+    format : "csv", "jsonl", "npz" or "parquet", optional
         By the extension of `path` if None.
 
     Returns
@@ -56,7 +56,8 @@ def read_rows(path: str | os.PathLike[str], *, format: str | None = None) -> lis
     ...     read_rows(f"{folder}/norms.csv") == rows
     True
     """
-    read = {"csv": _csv_rows, "jsonl": _json_rows, "npz": _npz_rows}[format_of(str(path), format)]
+    readers = {"csv": _csv_rows, "jsonl": _json_rows, "npz": _npz_rows, "parquet": _parquet_rows}
+    read = readers[format_of(str(path), format)]
     rows = [_checked(row, f"{path}, {place}") for place, row in read(Path(path))]
     if not rows:
         raise FileFormatError(f"{path} has no rows")
@@ -120,6 +121,21 @@ def _npz_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         for name in TEXT_COLUMNS & set(row):
             row[name] = row[name] or None
         yield f"row {index}", row
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the place and the row of each entry of the columns."""
+    arrow, parquet = load_parquet()
+    try:
+        with open(path, "rb") as file:
+            columns = parquet.read_table(file).to_pydict()
+    except (arrow.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise FileFormatError(f"{path} is not a Parquet file: {error}") from error
+    _check_columns(columns, path)
+    for index, values in enumerate(zip(*columns.values())):
+        yield f"row {index}", dict(zip(columns, values))
 
 
 def _text_of(file: Iterable[str], path: Path) -> Iterator[str]:

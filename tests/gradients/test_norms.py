@@ -1,6 +1,7 @@
 """Gradient norms of conv groups: the numbers, the files, the picture, the command."""
 
 import csv
+import importlib
 import importlib.util
 import io
 import json
@@ -30,7 +31,7 @@ from npresnext.errors import (
     ShapeError,
 )
 from npresnext.gradients import norms
-from npresnext.gradients.files import FORMATS, TEXT_COLUMNS, format_of, open_rows
+from npresnext.gradients.files import TEXT_COLUMNS, format_of, open_rows
 from npresnext.gradients.norms import COLUMNS
 from npresnext.gradients.pictures import DENSE, draw_grad_norms, grad_norm_panels
 from npresnext.gradients.provenance import PROVENANCE
@@ -38,6 +39,7 @@ from npresnext.gradients.tables import summary_table
 from npresnext.gradients.watcher import GradNormWriter, choose_layers, columns_with
 
 from tests.support.paths import SCRIPTS
+from tests.support.rows import ENDINGS
 from tests.support.training import tiny_trainer
 
 SCRIPT = SCRIPTS / "dump_group_grad_norms.py"
@@ -238,7 +240,9 @@ def test_groups_without_weights_have_norms_of_zero_and_no_mean():
 
 def read(path):
     """Read a file of rows with nothing of ours, as dictionaries of floats and names."""
-    if path.suffix == ".npz":
+    if path.suffix == ".parquet":
+        rows = importlib.import_module("pyarrow.parquet").read_table(path).to_pylist()
+    elif path.suffix == ".npz":
         with np.load(path) as columns:
             rows = [dict(zip(columns, values)) for values in zip(*(columns[name] for name in columns))]
     elif path.suffix == ".jsonl":
@@ -255,11 +259,11 @@ def gradnorms(*argv):
 
 def test_all_formats_hold_the_same_rows_to_the_last_bit(tmp_path, capsys):
     found = []
-    for ending in FORMATS:
+    for ending in ENDINGS:
         assert gradnorms("-o", tmp_path / f"norms{ending}", "--norm", "1") == 0
         found.append(read(tmp_path / f"norms{ending}"))
     capsys.readouterr()
-    assert found[0] == found[1] == found[2]
+    assert all(rows == found[0] for rows in found)
     assert list(found[0][0]) == [*COLUMNS, "norm", *PROVENANCE]
     assert sorted({row["step"] for row in found[0]}) == [0, 2, 4]
     assert {row["epoch"] for row in found[0]} == {0, 1}
@@ -355,7 +359,7 @@ def test_a_reader_that_leaves_early_is_no_accident():
     assert process.stdout.count("\n") == 3 and "rror" not in process.stderr
 
 
-@pytest.mark.parametrize("ending", FORMATS)
+@pytest.mark.parametrize("ending", ENDINGS)
 def test_ctrl_c_leaves_whole_rows(tmp_path, ending):
     path = tmp_path / f"norms{ending}"
     argv = ["gradnorms", "--limit", "64", "--batch-size", "16", "--steps", "100000", "--every", "1", "-o", str(path)]

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 import npresnext as nx
 from npresnext.errors import FileFormatError, InvalidValueError
 from npresnext.gradients import COLUMNS, open_rows, read_rows
-from npresnext.gradients.files import FORMATS, INTEGER_COLUMNS
+from npresnext.gradients.files import INTEGER_COLUMNS
+
+from tests.support.rows import ENDINGS
 
 NAMES = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=8) | st.sampled_from(
     ["0", "1e5", "nan", "None", "layer1.0.conv2", 'a,"b"', "-1"]
@@ -42,7 +44,7 @@ def as_stored(value, name, ending):
 
 
 @settings(max_examples=60)
-@given(rows=written_rows(), ending=st.sampled_from(list(FORMATS)))
+@given(rows=written_rows(), ending=st.sampled_from(ENDINGS))
 def test_what_was_written_is_read(rows, ending):
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / f"norms{ending}")
@@ -57,7 +59,7 @@ def test_what_was_written_is_read(rows, ending):
             assert got[name] == wanted[name] or math.isnan(got[name]) and math.isnan(wanted[name])
 
 
-@pytest.mark.parametrize("ending", FORMATS)
+@pytest.mark.parametrize("ending", ENDINGS)
 def test_rows_of_numpys_numbers_are_written_as_numbers(tmp_path, ending):
     row = {"step": np.int64(3), "layer": np.str_("0"), "conv_group": np.int32(0), "groups": 1, "l2": np.float32(0.5)}
     with open_rows(str(tmp_path / f"norms{ending}"), list(row)) as file:
@@ -138,7 +140,7 @@ def test_an_npy_file_and_a_format_that_nobody_knows_are_refused(tmp_path):
     np.save(tmp_path / "a.npy", np.ones(3))
     with pytest.raises(FileFormatError, match="is not an NPZ file"):
         read_rows(tmp_path / "a.npy", format="npz")
-    with pytest.raises(InvalidValueError, match=r"a\.npy is none of \.csv, \.jsonl, \.npz"):
+    with pytest.raises(InvalidValueError, match=r"a\.npy is none of \.csv, \.jsonl, \.npz, \.parquet"):
         read_rows(tmp_path / "a.npy")
     with pytest.raises(FileNotFoundError):
         read_rows(tmp_path / "absent.csv")
