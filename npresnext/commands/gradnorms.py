@@ -7,6 +7,7 @@ import dataclasses
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
+from . import _gradnorms_convert
 from ._network import is_onnx, network_from
 from ._numbers import positive_int
 from ._training_arguments import add_arguments, chosen_backend, configuration_from
@@ -28,6 +29,7 @@ examples:
   {prog} -o - | head                             rows to standard output
   {prog} draw norms.csv -o norms.png             draw a file of rows: see {prog} draw --help
   {prog} test norms.csv                          is a group special, or is it chance? see {prog} test --help
+  {prog} convert norms.csv -o norms.parquet      write it in another form: see {prog} convert --help
 
 A conv group is one of the G groups of a convolution. Each row is one conv group of one convolution at one step,
 with these columns: step and epoch (counted from 0), layer, conv_group, groups, numel, l2, rms, max_abs, weight_l2,
@@ -71,9 +73,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(help=argparse.SUPPRESS, metavar="draw", prog=parser.prog)
     _configure_draw(actions.add_parser("draw", description=DRAW_HELP))
     _configure_test(actions.add_parser("test", description=TEST_HELP))
+    _gradnorms_convert.configure(actions.add_parser("convert", description=_gradnorms_convert.HELP))
     parser.usage = (
         f"{parser.prog} -o FILE [options]\n       {parser.prog} draw FILE -o PICTURE [options]\n"
-        f"       {parser.prog} test FILE [FILE ...] [options]"
+        f"       {parser.prog} test FILE [FILE ...] [options]\n"
+        f"       {parser.prog} convert FILE -o FILE [options]"
     )
     add_arguments(parser, epochs=False, files=True)
     rows = parser.add_argument_group("rows")
@@ -119,7 +123,7 @@ def _configure_test(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``gradnorms test``."""
     parser.epilog = TEST_EXAMPLES.format(prog=parser.prog)
     parser.set_defaults(run=test)
-    parser.add_argument("rows", metavar="FILE", nargs="+", help=".csv, .jsonl or .npz files of rows, one per run")
+    parser.add_argument("rows", metavar="FILE", nargs="+", help=".csv, .jsonl, .npz or .parquet files of rows, one per run")
     parser.add_argument("--value", default="l2", metavar="COLUMN", help="the column to compare (default: %(default)s)")
     parser.add_argument("--layers", nargs="+", metavar="PATTERN", help="only these layers, such as '*conv2'")
     parser.add_argument("--from-step", type=int, metavar="N", help="leave out the steps before N")
@@ -129,7 +133,7 @@ def _configure_test(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the permutations (default: 0)")
     parser.add_argument("-o", "--output", metavar="FILE", help="write a row for each conv group to a file as well")
-    parser.add_argument("--format", choices=("csv", "jsonl", "npz"), help="(default: by the extension of each FILE)")
+    parser.add_argument("--format", choices=("csv", "jsonl", "npz", "parquet"), help="(default: by the extension of each FILE)")
     parser.add_argument("--force", action="store_true", help="overwrite an existing file")
 
 

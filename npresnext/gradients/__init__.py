@@ -1,5 +1,6 @@
 """Gradient norms of every conv group (each of the G groups of a convolution): rows, files, pictures, statistics."""
 
+from . import trackers
 from .files import open_rows
 from .norms import COLUMNS, conv_layers, group_grad_norms
 from .pictures import draw_grad_norms
@@ -8,6 +9,7 @@ from .reading import read_rows
 from .statistics import COMPARISON_COLUMNS, Comparison, LayerComparison, compare_groups, compare_seeds
 from .watcher import GradNormWriter
 from .watching import Kernel, ModuleWatch, jax_convolutions, tree_grad_norms, watch
+from .wide import wide_rows
 
 __all__ = [
     "COLUMNS",
@@ -27,6 +29,8 @@ __all__ = [
     "jax_convolutions",
     "open_rows",
     "read_rows",
+    "trackers",
     "tree_grad_norms",
     "watch",
+    "wide_rows",
 ]

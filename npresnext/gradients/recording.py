@@ -14,6 +14,7 @@ import numpy as np
 from .._support.files import atomic_path, check_writable
 from .files import format_of, open_rows
 from .norms import Row
+from .reading import read_rows
 
 
 def record_path(path: str | os.PathLike[str]) -> str:
@@ -52,6 +53,7 @@ class Recording:
 
     Attributes
     ----------
+    path : str
     rows_written : int
     """
 
@@ -65,18 +67,22 @@ class Recording:
         overwrite: bool = False,
     ) -> None:
         check_recording(path, format=format, overwrite=overwrite)
-        self.rows_written = 0
-        self._path = os.fspath(path)
+        self.rows_written, self._format = 0, format
+        self.path = os.fspath(path)
         package = sys.modules[__name__.partition(".")[0]]  # whose name no room may import
         ours = {"npresnext": package.__version__, "numpy": np.__version__, "python": platform.python_version()}
         self._record = {**record, "versions": {**ours, **record.get("versions", {})}}
-        self._file = open_rows(self._path, columns, format=format, overwrite=overwrite)
+        self._file = open_rows(self.path, columns, format=format, overwrite=overwrite)
         self._write_record({"ended": "not yet, or killed"}, overwrite=overwrite)
 
     def write(self, rows: Sequence[Row]) -> None:
         """Append rows: all of them, or none if this fails."""
         self._file.write(rows)
         self.rows_written += len(rows)
+
+    def read(self) -> list[Row]:
+        """Read the rows of the closed file."""
+        return read_rows(self.path, format=self._format) if self.rows_written else []
 
     def close(self, ended: str, **results: Any) -> None:
         """Finish the file, and record how the run ended, with `results`."""
@@ -89,7 +95,7 @@ class Recording:
             self._write_record({"ended": ended, **results, "rows": self.rows_written}, overwrite=True)
 
     def _write_record(self, results: Mapping[str, Any], *, overwrite: bool) -> None:
-        if self._path == "-":
+        if self.path == "-":
             return
-        with atomic_path(record_path(self._path), overwrite=overwrite) as temporary:
+        with atomic_path(record_path(self.path), overwrite=overwrite) as temporary:
             temporary.write_text(json.dumps({**self._record, **results}, indent=2) + "\n", "utf-8")

@@ -11,11 +11,14 @@ from types import TracebackType
 from typing import Any
 
 from ..._support.arguments import as_int
+from ..._support.extras import load_extra
 from ..._support.plurals import counted
 from ...errors import BackwardError, InvalidTypeError, InvalidValueError
 from ..norms import COLUMNS, Row, row_of_norms
 from ..provenance import PROVENANCE, UNKNOWN, Provenance
 from ..recording import Recording
+from ..trackers.summaries import log_picture, log_scalars
+from ..trackers.tracker import Tracker
 from .convolutions import GROUPED, Convolution, unwrapped, watched_convolutions
 from .group_sums import group_sums
 
@@ -32,6 +35,7 @@ def watch(
     scaled: bool | None = None,
     clipped: bool | None = None,
     loss: str = UNKNOWN,
+    trackers: Sequence[Tracker] = (),
     format: str | None = None,
     overwrite: bool = False,
 ) -> ModuleWatch:
@@ -68,6 +72,9 @@ def watch(
         With an optimizer: whether gradients are clipped before its step. None if you do not say.
     loss : "mean", "sum" or "unknown"
         Whether the loss is the mean or the sum over the images of a batch.
+    trackers : sequence of Tracker
+        Experiment trackers of :mod:`npresnext.gradients.trackers`. Five numbers per layer and recorded step are logged
+        whenever rows are read; one heat map, and the file of rows, at the end.
     format : str, optional
         The format of the file; by the extension of `path` if None.
     overwrite : bool
@@ -116,12 +123,14 @@ def watch(
         raise InvalidValueError("scaled=True: pass the scaler, so that norms can be divided by its factor")
     provenance = _provenance(torch, model, optimizer, scaler, scaled, clipped, loss)
     convolutions = watched_convolutions(model, layers)
+    if trackers:
+        load_extra("matplotlib", "plot", "the picture of a tracker")
     recording = None
     if path is not None:
         columns = [*COLUMNS, *PROVENANCE]
         record = _record(torch, model, convolutions, provenance, every)
         recording = Recording(path, columns, record, format=format, overwrite=overwrite)
-    return ModuleWatch(convolutions, provenance, every, read_every, optimizer, scaler, recording)
+    return ModuleWatch(convolutions, provenance, every, read_every, optimizer, scaler, recording, trackers)
 
 
 class ModuleWatch:
@@ -144,12 +153,13 @@ class ModuleWatch:
         optimizer: Any,
         scaler: Any,
         recording: Recording | None,
+        trackers: Sequence[Tracker],
     ) -> None:
         self.rows: list[Row] = []
         self.steps_done = 0
         self._layers = [_Layer(convolution) for convolution in convolutions]
         self._provenance, self._every, self._read_every = provenance, every, read_every
-        self._optimizer, self._scaler, self._recording = optimizer, scaler, recording
+        self._optimizer, self._scaler, self._recording, self._trackers = optimizer, scaler, recording, list(trackers)
         self._scale: Any = None  # the factor of the loss in this step, on the device
         self._unread: list[tuple[int, int | None, Any, list[tuple[_Layer, Any, int | None]]]] = []
         self._closed = False
@@ -222,6 +232,16 @@ class ModuleWatch:
         finally:
             if self._recording is not None:
                 self._recording.close(ended, steps_done=self.steps_done)
+        if self._trackers:
+            self._log_run()
+
+    def _log_run(self) -> None:
+        """Log the heat map and the file of the whole run."""
+        rows = self.rows if self._recording is None else self._recording.read()
+        for tracker in self._trackers if rows else ():
+            log_picture(tracker, rows)
+            if self._recording is not None:
+                tracker.file(self._recording.path)
 
     def _after_backward(self, layer: _Layer, weight: Any) -> None:
         """Count a backward pass of a layer, and compute its norms, unless the optimizer's step is awaited."""
@@ -277,6 +297,8 @@ class ModuleWatch:
             self.rows.extend(rows)
         elif rows:
             self._recording.write(rows)
+        for tracker in self._trackers:
+            log_scalars(tracker, rows)
 
     def _about(self, layer: _Layer, accumulated: int | None, *, is_divided: bool) -> dict[str, Any]:
         """Return the columns that say where the gradient of a layer comes from."""
