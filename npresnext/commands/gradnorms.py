@@ -123,7 +123,9 @@ def _configure_test(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``gradnorms test``."""
     parser.epilog = TEST_EXAMPLES.format(prog=parser.prog)
     parser.set_defaults(run=test)
-    parser.add_argument("rows", metavar="FILE", nargs="+", help=".csv, .jsonl, .npz or .parquet files of rows, one per run")
+    parser.add_argument(
+        "rows", metavar="FILE", nargs="+", help=".csv, .jsonl, .npz or .parquet files of rows, one per run"
+    )
     parser.add_argument("--value", default="l2", metavar="COLUMN", help="the column to compare (default: %(default)s)")
     parser.add_argument("--layers", nargs="+", metavar="PATTERN", help="only these layers, such as '*conv2'")
     parser.add_argument("--from-step", type=int, metavar="N", help="leave out the steps before N")
@@ -133,7 +135,9 @@ def _configure_test(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the permutations (default: 0)")
     parser.add_argument("-o", "--output", metavar="FILE", help="write a row for each conv group to a file as well")
-    parser.add_argument("--format", choices=("csv", "jsonl", "npz", "parquet"), help="(default: by the extension of each FILE)")
+    parser.add_argument(
+        "--format", choices=("csv", "jsonl", "npz", "parquet"), help="(default: by the extension of each FILE)"
+    )
     parser.add_argument("--force", action="store_true", help="overwrite an existing file")
 
 
