@@ -49,7 +49,8 @@ def format_of(path: str, format: str | None = None) -> str:
 
 def load_parquet() -> tuple[Any, Any]:
     """Return the modules pyarrow and pyarrow.parquet, or raise naming the extra."""
-    return tuple(load_extra(name, "parquet", "a Parquet file") for name in ("pyarrow", "pyarrow.parquet"))  # type: ignore[return-value]
+    arrow, parquet = (load_extra(name, "parquet", "a Parquet file") for name in ("pyarrow", "pyarrow.parquet"))
+    return arrow, parquet
 
 
 def open_rows(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from ...errors import InvalidValueError
 from ..norms import Row
@@ -101,9 +102,10 @@ def log_picture(tracker: Tracker, rows: Sequence[Row], name: str = "gradient_nor
 
 def _summary(rows: Sequence[Row]) -> dict[str, float]:
     """Return the numbers of one layer at one step, without those whose columns are missing."""
-    norms = [row["l2"] for row in rows]
-    weights = [row.get("weight_l2") for row in rows]
-    largest = [row.get("max_abs") for row in rows]
+    norms: list[Any]
+    weights: list[Any]
+    largest: list[Any]
+    norms, weights, largest = ([row.get(name) for row in rows] for name in ("l2", "weight_l2", "max_abs"))
     l2 = math.hypot(*norms)
     found = {"gradient_l2": l2}
     if None not in largest:

@@ -15,7 +15,7 @@ from ..._support.extras import load_extra
 from ..._support.plurals import counted
 from ...errors import BackwardError, InvalidTypeError, InvalidValueError
 from ..norms import COLUMNS, Row, row_of_norms
-from ..provenance import PROVENANCE, UNKNOWN, Provenance
+from ..provenance import PROVENANCE, TAKEN, UNKNOWN, Provenance
 from ..recording import Recording
 from ..trackers.summaries import log_picture, log_scalars
 from ..trackers.tracker import Tracker
@@ -393,19 +393,17 @@ def _provenance(
     distributed = torch.distributed
     world_size = distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
     is_parallel = isinstance(model, torch.nn.parallel.DistributedDataParallel)
-    if optimizer is None:
-        moment = {"taken": "after backward", "clipped": "no", "reduced": "no"}
-    else:
-        moment = {
-            "taken": "before the optimizer step",
-            "clipped": UNKNOWN if clipped is None else "yes" if clipped else "no",
-            "reduced": "no" if world_size == 1 else "yes" if is_parallel else UNKNOWN,
-        }
+    said = UNKNOWN if clipped is None else "yes" if clipped else "no"
+    reduced = "no" if world_size == 1 else "yes" if is_parallel else UNKNOWN
     return Provenance(
-        **moment,
+        taken=TAKEN[0] if optimizer is None else TAKEN[1],
+        clipped="no" if optimizer is None else said,
         scaled=_scaled(optimizer, scaler, scaled),
         loss=loss,
         world_size=world_size,
+        reduced="no"
+        if optimizer is None
+        else reduced,  # after backward: each process has the gradient of its own images
     )
 
 
