@@ -6,7 +6,16 @@ from .norms import COLUMNS, conv_layers, group_grad_norms
 from .pictures import draw_grad_norms
 from .provenance import PROVENANCE, Provenance
 from .reading import read_rows
-from .statistics import COMPARISON_COLUMNS, Comparison, LayerComparison, compare_groups, compare_seeds
+from .statistics import (
+    COMPARISON_COLUMNS,
+    STATISTIC_COLUMNS,
+    STATISTICS,
+    Comparison,
+    LayerComparison,
+    compare_groups,
+    compare_seeds,
+    group_statistics,
+)
 from .watcher import GradNormWriter
 from .watching import Kernel, ModuleWatch, jax_convolutions, tree_grad_norms, watch
 from .wide import wide_rows
@@ -14,6 +23,8 @@ from .wide import wide_rows
 __all__ = [
     "COLUMNS",
     "COMPARISON_COLUMNS",
+    "STATISTICS",
+    "STATISTIC_COLUMNS",
     "Comparison",
     "GradNormWriter",
     "Kernel",
@@ -26,6 +37,7 @@ __all__ = [
     "conv_layers",
     "draw_grad_norms",
     "group_grad_norms",
+    "group_statistics",
     "jax_convolutions",
     "open_rows",
     "read_rows",

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -103,37 +103,26 @@ def permutation_test(
     (0.06, array([0.5, 0.6, 2.8, 0.5]))
     """
     scores = table if scores is None else scores
-    sums = table.sum(axis=0)  # (G,)
-    observed = statistic(scores.sum(axis=0))
+    sums, observed = table.sum(axis=0), statistic(scores.sum(axis=0))  # (G,), ()
+    permuted = _permuted(table, scores, statistic, _deals(table.shape, rng, within_rows, n_resamples))
+    low, high = _limits(_factors(sums, permuted), alpha)
     tie = TIE * table.sum()
-    null, largest, smallest, factors = [], [], [], []
-    as_large, as_small = np.zeros((2, len(sums)))
-    for deal in _deals(table.shape, rng, within_rows, n_resamples):
-        dealt = table.ravel()[deal]  # (b, n, G)
-        moved = deal % table.shape[1] != np.arange(table.shape[1])  # (b, n, G): cells that come from another group
-        new_sums = dealt.sum(axis=1)  # (b, G)
-        came = np.einsum("bng,bng->bg", dealt, moved)  # (b, G)
-        factors.append(_factors(sums - (new_sums - came), came, moved.any(axis=1)))
-        as_large += np.sum(new_sums >= sums - tie, axis=0)
-        as_small += np.sum(new_sums <= sums + tie, axis=0)
-        largest.append(new_sums.max(axis=1))
-        smallest.append(new_sums.min(axis=1))
-        null.append(statistic(new_sums if scores is table else scores.ravel()[deal].sum(axis=1)))
-    low, high = _limits(np.concatenate(factors), alpha)
-    of_null = np.concatenate(null)
-    of_groups = stepwise_pvalues(
-        table, np.concatenate(largest), np.concatenate(smallest), rng, within_rows=within_rows, alpha=alpha
+    of_one = _two_sided(
+        np.sum(permuted.sums >= sums - tie, axis=0), np.sum(permuted.sums <= sums + tie, axis=0), n_resamples
     )
-    least, most = np.quantile(of_null, [0.025, 0.975]).tolist()
+    of_all = stepwise_pvalues(
+        table, permuted.sums.max(axis=1), permuted.sums.min(axis=1), rng, within_rows=within_rows, alpha=alpha
+    )
+    least, most = np.quantile(permuted.statistic, [0.025, 0.975]).tolist()
     return PermutationResult(
         statistic=float(observed),
-        pvalue=(1 + int(np.sum(of_null >= observed * (1 - 1e-9)))) / (1 + n_resamples),
-        chance=float(of_null.mean()),
+        pvalue=(1 + int(np.sum(permuted.statistic >= observed * (1 - 1e-9)))) / (1 + n_resamples),
+        chance=float(permuted.statistic.mean()),
         chance_interval=(least, most),
         ratios=ratios_to_others(sums),
         low=low,
         high=high,
-        group_pvalues=np.maximum(of_groups, _two_sided(as_large, as_small, n_resamples)),
+        group_pvalues=np.maximum(of_one, of_all),
     )
 
 
@@ -188,10 +177,10 @@ def stepwise_pvalues(
         least = pvalues[left[leaving]].max()
         left = left[~leaving]
         pvalues[left] = 1
-        rest = table[:, left]
-        deals = _deals(rest.shape, rng, within_rows, len(largest))
-        new_sums = np.concatenate([rest.ravel()[deal].sum(axis=1) for deal in deals])  # (B, groups left)
         if len(left) > 1:
+            rest = table[:, left]
+            deals = _deals(rest.shape, rng, within_rows, len(largest))
+            new_sums = np.concatenate([rest.ravel()[deal].sum(axis=1) for deal in deals])  # (B, groups left)
             largest, smallest = new_sums.max(axis=1), new_sums.min(axis=1)
     return pvalues
 
@@ -279,15 +268,43 @@ def _deals(shape: tuple[int, ...], rng: np.random.Generator, within_rows: bool, 
         yield rng.permuted(repeated, axis=-1, out=repeated).reshape(-1, rows, groups)
 
 
-def _factors(left: NumPyArray, came: NumPyArray, moved: NumPyArray) -> NumPyArray:
-    """Return √(left/came) for each permutation and group: where the group, divided by it, would stay as large.
+@dataclasses.dataclass
+class _Permuted:
+    """What B permutations make of a table: the statistic (B,), and of each group (B, G) the rest.
 
-    Divide the group by f²: a permutation gives it a sum at least as large as its own if ``came >= left/f²``, that is,
-    from this factor on. NaN marks a permutation that leaves the sum as it is, whatever f is.
+    `sums` is the new sum of the group, `came` the part of it that comes from other groups, and `moved` says whether
+    anything does.
     """
+
+    statistic: NumPyArray
+    sums: NumPyArray
+    came: NumPyArray
+    moved: NumPyArray
+
+
+def _permuted(table: NumPyArray, scores: NumPyArray, statistic: Statistic, deals: Iterable[NumPyArray]) -> _Permuted:
+    """Permute a table; `scores` are what the statistic sums."""
+    groups, pieces = table.shape[1], []
+    for deal in deals:
+        dealt = table.ravel()[deal]  # (b, n, G)
+        foreign = deal % groups != np.arange(groups)  # (b, n, G): whether the cell comes from another group
+        sums = dealt.sum(axis=1)  # (b, G)
+        score_sums = sums if scores is table else scores.ravel()[deal].sum(axis=1)  # (b, G)
+        came = np.einsum("bng,bng->bg", dealt, foreign)  # (b, G)
+        pieces.append((statistic(score_sums), sums, came, foreign.any(axis=1)))
+    return _Permuted(*map(np.concatenate, zip(*pieces)))
+
+
+def _factors(sums: NumPyArray, permuted: _Permuted) -> NumPyArray:
+    """Return, for each permutation and group (B, G), the factor from which on it gives the group as much as it has.
+
+    Divide the group by f². A permutation takes ``left`` out of the group, divided by f² too, and puts ``came`` in. So
+    the group is then at least as large as it was if ``came >= left/f²``, that is, for f from √(left/came) on. NaN marks
+    a permutation that moves nothing into the group, whatever f is.
+    """
+    left = np.maximum(sums - (permuted.sums - permuted.came), 0)  # (B, G); rounding may make it less than 0
     with np.errstate(divide="ignore", invalid="ignore"):
-        factors = np.sqrt(np.maximum(left, 0) / came)
-    return np.where(moved, factors, np.nan)
+        return np.where(permuted.moved, np.sqrt(left / permuted.came), np.nan)
 
 
 def _limits(factors: NumPyArray, alpha: float) -> tuple[NumPyArray, NumPyArray]:
