@@ -41,9 +41,6 @@ def interrupted(x, weight, bias, **window):
 def hangs(x, weight, bias, **window):
     time.sleep(60)
 
-def dies(x, weight, bias, **window):
-    os._exit(7)
-
 def dies_when_small(x, weight, bias, **window):
     if (x.shape, weight.shape) == ((1, 2, 1, 1), (2, 1, 1, 1)):
         os._exit(7)
@@ -136,14 +133,8 @@ def test_one_case_alone(check):
 
 
 def test_a_hang_is_a_finding(check):
-    done = check("kernel:hangs", "--time-limit", "15")
-    assert done.returncode == 1 and "no end after 15 seconds, during case 1" in done.stdout
-
-
-def test_a_death_is_a_finding(check):
-    done = check("kernel:dies")
-    assert done.returncode == 1 and "the process died with exit code 7, during case 1" in done.stdout
-    assert "in the call of forward\n" in done.stdout
+    done = check("kernel:hangs", "--time-limit", "6")
+    assert done.returncode == 1 and "no end after 6 seconds, during case 1" in done.stdout
 
 
 def test_the_help_shows_the_signature_and_every_key_of_without(check):
@@ -164,7 +155,7 @@ def test_ctrl_c_is_left_to_the_command_and_not_said_twice(check):
 
 
 def test_a_hang_is_told_with_the_number_of_its_case(check):
-    done = check("kernel:hangs_later", "--time-limit", "15")
+    done = check("kernel:hangs_later", "--time-limit", "6")
     number = done.stdout.split("during case ")[1].splitlines()[0]
     assert int(number) > 1 and f"first in case {number}\n" in done.stdout and f"in {number} cases" in done.stdout
 
@@ -172,6 +163,7 @@ def test_a_hang_is_told_with_the_number_of_its_case(check):
 def test_a_crash_is_told_by_its_signal_with_the_line_of_the_target(check):
     done = check("kernel:crashes", "--cases", "5")
     assert done.returncode == 1 and "the process died of SIGSEGV, during case " in done.stdout
+    assert "in the call of forward\n" in done.stdout
     assert " in crashes\n" in done.stderr
 
 
@@ -184,7 +176,7 @@ def test_what_was_found_before_a_death_is_told(check):
     )
     number = done.stdout.split("exit code 7, during case ")[1].splitlines()[0]
     assert f"first in case {number}\n" in done.stdout
-    assert json.loads(check("kernel:wrong_and_dies_later", "--format", "json").stdout)["cases"] > int(number)
+    assert int(re.search(r" in (\d+) cases", done.stdout)[1]) > int(number)
 
 
 def test_a_death_on_the_way_to_the_smallest_case_is_told_as_that(check):

@@ -242,19 +242,22 @@ def test_a_plan_and_its_struct_have_one_layout(file, struct):
     assert tuple(re.findall(r"\w+", declared)) == struct.names
 
 
+@pytest.mark.parametrize("capability", [75, pytest.param(80, marks=pytest.mark.slow), 90])  # 75: without cp.async
 @pytest.mark.parametrize("file", INSTANCES)
-def test_nvcc_compiles_the_source_for_three_gpus_without_a_warning_and_keeps_the_sums_in_registers(tmp_path, file):
+def test_nvcc_compiles_the_source_for_each_gpu_without_a_warning_and_keeps_the_sums_in_registers(
+    tmp_path, file, capability
+):
     if shutil.which("nvcc") is None:
         pytest.skip("no nvcc here: the CUDA source cannot be compiled")
     names = [name for name in INSTANCES[file] if re.search("float(>|, 8)|double(>|, 4)", name)]
     table = f"void *kernels[] = {{{', '.join(f'(void *)&{name}' for name in names)}}};\n"
     (tmp_path / "kernels.cu").write_text(cuda_launch.source(file) + table, "utf-8")
-    targets = [f"-gencode=arch=compute_{number},code=sm_{number}" for number in (75, 80, 90)]  # 75: without cp.async
-    command = ["nvcc", "-std=c++17", *targets, "-Werror", "all-warnings", "-Xptxas", "-v", "-c", "kernels.cu"]
+    target = f"-gencode=arch=compute_{capability},code=sm_{capability}"
+    command = ["nvcc", "-std=c++17", target, "-Werror", "all-warnings", "-Xptxas", "-v", "-c", "kernels.cu"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     spilled = [int(size) for size in re.findall(r"(\d+) bytes spill stores", done.stderr)]
-    assert len(spilled) == 3 * len(names) and max(spilled) <= 8, done.stderr
+    assert len(spilled) == len(names) and max(spilled) <= 8, done.stderr
 
 
 def test_a_plan_is_made_once_for_each_geometry():
