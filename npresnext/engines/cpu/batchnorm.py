@@ -23,6 +23,7 @@ from .blas import single_threaded_blas
 from .blocks import block_scratch, for_each_block
 from .elementwise import mask_by_output, rectify
 from .layout import channel_rows, empty_images
+from .workspace import aligned_empty
 
 
 def batch_norm(
@@ -100,13 +101,13 @@ def _forward(
             scale = 1 / np.sqrt(used_var[block] + eps)  # (c,)
             if weight is not None:
                 scale *= weight[block]
-            shift = -offset * scale  # (c,)
+            shift = offset * scale  # (c,)
         if bias is not None:
-            shift += bias[block]
+            shift -= bias[block]
         np.multiply(values, scale[:, None], out=out)
         if added is not None:
             out += added[block]
-        out += shift[:, None]
+        out -= shift[:, None]
         if rectified:
             rectify(out, out)
 
@@ -140,13 +141,14 @@ def _backward(
 
     def send_back(block: slice) -> None:
         values, grad, out = source[block], upstream[block], result[block]  # (c, P)
-        scratch, masked_grad = block_scratch(x.dtype, values.shape, values.shape)
         if rectified is not None:
-            if shortcut_result is not None:
+            if shortcut_result is None:
+                (masked_grad,) = block_scratch(x.dtype, values.shape)
+            else:
                 masked_grad = shortcut_result[block]
-            mask_by_output(grad, rectified[block], scratch, out=masked_grad)
+            mask_by_output(grad, rectified[block], out=masked_grad)
             grad = masked_grad
-        values, offset = _centred(values, mean[block], near_zero, batch_statistics, scratch)
+        values, offset = _centred(values, mean[block], near_zero, batch_statistics, out)
         mean_grad = _mean(grad)  # (c,)
         dbias[block] = mean_grad * count
         dweight[block] = (np.vecdot(grad, values) - offset * dbias[block]) * inverse[block]
@@ -172,7 +174,7 @@ def _blank(x: Array) -> Array:
     """Return an array like x (N, C, ...), with the channels outermost in memory."""
     if x.ndim == 4:
         return empty_images(x.shape, x.dtype)
-    return np.empty((x.shape[1], x.shape[0], *x.shape[2:]), x.dtype).swapaxes(0, 1)
+    return aligned_empty((x.shape[1], x.shape[0], *x.shape[2:]), x.dtype).swapaxes(0, 1)
 
 
 def _rows(images: Any) -> Any:

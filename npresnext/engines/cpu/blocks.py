@@ -28,7 +28,11 @@ def for_each_block(function: Callable[[slice], None], x: Array, length: int) -> 
     count = ceil_div(x.nbytes, thresholds.BLOCK_BYTES)
     if count > 1:
         count = min(length, count + count % 2)  # even, so that two threads have the same number
-    parallel_for(function, chunks(length, ceil_div(length, count)), on_one_thread=count < 2)
+    before = np.setbufsize(thresholds.UFUNC_BUFFER)  # on the other threads, too: they run in a copy of this context
+    try:
+        parallel_for(function, chunks(length, ceil_div(length, count)), on_one_thread=count < 2)
+    finally:
+        np.setbufsize(before)
 
 
 def by_elements(calls: Iterable[tuple[Callable[..., None], tuple[Array | None, ...]]]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..._support.typing import NumPyArray as Array
-from .blocks import block_scratch, for_each_block
+from .blocks import for_each_block
 from .layout import flat_views
 
 _UNSIGNED = {itemsize: np.dtype(f"u{itemsize}") for itemsize in (2, 4, 8)}  # the integers of so many bytes
@@ -27,8 +27,7 @@ def relu_backward(grad_output: Array, output: Array) -> Array:
     grad, y, result = flat_views(grad_output, output, dx)
 
     def work(block: slice) -> None:
-        (scratch,) = block_scratch(y.dtype, y[block].shape)
-        mask_by_output(grad[block], y[block], scratch, out=result[block])
+        mask_by_output(grad[block], y[block], out=result[block])
 
     for_each_block(work, dx, dx.size)
     return dx
@@ -54,8 +53,8 @@ def mask_bits(values: Array, mask: Array, out: Array | None = None) -> Array:
     ----------
     values : array
         Floats of 2, 4 or 8 bytes.
-    mask : array
-        Of the same shape: bool, or unsigned integers as wide as the values, which need no conversion.
+    mask : array of bool
+        Of the same shape.
     out : array, optional
         Where to write the result; it may be `values`.
 
@@ -67,12 +66,10 @@ def mask_bits(values: Array, mask: Array, out: Array | None = None) -> Array:
     return np.multiply(values.view(unsigned), mask, out=out_bits).view(values.dtype)
 
 
-def mask_by_output(grad: Array, output: Array, scratch: Array, *, out: Array) -> None:
-    """Write into `out` the values of `grad` where `output` is above 0 or NaN, and 0 elsewhere; overwrite `scratch`."""
+def mask_by_output(grad: Array, output: Array, *, out: Array) -> None:
+    """Write into `out` the values of `grad` where `output` is above 0 or NaN, and 0 elsewhere."""
     below = output <= 0
-    mask = scratch.view(_UNSIGNED[scratch.itemsize])
-    mask[...] = np.logical_not(below, out=below)
-    mask_bits(grad, mask, out)
+    mask_bits(grad, np.logical_not(below, out=below), out)
 
 
 def rectify(values: Array, out: Array) -> None:

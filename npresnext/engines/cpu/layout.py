@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 
 from ..._support.typing import NumPyArray as Array
+from .workspace import aligned_empty
 
 
 def empty_images(shape: Sequence[int], dtype: np.dtype) -> Array:
     """Return an undefined array of shape (N, C, H, W) in the engine's order."""
     N, C, H, W = shape
-    return np.empty((C, H, N, W), dtype).transpose(2, 0, 1, 3)
+    return aligned_empty((C, H, N, W), dtype).transpose(2, 0, 1, 3)
 
 
 def has_channels_outermost(images: Array) -> bool:

@@ -19,7 +19,7 @@ from ..._support.typing import NumPyArray as Array
 from ...errors import InvalidValueError
 
 DEFAULT_LIMIT = 14 * 2**20
-_ALIGNMENT = 64  # bytes: a cache line
+CACHE_LINE = 64  # bytes
 
 _limit = DEFAULT_LIMIT
 
@@ -68,15 +68,22 @@ def get_workspace_limit() -> int:
 def scratch_arrays(dtype: np.dtype[Any], *shapes: Sequence[int]) -> list[Array]:
     """Return arrays that lie in this thread's buffer, from its beginning on; their contents are undefined."""
     lengths = [dtype.itemsize * math.prod(shape) for shape in shapes]
-    sizes = [ceil_div(length, _ALIGNMENT) * _ALIGNMENT for length in lengths]
+    sizes = [ceil_div(length, CACHE_LINE) * CACHE_LINE for length in lengths]
     if _workspace.limit != _limit or _workspace.buffer.size < sum(sizes):
         _workspace.release()  # the old buffer is freed before the new one is allocated
-        _workspace.buffer = np.empty(sum(sizes), np.uint8)
+        _workspace.buffer = aligned_empty((sum(sizes),), np.dtype(np.uint8))
     arrays, start = [], 0
     for shape, length, size in zip(shapes, lengths, sizes):
         arrays.append(_workspace.buffer[start : start + length].view(dtype).reshape(shape))
         start += size
     return arrays
+
+
+def aligned_empty(shape: Sequence[int], dtype: np.dtype[Any]) -> Array:
+    """Return an undefined array that begins at a cache line, where NumPy adds and multiplies up to twice as fast."""
+    buffer = np.empty(dtype.itemsize * math.prod(shape) + CACHE_LINE, np.uint8)
+    address: int = buffer.__array_interface__["data"][0]
+    return np.ndarray(shape, dtype, buffer, -address % CACHE_LINE)
 
 
 def limit_too_small(what: str, needed: int) -> InvalidValueError:
