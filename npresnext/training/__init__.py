@@ -4,6 +4,7 @@ from . import schedules
 from .checkpoint import Checkpoints, load_checkpoint, save_checkpoint
 from .configuration import TrainingConfiguration
 from .loop import Meter, Trainer, Watcher, evaluate
+from .memory import keep_freed_memory
 from .progress import Progress
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "TrainingConfiguration",
     "Watcher",
     "evaluate",
+    "keep_freed_memory",
     "load_checkpoint",
     "save_checkpoint",
     "schedules",

@@ -14,6 +14,7 @@ from ..data.batches import Augment, all_batches, batches_per_epoch, training_bat
 from ..data.images import ImageSet
 from ..errors import InvalidTypeError, NonFiniteLossError
 from ..nn import SGD, CrossEntropyLoss, Module, no_grad
+from .memory import keep_freed_memory
 from .schedules import Schedule
 
 STEPS_BETWEEN_READS = 16
@@ -135,7 +136,8 @@ class Trainer:
         NonFiniteLossError
             The loss became NaN or infinite; the message says at which step.
         """
-        with np.errstate(all="ignore"), _without_input_grad(self.model):  # an overflow shows in the loss
+        silent = np.errstate(all="ignore")  # an overflow shows in the loss
+        with silent, _without_input_grad(self.model), keep_freed_memory():
             while self.step < steps:
                 self._run_epoch(steps)
         self.meter.read()

@@ -5,6 +5,7 @@
 SUBJECT is npresnext or torch; WHAT is step or inference; ARGUMENTS is JSON. It prints JSON.
 """
 
+import contextlib
 import json
 import statistics
 import time
@@ -80,7 +81,7 @@ def measured(call, least_seconds):
 def numpy_job(name, what, least_seconds):
     """Measure a training step, or inference with batch norm folded into the convolutions, in npresnext."""
     import npresnext as nx
-    from npresnext import nn
+    from npresnext import nn, training
 
     model, (x, target) = numpy_network(name), batch_of(name)
     if what == "inference":
@@ -96,7 +97,9 @@ def numpy_job(name, what, least_seconds):
         model.backward(loss.backward())
         optimizer.step()
 
-    return measured(step, least_seconds)
+    # As npresnext train does it; a version to compare with may not have it
+    with getattr(training, "keep_freed_memory", contextlib.nullcontext)():
+        return measured(step, least_seconds)
 
 
 def torch_job(name, what, least_seconds):
