@@ -12,7 +12,7 @@ from .._support.typing import NumPyArray as Array
 from ..reference import output_shape
 from .formats import SIGNIFICAND_BITS, operand_dtype
 from .layouts import ALL_CONTIGUOUS, LAYOUTS
-from .operands import as_fractions, as_integers, coordinates, draw_bits, largest_span, thin_out
+from .operands import as_fractions, as_integers, drawn_bits, largest_span, thin_out
 
 Operands = dict[str, Any]  # x, weight, bias (or None), grad_output
 Pair = tuple[int, int]
@@ -128,8 +128,7 @@ class ConvCase:
 
     def _draw_bits(self, name: str) -> Array:
         """Return 64 random bits for each value of an operand."""
-        places = coordinates(self.shapes[name], CHANNEL_AXIS[name], self.groups)
-        return draw_bits(self.seed, OPERANDS.index(name), places)
+        return drawn_bits(self.seed, OPERANDS.index(name), self.shapes[name], CHANNEL_AXIS[name], self.groups)
 
     def _in_layouts(self, arrays: dict[str, Array]) -> Operands:
         """Return contiguous arrays in the memory layouts of the case; the bias lies in memory as the weight does."""

@@ -101,7 +101,10 @@ def worst_value(
     if not error.any():
         return Finding(name, verdict, ratio=0.0)
     ratios = np.where(error == 0, 0.0, np.abs(error) / bound)
-    index = tuple(map(int, np.unravel_index(np.argmax(ratios), ratios.shape)))
+    largest = np.argmax(ratios)
+    if ratios.flat[largest] <= 1:
+        return Finding(name, verdict, ratio=float(ratios.flat[largest]))
+    index = tuple(map(int, np.unravel_index(largest, ratios.shape)))
     got, expected, bound = np.broadcast_arrays(got, expected, bound)
     got_here, expected_here, bound_here = float(got[index]), float(expected[index]), float(bound[index])
     place = list(trial.subject.place_given(index))

@@ -39,21 +39,35 @@ def largest_span(most: int, terms: int, limit: int) -> int:
     return 1
 
 
+@lru_cache(maxsize=256)
+def along_an_axis(axis: int, size: int, groups: int = 0) -> Array:
+    """Return an integer for each place along an axis; one of channels has `groups`."""
+    index = np.arange(size, dtype=np.uint64)
+    if not groups:
+        return index * MULTIPLIERS[axis]
+    group, within = np.divmod(index, np.uint64(max(1, size // groups)))
+    return group * MULTIPLIERS[4] + within * MULTIPLIERS[axis]
+
+
 @lru_cache(maxsize=32)
 def coordinates(shape: tuple[int, ...], channel_axis: int, groups: int) -> Array:
     """Return an integer for each place of an array that depends on its coordinates alone, not on the shape.
 
-    A channel has two coordinates, its group and its number inside the group. The result is (1,) for an empty shape.
+    A channel has two coordinates, its group and its number inside the group.
     """
-    places = np.zeros(1, np.uint64)
-    for axis, size in enumerate(shape):
-        index = np.arange(size, dtype=np.uint64)
-        along = index * MULTIPLIERS[axis]
-        if axis == channel_axis:
-            group, within = np.divmod(index, np.uint64(max(1, size // groups)))
-            along = group * MULTIPLIERS[4] + within * MULTIPLIERS[axis]
+    each = [along_an_axis(axis, size, groups if axis == channel_axis else 0) for axis, size in enumerate(shape)]
+    places = each[0]
+    for along in each[1:]:
         places = places[..., None] + along
-    return places[0]
+    return places
+
+
+@lru_cache(maxsize=32)
+def drawn_bits(seed: int, operand: int, shape: tuple[int, ...], channel_axis: int, groups: int) -> Array:
+    """Return 64 random bits for each place of an operand, given its number."""
+    bits = draw_bits(seed, operand, coordinates(shape, channel_axis, groups))
+    bits.flags.writeable = False  # integers and fractions are made of the same
+    return bits
 
 
 def draw_bits(seed: int, operand: int, places: Array) -> Array:

@@ -16,62 +16,83 @@ from .._support.typing import NumPyArray as Array
 from .cases import ConvCase, Operands
 
 LIMB_BITS = 18  # three products of two limbs, summed up to 2^15 times, are exact in float64
+SHORT_BITS, SHORT_SUM = 24, 32  # 2·24 + 5 = 53 bits: a sum of 32 products of such values is exact in float64
+
+
+class FlatOperands:
+    """The operands of a case as flat float64 arrays; each is prepared once, however many results need it."""
+
+    def __init__(self, operands: Operands) -> None:
+        self._operands = operands
+        self._flat: dict[str, Array] = {"one": np.ones(1)}  # what the bias gradient multiplies with
+        self._is_short: dict[str, bool] = {}
+        self._limbs: dict[str, list[Array]] = {}
+
+    def values(self, name: str) -> Array:
+        """Return an operand."""
+        if name not in self._flat:
+            self._flat[name] = self._operands[name].astype(np.float64).ravel()
+        return self._flat[name]
+
+    def is_short(self, name: str) -> bool:
+        """Whether all values of an operand are multiples of one power of 2, by less than 2^24."""
+        if name not in self._is_short:
+            values = self.values(name)
+            unit = leading_unit(values, SHORT_BITS)
+            multiples = values / unit
+            self._is_short[name] = bool((np.rint(multiples) == multiples).all())
+        return self._is_short[name]
+
+    def limbs(self, name: str) -> list[Array]:
+        """Return an operand split into limbs."""
+        if name not in self._limbs:
+            self._limbs[name] = split_into_limbs(self.values(name))
+        return self._limbs[name]
 
 
 class ExactResult:
     """The exact y, dx, dw or db, as an unevaluated sum ``high + low`` of two float64 arrays.
 
     It sums the list of products of ``reference.products``, here as index arrays a, b, c: y[a] += weight[b] · x[c],
-    dx[c] += grad_output[a] · weight[b], dweight[b] += grad_output[a] · x[c]. The bias is one more weight, whose pixel
-    is always 1. The same list sums the magnitudes of error bounds. Nothing of what is judged is imported here.
+    dx[c] += grad_output[a] · weight[b], dweight[b] += grad_output[a] · x[c]. The bias is added to y, and its gradient
+    sums grad_output[a] · 1. The same list sums the magnitudes of error bounds. Nothing of what is judged is imported
+    here.
 
     Attributes
     ----------
     left, right : arrays, flat
         The two operands that are multiplied: weight and x, grad_output and weight, or grad_output and x.
     bias : array (1, C_out, 1, 1), or 0
+        What is added to the products: the bias for y.
     terms : int
-        n, the number of products that one value sums.
+        n, the number of products that one value sums, and one for a bias.
     """
 
-    def __init__(self, name: str, case: ConvCase, operands: Operands) -> None:
+    def __init__(self, name: str, case: ConvCase, operands: Operands, flat: FlatOperands | None = None) -> None:
         self.name, self.case = name, case
         self.shape = case.shapes[name]
-        bias = operands["bias"]
-        self.bias = 0.0 if bias is None else bias.astype(np.float64).reshape(1, -1, 1, 1)  # (1, C_out, 1, 1)
-        self._select_products(operands)
-        self._sum_exactly()
-
-    def _select_products(self, operands: Operands) -> None:
-        """Choose the operands of this result, and for each product where both factors lie and where it is added."""
-        case, has_bias = self.case, operands["bias"] is not None
-        a, b, c = product_indices(case)
-        bias_products = math.prod(case.output_shape)  # at the end of the list, each bias times 1
-        without_bias, bias_alone = slice(0, len(a) - bias_products), slice(len(a) - bias_products, None)
-        self.terms = case.inner[self.name]
-        if self.name == "y":
-            bias = _flat(operands["bias"]) if has_bias else np.zeros(0)
-            self.left = np.append(_flat(operands["weight"]), bias)
-            self.right = np.append(_flat(operands["x"]), 1.0)
-            self.terms += int(has_bias)
-            used = slice(None) if has_bias else without_bias
-            target, at_left, at_right = a, b, c
-        elif self.name == "dx":
-            self.left, self.right = _flat(operands["grad_output"]), _flat(operands["weight"])
-            used, target, at_left, at_right = without_bias, c, a, b
-        else:
-            self.left, self.right = _flat(operands["grad_output"]), np.append(_flat(operands["x"]), 1.0)
-            if self.name == "dw":
-                used, target, at_left, at_right = without_bias, b, a, c
-            else:
-                used, target, at_left, at_right = bias_alone, b - math.prod(case.weight_shape), a, c
-        self._target, self._at_left, self._at_right = target[used], at_left[used], at_right[used]
-
-    def _sum_exactly(self) -> None:
-        """Sum products of limbs; those of equal weight add up without rounding."""
-        lefts = [limb[self._at_left] for limb in split_into_limbs(self.left)]
-        rights = [limb[self._at_right] for limb in split_into_limbs(self.right)]
+        self.terms = case.inner[name]
+        self.bias: Any = 0.0
+        if name == "y" and operands["bias"] is not None:
+            self.bias = operands["bias"].astype(np.float64).reshape(1, -1, 1, 1)  # (1, C_out, 1, 1)
+            self.terms += 1
+        flat = flat or FlatOperands(operands)
+        left, right = FACTORS[name]
+        self.left, self.right = flat.values(left), flat.values(right)
+        self._target, self._at_left, self._at_right = indices_of(name, case)
+        self._products = np.take(self.left, self._at_left) * np.take(self.right, self._at_right)
         self.high = self.low = np.zeros(self.shape)
+        if case.inner[name] <= SHORT_SUM and flat.is_short(left) and flat.is_short(right):
+            self.high = self._sum(self._products)
+        else:
+            self._sum_limbs(flat.limbs(left), flat.limbs(right))
+        if np.ndim(self.bias):
+            self._add(self.bias)
+
+    def _sum_limbs(self, of_left: list[Array], of_right: list[Array]) -> None:
+        """Sum products of limbs; those of equal weight add up without rounding."""
+        lefts = [np.take(limb, self._at_left) for limb in of_left]
+        rights = [np.take(limb, self._at_right) for limb in of_right]
         if len(lefts) == len(rights) == 1:  # small integers
             self.high = self._sum(lefts[0] * rights[0])
             return
@@ -87,8 +108,8 @@ class ExactResult:
         return (got.astype(np.float64) - self.high) - self.low
 
     def moment(self, power: int) -> Array:
-        """Return Σ |left·right|^power, for each value of the result."""
-        return self._sum(np.abs(self.left[self._at_left] * self.right[self._at_right]) ** power)
+        """Return Σ |left·right|^power, the bias being one more product, for each value of the result."""
+        return self._sum(np.abs(self._products) ** power) + np.abs(self.bias) ** power
 
     def _sum(self, products: Array) -> Array:
         return np.bincount(self._target, products, math.prod(self.shape)).reshape(self.shape)
@@ -101,9 +122,28 @@ class ExactResult:
         self.high = total
 
 
+# Result -> the two operands whose products it sums.
+FACTORS = {
+    "y": ("weight", "x"),
+    "dx": ("grad_output", "weight"),
+    "dw": ("grad_output", "x"),
+    "db": ("grad_output", "one"),
+}
+
+
+def indices_of(name: str, case: ConvCase) -> tuple[Array, Array, Array]:
+    """Return for each product of a result where it is added, and where its two factors lie."""
+    if name == "db":
+        every_output = np.arange(math.prod(case.output_shape))
+        channels = every_output // math.prod(case.output_shape[2:]) % case.out_channels
+        return channels, every_output, np.zeros_like(every_output)
+    a, b, c = product_indices(case)
+    return {"y": (a, b, c), "dx": (c, a, b), "dw": (b, a, c)}[name]
+
+
 @lru_cache(maxsize=16)
 def product_indices(case: ConvCase) -> tuple[Array, Array, Array]:
-    """Return the flat indices (a, b, c) of every product of the definition, and then of each bias times 1."""
+    """Return the flat indices (a, b, c) of every product of the definition."""
     N, C_in, H, W = case.x_shape
     C_out, Cg, kh, kw = case.weight_shape
     oh, ow = case.output_shape[2:]
@@ -116,10 +156,7 @@ def product_indices(case: ConvCase) -> tuple[Array, Array, Array]:
     b = ((o * Cg + channel) * kh + i[v]) * kw + j[h]
     c = ((n * C_in + group * Cg + channel) * H + row[v]) * W + column[h]
     a, b, c = (index.ravel() for index in np.broadcast_arrays(a, b, c))
-    every_output = np.arange(N * C_out * oh * ow)
-    its_bias = C_out * Cg * kh * kw + every_output // (oh * ow) % C_out
-    the_one = np.full_like(every_output, N * C_in * H * W)
-    return np.append(a, every_output), np.append(b, its_bias), np.append(c, the_one)
+    return a, b, c
 
 
 def meetings(case: ConvCase, axis: int) -> tuple[Array, Array, Array]:
@@ -131,17 +168,18 @@ def meetings(case: ConvCase, axis: int) -> tuple[Array, Array, Array]:
     return window[inside], tap[inside], pixel[inside]
 
 
+def leading_unit(values: Array, bits: int) -> float:
+    """Return the power of 2 of which the largest value is a multiple with `bits` bits, but for a rounding."""
+    _, exponent = np.frexp(np.abs(values).max(initial=0))
+    return 2.0 ** (int(exponent) - bits)
+
+
 def split_into_limbs(values: Array) -> list[Array]:
     """Split values into pieces of 18 bits that add up to them exactly; small integers are one piece."""
     limbs: list[Array] = []
-    _, exponent = np.frexp(np.abs(values).max(initial=0))
-    unit = 2.0 ** (int(exponent) - LIMB_BITS)
+    unit = leading_unit(values, LIMB_BITS)
     while not limbs or values.any():
         limbs.append(np.rint(values * (1 / unit)) * unit)
         values = values - limbs[-1]
         unit *= 2.0**-LIMB_BITS
     return limbs
-
-
-def _flat(operand: Array) -> Array:
-    return operand.astype(np.float64).ravel()

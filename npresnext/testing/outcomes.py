@@ -19,6 +19,7 @@ Outcome = tuple[str, str, str]  # feature, result, outcome
 
 def outcomes_of(case: ConvCase, findings: Sequence[Finding], roles: Sequence[str]) -> Iterator[Outcome]:
     """Yield the outcome of each result of a case, once for each feature by which it is counted."""
+    counted = counted_by(case)
     for role in roles:
         refused = any(
             finding.role == role
@@ -36,7 +37,7 @@ def outcomes_of(case: ConvCase, findings: Sequence[Finding], roles: Sequence[str
                 continue  # no gradient of a bias that is not there
             else:
                 outcome = EXACT if any(finding.verdict == "exact" for finding in about) else WITHIN_THE_BOUND
-            yield from ((feature, result, outcome) for feature in counted_by(case))
+            yield from ((feature, result, outcome) for feature in counted)
 
 
 def outcomes_of_a_death(case: ConvCase, role: str) -> Iterator[Outcome]:

@@ -16,7 +16,7 @@ from .._support.typing import NumPyArray as Array
 from .cases import ConvCase, Operands
 from .findings import Finding
 from .layouts import ALL_CONTIGUOUS
-from .oracle import ExactResult
+from .oracle import ExactResult, FlatOperands
 from .subject import SIGNATURES, Subject
 
 # Dtype -> a NaN that no arithmetic makes, as an integer of the same size: it is recognised where nothing was written.
@@ -54,11 +54,13 @@ class Trial:
         self.broken: list[Finding] = []  # what the calls break of the contract
         self.misfits: dict[str, Array] = {}  # results of a wrong shape, or not finite
         self._exact: dict[str, ExactResult] = {}
+        self._flat: FlatOperands | None = None
 
     def exact(self, name: str) -> ExactResult:
         """Return the exact y, dx, dw or db."""
         if name not in self._exact:
-            self._exact[name] = ExactResult(name, self.case, self.operands)
+            self._flat = self._flat or FlatOperands(self.operands)
+            self._exact[name] = ExactResult(name, self.case, self.operands, self._flat)
         return self._exact[name]
 
     def again(self, operands: Operands | None = None, **changes: Any) -> Trial:
@@ -105,7 +107,7 @@ class Trial:
             error.add_note(f"during {role} of {self.case}")
             raise
         for name, operand in before.items():
-            if not np.array_equal(given[name], operand):
+            if not (given[name] == operand).all():
                 self._break(role, "inputs untouched", name, f"{role} changed its operand {name}")
         values = (returned,) if role == "forward" else returned
         return dict(self._comparable(role, gives, values))
@@ -116,7 +118,8 @@ class Trial:
         So a result that is not written everywhere tends to show NaN, and not the right values of an earlier call.
         """
         bits, unsigned = MEMORY_NEVER_WRITTEN[self.subject.arithmetic.dtype]
-        blocks = [np.empty(self.case.shapes[name], unsigned) for name in names * 4]
+        sizes = [math.prod(self.case.shapes[name]) for name in names]
+        blocks = [np.empty(size, unsigned) for size in sizes * 4]
         for block in blocks:
             block.fill(bits)
 
