@@ -92,14 +92,14 @@ def pairs(exercise: Exercise, candidates: Sequence[Wrong], failing: Sequence[See
     combine = exercise.combine
     if combine is None:
         return
-    end = time.monotonic() + SECONDS_FOR_PAIRS
+    end = time.process_time() + SECONDS_FOR_PAIRS
     some = failing[:: max(1, len(failing) // 12)][:12]  # of every size
     able = [wrong for wrong in candidates if wrong.can_be_combined]
     explained = {wrong.name: sum(gives(exercise, wrong, one) for one in some) for wrong in able}
     ranked = sorted(able, key=lambda wrong: -explained[wrong.name])
     for i, one in enumerate(ranked[:LIKELIEST]):
         for other in ranked[i + 1 :]:
-            if time.monotonic() > end:
+            if time.process_time() > end:
                 return
             yield Wrong(
                 f"{one.name} and {other.name}",

@@ -16,7 +16,7 @@ from ..testing.mistakes import MISTAKES, RESULTS, Mistake
 from .calls import Outcome, captured, guarded
 from .kernels import make_kernels
 
-SECONDS = 60.0  # for all wrong convolutions together
+SECONDS = 60.0  # of the processor, for all wrong convolutions together: other programs change nothing
 SECONDS_PER_CALL = 10.0
 TIMES_RIGHT = 3  # a right convolution is tried so often: a test may draw its operands
 Test = Callable[..., Any]
@@ -89,7 +89,7 @@ def score_test(test: Test, *, results: Iterable[str] = RESULTS, seconds: float =
     results : iterable of str
         Which results may be wrong, out of y, dx, dw and db: ``("y",)`` for a test of the forward pass alone.
     seconds : float
-        After so many no further mistake is tried.
+        After so many, of the processor, no further mistake is tried.
 
     Returns
     -------
@@ -126,7 +126,7 @@ def score_test(test: Test, *, results: Iterable[str] = RESULTS, seconds: float =
     except ValueError:
         pass
     score = TestScore()
-    per_call = math.inf  # seconds, of the processor: other programs must not change which mistakes are tried
+    per_call = math.inf  # seconds of the processor
     for _ in range(TIMES_RIGHT):
         began = time.process_time()
         outcome = run_test(test, make_kernels(None, chosen))
@@ -141,7 +141,7 @@ def score_test(test: Test, *, results: Iterable[str] = RESULTS, seconds: float =
             return score
         per_call = min(per_call, time.process_time() - began)
     entries = [mistake for mistake in MISTAKES if set(mistake.results) & set(chosen)]
-    _try_mistakes(test, entries, chosen, score, time.monotonic() + seconds, per_call)
+    _try_mistakes(test, entries, chosen, score, time.process_time() + seconds, per_call)
     return score
 
 
@@ -149,10 +149,10 @@ def _try_mistakes(
     test: Test, entries: list[Mistake], results: tuple[str, ...], score: TestScore, end: float, per_call: float
 ) -> None:
     """Run the test on each mistake; if the time does not suffice, on mistakes of every kind."""
-    room = int((end - time.monotonic()) / max(per_call, 1e-6))
+    room = int((end - time.process_time()) / max(per_call, 1e-6))
     step = ceil_div(len(entries), max(room, 1))
     for mistake in (entry for first in range(step) for entry in entries[first::step]):
-        if time.monotonic() > end and score.tried:
+        if time.process_time() > end and score.tried:
             score.left_out += 1
             continue
         outcome = run_test(test, make_kernels(mistake, results))

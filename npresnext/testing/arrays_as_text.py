@@ -8,7 +8,7 @@ import numpy as np
 
 from .._support.typing import NumPyArray as Array
 
-MOST_LINES = 8  # of values
+MOST_LINES = 8
 MOST_COLUMNS = 6
 
 
@@ -75,24 +75,38 @@ def side_by_side(name: str, got: Array, expected: Array, index: tuple[int, ...])
     lines: list[str] = []
     planes = planes_that_differ(name, got, expected, index)
     for number, plane in enumerate(planes):
-        if number and len(lines) + len(plane.got) + 1 > MOST_LINES:
+        written = write_plane(plane)
+        if number and len(lines) + len(written) > MOST_LINES:
             lines.append(f"{len(planes) - number} more of such differences")
             break
-        lines.append(f"{plane.label}: got | expected")
-        wrong = plane.got != plane.expected
-        as_text = [
-            [[write_value(value) for value in row] for row in array.tolist()] for array in (plane.got, plane.expected)
-        ]
-        cells = [
-            [value + ("*" if star else " ") for value, star in zip(row, stars)]
-            for row, stars in zip(as_text[0], wrong.tolist())
-        ]
-        width = max((len(cell) for rows in (cells, as_text[1]) for row in rows for cell in row), default=1)
-        for left, right in zip(cells, as_text[1]):
-            lines.append(
-                f"  {' '.join(cell.rjust(width) for cell in left)} | {' '.join(cell.rjust(width) for cell in right)}"
-            )
+        lines += written
     return lines
+
+
+def write_plane(plane: Plane) -> list[str]:
+    """Return the lines of a plane; one with a single row is one line.
+
+    >>> write_plane(Plane("dx, image 0, channel 0", np.array([[1.0, 2]]), np.array([[1.0, 0]])))
+    ['dx, image 0, channel 0: got 1  2* | expected 1  0']
+    """
+    wrong = (plane.got != plane.expected).tolist()
+    got = [
+        [write_value(value) + ("*" if star else " ") for value, star in zip(row, stars)]
+        for row, stars in zip(plane.got.tolist(), wrong)
+    ]
+    expected = [[write_value(value) for value in row] for row in plane.expected.tolist()]
+    if len(got) == 1:
+        return [f"{plane.label}: got {' '.join(got[0]).rstrip()} | expected {'  '.join(expected[0])}"]
+    width = max((len(cell) for row in got + expected for cell in row), default=1)
+    return [
+        f"{plane.label}: got | expected",
+        *(f"  {write_row(left, width)} | {write_row(right, width)}" for left, right in zip(got, expected)),
+    ]
+
+
+def write_row(cells: list[str], width: int) -> str:
+    """Return cells side by side, each as wide as `width`."""
+    return " ".join(cell.rjust(width) for cell in cells)
 
 
 def write_value(value: float) -> str:

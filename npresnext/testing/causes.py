@@ -61,12 +61,26 @@ class Cause(NamedTuple):
 def group_by_cause(failures: Iterable[Failure]) -> list[Cause]:
     """Return the failing checks in groups: those about one result, with one mistake, have one cause.
 
-    NaN in a result belongs to the fault of that result. Another broken part of the contract is a cause of its own.
+    NaN in a result belongs to the fault of that result. Another broken part of the contract is a cause of its own,
+    unless a mistake explains it: one that changes the shape makes the values wrong as well where the shape is right.
     """
     groups: dict[tuple[str, ...], list[Failure]] = {}
     for failure in sorted(failures, key=lambda one: VERDICTS_IN_ORDER.index(one.finding.verdict)):
         finding = failure.finding
-        breaks_the_contract = finding.verdict == "contract" and finding.property != "finite"
-        of_its_own = (finding.property, finding.role) if breaks_the_contract else ()
+        of_its_own = (finding.property, finding.role) if breaks_the_contract(finding) and not finding.mistake else ()
         groups.setdefault((finding.result, finding.mistake, *of_its_own), []).append(failure)
-    return [Cause(group) for group in groups.values()]
+    return [Cause(most_often_first(group)) for group in groups.values()]
+
+
+def breaks_the_contract(finding: Finding) -> bool:
+    """Whether a finding is about a part of the contract other than finite values."""
+    return finding.verdict == "contract" and finding.property != "finite"
+
+
+def most_often_first(group: list[Failure]) -> list[Failure]:
+    """Return the failures of a cause, a broken contract first if it is broken more often than values are wrong."""
+    broken = [failure for failure in group if breaks_the_contract(failure.finding)]
+    others = [failure for failure in group if not breaks_the_contract(failure.finding)]
+    if sum(failure.failed for failure in broken[:1]) > max((failure.failed for failure in others), default=0):
+        return broken + others
+    return group

@@ -49,17 +49,13 @@ class Finding:
         return self.verdict in ADVISORY_VERDICTS
 
     def __str__(self) -> str:
-        lines = [*self.describe(), "", *indented(self.show_arrays()), *indented(self.reproduction.splitlines())]
-        return "\n".join(indented(lines, "  "))
+        return "\n".join(indented([*self.describe(), *self.shown()], "  "))
 
     def describe(self) -> list[str]:
         """Return the lines that say what is wrong and in which case."""
         window = ", ".join(f"{name}={value}" for name, value in self.case.kwargs.items())
         bias = "with bias" if self.case.has_bias else "no bias"
-        diagnosis = "" if self.mistake else self.diagnosis
-        named = {"mistake": self.evidence or self.mistake, "conditions": self.conditions, "diagnosis": diagnosis}
-        lines = [line for name, text in named.items() if text for line in wrapped(f"{name}: {text}")]
-        lines += [*self.message.splitlines()]
+        lines = [*self.explanations(), *self.message.splitlines()]
         if self.call:
             return [*lines, self.call]
         lines.append(f"x {self.case.x_shape}, weight {self.case.weight_shape}, {bias}, {window}")
@@ -67,11 +63,22 @@ class Finding:
             lines.append(f"memory layouts of x, weight and bias, grad_output: {', '.join(self.case.layouts)}")
         return lines
 
+    def explanations(self) -> list[str]:
+        """Return the lines that explain the fault; a mistake needs no diagnosis."""
+        diagnosis = "" if self.mistake else self.diagnosis
+        named = {"mistake": self.evidence or self.mistake, "conditions": self.conditions, "diagnosis": diagnosis}
+        return [line for name, text in named.items() if text for line in wrapped(f"{name}: {text}")]
+
+    def shown(self) -> list[str]:
+        """Return both arrays and the lines that reproduce the fault, an empty line before each."""
+        parts = [part for part in (self.show_arrays(), self.reproduction.splitlines()) if part]
+        return [line for part in parts for line in ("", *indented(part))]
+
     def show_arrays(self) -> list[str]:
-        """Return both arrays side by side, and an empty line; nothing if there is one value, or none."""
+        """Return both arrays side by side; nothing if there is one value, or none."""
         if self.arrays is None or self.arrays[0].size <= 1 or not self.index:
             return []
-        return [*side_by_side(self.result, *self.arrays, self.index), ""]
+        return side_by_side(self.result, *self.arrays, self.index)
 
 
 def wrapped(text: str) -> list[str]:

@@ -35,7 +35,8 @@ from .trial import Trial
 DIRECTIONS = ("", "forward", "backward")
 MOST_DEATHS = 5  # after so many, no further cases are tried
 MOST_STEPS = 12  # processes that the search for the smallest case of a death may end
-LONGEST_SEARCH = 30  # seconds
+SECONDS_OF_A_STEP = 5  # of the processor, in which such a process tries smaller cases
+LONGEST_SILENCE = 30  # seconds, after which such a process is taken to hang
 BEFORE = "before the first case"
 
 Load = Callable[[], Target]
@@ -87,8 +88,7 @@ def finish(progress: Progress, load: Load, options: dict[str, Any], deadline: fl
         return report
     tally.tried = max(tally.failed, report.cases)
     if tally.first.role and not tally.first.call and time.monotonic() < deadline:
-        limit = min(deadline, time.monotonic() + LONGEST_SEARCH)
-        tally.first = shrink_death(tally.first, load, options, limit)
+        tally.first = shrink_death(tally.first, load, options, deadline)
     return report
 
 
@@ -160,7 +160,8 @@ def shrink_death(finding: Finding, load: Load, options: dict[str, Any], deadline
     smallest, lines, seen = finding.case, "", False
     for _ in range(MOST_STEPS):
         tried = Tried()
-        ending = Child(_try_smaller, load, options, finding.role, smallest, seen).follow(deadline, tried.note)
+        child = Child(_try_smaller, load, options, finding.role, smallest, seen)
+        ending = child.follow(deadline, tried.note, LONGEST_SILENCE)
         if ending in ("", HANGS):
             lines = lines or tried.first_lines
             break
@@ -203,10 +204,13 @@ class Child:
         """The direction of the call in progress."""
         return DIRECTIONS[self.direction.value]
 
-    def follow(self, deadline: float, note: Callable[..., None]) -> str:
-        """Pass on what the process announces until it ends; return "", HANGS, or how it died."""
+    def follow(self, deadline: float, note: Callable[..., None], silence: float = math.inf) -> str:
+        """Pass on what the process announces until it ends; return "", HANGS, or how it died.
+
+        It hangs if it has not ended at the deadline, or if it announces nothing for as many seconds as `silence`.
+        """
         try:
-            while self.here.poll(max(0.0, deadline - time.monotonic())):
+            while self.here.poll(min(silence, max(0.0, deadline - time.monotonic()))):
                 kind, *content = self.here.recv()
                 if kind == "mistake":
                     raise InvalidValueError(*content)
@@ -287,7 +291,10 @@ def _try_smaller(
     subject = runner.subject
     subject = replace(subject, backward=None) if role == "forward" else replace(subject, forward=None)
     candidates: Iterator[ConvCase] = smaller_cases(case, subject.supports)
+    end = time.process_time() + SECONDS_OF_A_STEP
     for candidate in candidates if seen else chain([case]):
+        if time.process_time() > end:
+            return
         if not may_be_tried(runner, candidate):
             continue
         for real in (False, True):

@@ -125,7 +125,7 @@ class Report:
             return f"Nothing was tried: {'; '.join(self.left_out)}"
         lines = [self.headline, *([f"ran: {self.target}"] if self.target else [])]
         for number, cause in enumerate(self.causes, 1):
-            lines += ["", *write_cause(number, cause, self.where(cause.first))]
+            lines += ["", *write_cause(number, cause, self.where(cause.first), verbose)]
         if self.passed or verbose:
             lines += ["", *self._table(), ""]
             lines.append(f"coverage: {len(self.pairs)} pairs of kinds met; cases with")
@@ -209,19 +209,35 @@ def count_failures(number: int) -> str:
     return f"{number} check fails" if number == 1 else f"{number} checks fail"
 
 
-def write_cause(number: int, cause: Cause, where: str, with_arrays: bool = True) -> list[str]:
+def write_cause(number: int, cause: Cause, where: str, verbose: bool = False) -> list[str]:
     """Return the block of a report about one cause: what is wrong, the smallest case, and how to reproduce it."""
-    best = cause.shown_by
-    lines = [f"{number}. {cause.title}: {best.cases}, first in {where}"]
-    details = best.finding.describe()
-    if not best.finding.call:
-        details.append(f"case: {write_case(best.finding.case)}")
-    if len(cause.failures) > 1:
+    finding = cause.shown_by.finding
+    brief = bool(finding.mistake and finding.reproduction and not verbose)
+    return [head_cause(number, cause, where), *indented([*describe_cause(cause, brief), *finding.shown()], "   ")]
+
+
+def head_cause(number: int, cause: Cause, where: str) -> str:
+    """Return the first line of such a block."""
+    return f"{number}. {cause.title}: {cause.shown_by.cases}, first in {where}"
+
+
+def describe_cause(cause: Cause, brief: bool = False) -> list[str]:
+    """Return the explanation of a cause, its smallest case and its failing checks.
+
+    If it is to be `brief`, there is no more than the lines of the reproduction need beside them: the name of the
+    mistake and the case, and the value where no arrays show it.
+    """
+    finding = cause.shown_by.finding
+    if brief:
+        lines = [*finding.explanations(), *([] if finding.show_arrays() else finding.message.splitlines())]
+    else:
+        lines = finding.describe()
+    if not finding.call:
+        lines.append(f"case: {write_case(finding.case)}")
+    if len(cause.failures) > 1 and not brief:
         checks = (f"{one.finding.check_name()} {one.failed}/{one.tried}" for one in cause.failures)
-        details += wrapped(f"failing checks: {', '.join(checks)}")
-    arrays = best.finding.show_arrays() if with_arrays else []
-    shown = [*arrays, *best.finding.reproduction.splitlines()]
-    return lines + indented([*details, *([""] if shown else []), *indented(shown)], "   ")
+        lines += wrapped(f"failing checks: {', '.join(checks)}")
+    return lines
 
 
 def finding_as_dict(finding: Finding) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from .._support.typing import NumPyArray as Array
 from .arrays_as_text import Plane, planes_that_differ, write_value
 from .causes import Cause
-from .report import Report, write_cause
+from .report import Report, describe_cause, head_cause
 
 CELL = 34  # pixels
 MOST_PLANES = 6  # of one result
@@ -49,9 +49,9 @@ def write_html(report: Report) -> str:
 
 def write_section(number: int, cause: Cause, where: str) -> Iterator[str]:
     """Yield the parts of the page about one fault."""
-    title, *lines = write_cause(number, cause, where, with_arrays=False)
-    yield f"<section><h2>{escape(title)}</h2>"
     finding = cause.shown_by.finding
+    lines = [*describe_cause(cause), "", *finding.reproduction.splitlines()]
+    yield f"<section><h2>{escape(head_cause(number, cause, where))}</h2>"
     if finding.arrays is not None and finding.index:
         got, expected = finding.arrays
         planes = planes_that_differ(finding.result, got, expected, finding.index, MOST_ROWS, MOST_ROWS)
@@ -60,7 +60,7 @@ def write_section(number: int, cause: Cause, where: str) -> Iterator[str]:
             yield from write_pictures(plane)
         if len(planes) > MOST_PLANES:
             yield f"<p>{len(planes) - MOST_PLANES} more planes differ.</p>"
-    yield f"<pre>{escape(chr(10).join(line.removeprefix('   ') for line in lines))}</pre></section>"
+    yield f"<pre>{escape(chr(10).join(lines))}</pre></section>"
 
 
 def write_pictures(plane: Plane) -> Iterator[str]:

@@ -35,8 +35,7 @@ def write_reproduction(finding: Finding) -> str:
     trial: Trial = finding.trials[0]
     role = finding.role or ("forward" if finding.result == "y" else "backward")
     imports, call = write_call(trial, role)
-    takes, _ = SIGNATURES[role]
-    lines = [*imports, *write_operands(trial, takes)]
+    lines = [*imports, *write_operands(trial, operands_written(trial, role))]
     if finding.property == "inputs untouched":
         lines.append(f"before = {finding.result}.copy()")
     if finding.property == "finite":
@@ -45,11 +44,23 @@ def write_reproduction(finding: Finding) -> str:
     return "\n".join([*lines, *call, write_assertion(finding)]).rstrip()
 
 
+def operands_written(trial: Trial, role: str) -> tuple[str, ...]:
+    """Return the names of the operands that get a line: the lines of a framework have one for a missing bias too."""
+    takes, _ = SIGNATURES[role]
+    if isinstance(inspect.unwrap(function_of(trial, role)), ReproducibleCall):
+        return takes
+    return tuple(name for name in takes if trial.operands[name] is not None)
+
+
+def function_of(trial: Trial, role: str) -> Any:
+    """Return the function under test."""
+    return trial.subject.function(role)
+
+
 def write_call(trial: Trial, role: str) -> tuple[list[str], list[str]]:
     """Return the lines that import what the call needs, and those of the call."""
     (takes, gives), window = SIGNATURES[role], trial.subject.window(role, trial.case.kwargs)
-    under_test: Any = trial.subject.function(role)
-    function = inspect.unwrap(under_test)
+    function = inspect.unwrap(function_of(trial, role))
     modules = ["numpy as np"]
     if trial.subject.arithmetic.dtype == "bfloat16":
         modules.append("ml_dtypes")  # which teaches NumPy the dtype
@@ -57,7 +68,8 @@ def write_call(trial: Trial, role: str) -> tuple[list[str], list[str]]:
         modules.extend(function.imports)
         operands = {name: trial.operands[name] for name in takes}
         return [f"import {', '.join(modules)}"], function.write_lines(operands, **window)
-    arguments = ", ".join([*takes, *(f"{name}={value}" for name, value in window.items())])
+    given = ["None" if trial.operands[name] is None else name for name in takes]
+    arguments = ", ".join([*given, *(f"{name}={value}" for name, value in window.items())])
     imports = [f"import {', '.join(modules)}"]
     if is_importable(function):
         name = function.__qualname__

@@ -522,7 +522,7 @@ def test_the_report_of_one_fault_fits_a_screen_and_is_one_block():
     lines = str(report).splitlines()
     assert len(lines) <= 25
     assert lines[2].startswith("1. dx is wrong: ") and not any(line.startswith("2. ") for line in lines)
-    assert any("got | expected" in line for line in lines)
+    assert any(": got " in line and "| expected " in line for line in lines)
     assert "coverage" not in str(report) and "coverage" in report.to_text(verbose=True)
 
 

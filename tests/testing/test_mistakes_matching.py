@@ -12,8 +12,10 @@ from npresnext import reference
 from npresnext.engines import CpuEngine
 from npresnext.testing import adapters, check_conv, mistakes
 from npresnext.testing.arithmetic import as_arithmetic
+from npresnext.testing.explanation import explain_failures
 from npresnext.testing.mistakes import matching
 from npresnext.testing.mistakes.matching import IntegerCase, Matcher, Observation
+from npresnext.testing.preparation import make_runner
 from npresnext.testing.runner import Runner
 from npresnext.testing.subject import AXES, Subject
 from npresnext.testing.supports import as_supports
@@ -298,6 +300,35 @@ def test_the_report_of_a_wrong_homework_fits_a_screen_and_names_the_mistake(forw
     lines = str(report).splitlines()
     assert len(lines) <= 25 and max(map(len, lines)) <= 130
     assert lines[3].startswith("   mistake: ") and not any("advisory:" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        pytest.param(mistakes.MISTAKES[30::40], id="five"),
+        *(pytest.param(mistakes.MISTAKES[i::6], id=f"part {i}", marks=pytest.mark.slow) for i in range(6)),
+    ],
+)
+def test_the_report_of_one_mistake_has_20_lines(entries):
+    """In the first of its results, as far as the first sixty cases show it."""
+    for mistake in entries:
+        name = mistake.results[0]
+        forward, backward = kernels(mistake.name)
+
+        def gradients(grad_output, x, weight, name=name, backward=backward, **window):
+            right = nx.conv2d_backward(grad_output, x, weight, **window)
+            wrong = backward(grad_output, x, weight, **window)
+            return tuple(wrong[i] if one == name else right[i] for i, one in enumerate(("dx", "dw", "db")))
+
+        runner = make_runner(forward, None) if name == "y" else make_runner(None, gradients)
+        for case in itertools.islice(runner.cases(30, seed=1), 60):
+            runner.try_case(case)
+        explain_failures(runner)
+        lines = str(runner.report).splitlines()
+        assert len(lines) <= 20, runner.report.to_text()
+        if not runner.report.passed:
+            assert lines[2].startswith(f"1. {name} ") and lines[3].startswith("   mistake: "), runner.report.to_text()
+            assert any(line.startswith("   case: ConvCase(") for line in lines) and "     import numpy as np" in lines
 
 
 def test_exceptions_have_conditions_too():

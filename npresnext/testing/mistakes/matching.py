@@ -24,6 +24,7 @@ from .mistake import Mistake
 
 Made = tuple[Mistake, ...]  # the mistakes that one kernel makes
 
+# Seconds are those of the processor: another program that runs at the same time changes nothing.
 SECONDS_TO_CATCH_UP = 0.8  # on cases that another process has tried, but in at least as many as these:
 LEAST_CASES = 20
 SECONDS_TO_PAIR = 0.6
@@ -147,9 +148,9 @@ class Matcher:
 
     def catch_up(self) -> None:
         """Call the subject in cases that another process has tried."""
-        end = time.monotonic() + SECONDS_TO_CATCH_UP
+        end = time.process_time() + SECONDS_TO_CATCH_UP
         for number, case in enumerate(self.missed):
-            if time.monotonic() > end and number >= LEAST_CASES:
+            if time.process_time() > end and number >= LEAST_CASES:
                 break
             self.note(Trial(self.subject, case, real=False))
         self.missed.clear()
@@ -253,13 +254,13 @@ class Matcher:
 
         Where one mistake of a pair changes nothing, such as a dilation ignored where it is 1, the other one is alone.
         """
-        end = time.monotonic() + SECONDS_TO_PAIR
+        end = time.process_time() + SECONDS_TO_PAIR
         some = failing[:: max(1, len(failing) // 12)][:12]  # of every size
         explained = {mistake.name: sum(self.share_explained(mistake, name, one) for one in some) for mistake in entries}
         ranked = sorted(entries, key=lambda mistake: -explained[mistake.name])
         for i, one in enumerate(ranked[:LIKELIEST]):
             for other in ranked[i + 1 :]:
-                if time.monotonic() > end:
+                if time.process_time() > end:
                     return
                 if one.compute is None or other.compute is None:
                     yield one, other
@@ -271,9 +272,9 @@ class Matcher:
 
         With `where_wrong`, only the further cases in which the subject is wrong count.
         """
-        end = time.monotonic() + SECONDS_TO_TELL_APART
+        end = time.process_time() + SECONDS_TO_TELL_APART
         for case in further_cases(self.subject.supports):
-            if len(fitting) < 2 or time.monotonic() > end:
+            if len(fitting) < 2 or time.process_time() > end:
                 break
             if any_differ(fitting, name, IntegerCase(self.subject, case).call):
                 observed = observe(Trial(self.subject, case, real=False))
