@@ -8,7 +8,8 @@ import numpy as np
 
 from .._support.typing import NumPyArray as Array
 
-MOST_LINES = 8
+MOST_LINES = 6  # of both arrays
+MOST_ROWS = 4  # of a plane
 MOST_COLUMNS = 6
 
 
@@ -21,7 +22,7 @@ class Plane(NamedTuple):
 
 
 def planes_that_differ(
-    name: str, got: Array, expected: Array, index: tuple[int, ...], rows: int = MOST_LINES, columns: int = MOST_COLUMNS
+    name: str, got: Array, expected: Array, index: tuple[int, ...], rows: int = MOST_ROWS, columns: int = MOST_COLUMNS
 ) -> list[Plane]:
     """Return the planes in which two arrays differ, the one of the value at `index` first, each cut around it.
 

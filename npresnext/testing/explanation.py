@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,14 +11,19 @@ import numpy as np
 from .cases import ConvCase
 from .causes import VERDICTS_IN_ORDER
 from .comparisons import compare_with_oracle
-from .diagnosis import CHANGES_WHEN_REPEATED, WITHIN_THE_BOUND, diagnose
+from .diagnosis import CHANGES_WHEN_REPEATED, NARROWER_FORMATS, WITHIN_THE_BOUND, diagnose
 from .findings import DEATH, Finding
 from .layouts import ALL_CONTIGUOUS
-from .mistakes import RESULTS
+from .mistakes import INEXACT, KEPT, RESULTS, as_call
+from .mistakes.matching import Identification, are_same
+from .properties import PROPERTIES
 from .reproduction import write_reproduction
 from .runner import Runner
 from .shrinking import shrink
 from .trial import NEVER_WRITTEN, Trial
+
+OVERWRITTEN = "overwritten operands"
+SECONDS_TO_OVERWRITE = 0.5  # of the processor, in which calls are made that follow each other
 
 
 def explain_failures(runner: Runner) -> None:
@@ -30,6 +36,8 @@ def explain_failures(runner: Runner) -> None:
             smallest.append(told.case)
     for cause in runner.report.causes:
         share_the_diagnosis([failure.finding for failure in cause.failures])
+    for finding in runner.report.failures:
+        name_by_diagnosis(finding)
 
 
 def share_the_diagnosis(findings: list[Finding]) -> None:
@@ -72,7 +80,11 @@ def explain(runner: Runner, failure: Finding, budget: int = 400, start: Sequence
         arrays=(trial.results[worst.result], trial.exact(worst.result).high),
         trials=(),
     )
-    return told if diagnosis == CHANGES_WHEN_REPEATED else name_the_mistake(runner, told, worst.result)
+    if smallest.property == OVERWRITTEN:
+        told = name_what_is_kept(runner, told)
+    if told.mistake or diagnosis == CHANGES_WHEN_REPEATED:
+        return told
+    return name_the_mistake(runner, told, worst.result)
 
 
 def name_the_mistake(runner: Runner, finding: Finding, result: str) -> Finding:
@@ -81,6 +93,40 @@ def name_the_mistake(runner: Runner, finding: Finding, result: str) -> Finding:
         return finding
     known = runner.matcher.identify(result)
     return replace(finding, mistake=known.name, conditions=known.conditions, evidence=str(known))
+
+
+def name_what_is_kept(runner: Runner, finding: Finding) -> Finding:
+    """Return a finding about overwritten operands with the operand that the kernel keeps from the call before."""
+    name, tried = finding.result, []
+    end = time.process_time() + SECONDS_TO_OVERWRITE
+    for observed in runner.matcher.observations:
+        if time.process_time() > end:
+            break
+        trial = Trial(runner.subject, observed.case, real=False)
+        (again,), _ = PROPERTIES[OVERWRITTEN].plan(trial)
+        if name in again.results:
+            tried.append((as_call(trial.operands, trial.case.kwargs), again.results[name]))
+    for mistake in KEPT:
+        if name in mistake.results and all(are_same(got, mistake.result(name, call)) for call, got in tried):
+            failing = sum(not are_same(got, call.result(name)) for call, got in tried)
+            if failing:
+                evidence = str(Identification(name, (mistake,), failing, len(tried) - failing))
+                return replace(finding, mistake=mistake.name, evidence=evidence)
+    return finding
+
+
+def name_by_diagnosis(finding: Finding) -> None:
+    """Name the mistake that a diagnosis stands for, and what would declare it if it is intended."""
+    if finding.mistake:
+        return
+    for mistake in INEXACT:
+        if mistake.diagnosis == finding.diagnosis and (finding.result in mistake.results or not finding.result):
+            finding.mistake = mistake.name
+            what = finding.result or finding.role
+            finding.evidence = f"{what} is what a kernel returns that {mistake.name}"
+            if finding.diagnosis in NARROWER_FORMATS:
+                part, narrow = NARROWER_FORMATS[finding.diagnosis]
+                finding.evidence += f'; if that is intended, declare arithmetic={{"{part}": "{narrow}"}}'
 
 
 def furthest_from_the_definition(finding: Finding) -> Finding:

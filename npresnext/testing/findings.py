@@ -70,9 +70,9 @@ class Finding:
         return [line for name, text in named.items() if text for line in wrapped(f"{name}: {text}")]
 
     def shown(self) -> list[str]:
-        """Return both arrays and the lines that reproduce the fault, an empty line before each."""
-        parts = [part for part in (self.show_arrays(), self.reproduction.splitlines()) if part]
-        return [line for part in parts for line in ("", *indented(part))]
+        """Return both arrays, and after an empty line the lines that reproduce the fault."""
+        lines = self.reproduction.splitlines()
+        return indented([*self.show_arrays(), *(["", *lines] if lines else [])])
 
     def show_arrays(self) -> list[str]:
         """Return both arrays side by side; nothing if there is one value, or none."""

@@ -16,6 +16,7 @@ from .._support.typing import NumPyArray as Array
 from ..reference import block_diagonal_part, block_diagonal_weight
 from .cases import ConvCase, Operands
 from .layouts import ALL_CONTIGUOUS
+from .mistakes.inexact_mistakes import earlier_operand
 from .trial import Trial
 
 Combine = Callable[[list[Operands]], Operands]  # results of the other trials -> results that the one must have
@@ -150,7 +151,7 @@ def translation(trial: Trial) -> Plan:
 
 def overwritten_operands(trial: Trial) -> Plan:
     """The same arrays with other values in them: no copy of their earlier values may be used (oneDNN#1113)."""
-    first = trial.again(map_arrays(lambda _, array: -array, trial.operands))
+    first = trial.again(map_arrays(earlier_operand, trial.operands))
     _ = first.results  # the earlier call
     for name, array in first.operands.items():
         if array is not None:

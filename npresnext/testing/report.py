@@ -130,9 +130,6 @@ class Report:
             lines += ["", *self._table(), ""]
             lines.append(f"coverage: {len(self.pairs)} pairs of kinds met; cases with")
             lines += [f"  {name}: {count}" for name, count in sorted(self.coverage.items())]
-        else:
-            lines.append("")
-        if self.passed or verbose:
             lines += [f"left out: {what}" for what in self.left_out]
             lines += self.describe_expected()
             lines += [f"advisory: {note}" for note in self.advisories]
@@ -212,7 +209,7 @@ def count_failures(number: int) -> str:
 def write_cause(number: int, cause: Cause, where: str, verbose: bool = False) -> list[str]:
     """Return the block of a report about one cause: what is wrong, the smallest case, and how to reproduce it."""
     finding = cause.shown_by.finding
-    brief = bool(finding.mistake and finding.reproduction and not verbose)
+    brief = bool(finding.mistake and finding.reproduction and not finding.bound and not verbose)
     return [head_cause(number, cause, where), *indented([*describe_cause(cause, brief), *finding.shown()], "   ")]
 
 

@@ -38,6 +38,8 @@ class Mistake:
         One sentence on what is wrong.
     source : str
         A thread or a page on which somebody made this mistake, or "".
+    diagnosis : str
+        The diagnosis by which it is recognised; "" if its values are compared.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Mistake:
     change: Change | None = None
     compute: Compute | None = None
     finish: Finish | None = None
+    diagnosis: str = ""
 
     def result(self, name: str, call: Call) -> Array:
         """Return the result `name` of a kernel with this mistake, as float64; NaN stands for memory not written.
