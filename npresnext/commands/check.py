@@ -91,7 +91,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--convention", default="npresnext", help="how the function is called: npresnext (default), torch or onnx"
     )
-    parser.add_argument("--dtype", default="float32", help="float16, bfloat16, float32 (default) or float64")
+    parser.add_argument(
+        "--dtype", default="float32", help="float16, bfloat16, float32 (default), float64, complex64 or complex128"
+    )
     parser.add_argument(
         "--device", default="cpu", help="device of the tensors, for torch and the convention torch (default: cpu)"
     )

@@ -31,7 +31,7 @@ def exact_bound(exact: ExactResult) -> Array:
     ``ConvCase.operands`` draws integers of which every partial sum, in whatever order and however blocked, is one that
     operands, accumulator and result hold: no operation rounds, except the divisions in winograd and fft.
     """
-    return np.zeros_like(exact.high)
+    return np.zeros(exact.shape)
 
 
 def rounding_bound(exact: ExactResult, arithmetic: Arithmetic) -> Array:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from .._support.typing import NumPyArray as Array
+from ..errors import InvalidValueError
 from ..reference import output_shape
-from .formats import SIGNIFICAND_BITS, operand_dtype
+from .formats import SIGNIFICAND_BITS, operand_dtype, real_format
 from .layouts import ALL_CONTIGUOUS, LAYOUTS
 from .operands import as_fractions, as_integers, drawn_bits, largest_span, thin_out
 
@@ -105,25 +106,29 @@ class ConvCase:
         Parameters
         ----------
         dtype : dtype
-            float16, bfloat16, float32 or float64.
+            float16, bfloat16, float32, float64, complex64 or complex128.
         real : bool
             False: integers whose every partial sum is exact. They reach from -s to s, with the largest s up to `span`
             that allows it; where even s = 1 does not, weight and grad_output keep 2^bits - 1 terms that are not 0.
+            Both parts of a complex number are such integers.
             True: fractions k·2^-p of magnitude 2^-10 to 1, p being the bits of the dtype's significand.
         bits : int, optional
             Integers up to 2^bits are exact. By default p.
         """
         dtype = operand_dtype(dtype)
         drawn = {name: self._draw_bits(name) for name in OPERANDS}
+        if real and dtype.kind == "c":
+            raise InvalidValueError(f"real=True needs a real dtype, but dtype is {dtype.name}")
         if real:
             return self._in_layouts({name: as_fractions(bits_of, dtype) for name, bits_of in drawn.items()})
-        limit = 2 ** (bits or SIGNIFICAND_BITS[dtype.name])
-        longest = max(self.inner.values())
+        limit = 2 ** (bits or SIGNIFICAND_BITS[real_format(dtype.name)])
+        of_parts = 2 if dtype.kind == "c" else 1  # products of parts in each part of a product
+        longest = of_parts * max(self.inner.values())
         span = largest_span(self.span, longest, limit)
         arrays = {name: as_integers(bits_of, span, dtype) for name, bits_of in drawn.items()}
         if longest >= limit:
             rng = np.random.default_rng(self.seed)
-            thin_out(rng, arrays["weight"], arrays["grad_output"], self.groups, limit - 1)
+            thin_out(rng, arrays["weight"], arrays["grad_output"], self.groups, (limit - 1) // of_parts)
         return self._in_layouts(arrays)
 
     def _draw_bits(self, name: str) -> Array:

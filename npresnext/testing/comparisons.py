@@ -9,6 +9,7 @@ import numpy as np
 from .._support.typing import NumPyArray as Array
 from .bounds import exact_bound, normwise_bound, rounding_bound
 from .findings import LEFT_OUT, Finding
+from .formats import wide
 from .mistakes import RESULTS
 from .properties import Property
 from .trial import CONTRACT, Trial
@@ -56,23 +57,23 @@ def note_what_is_not_implemented(trial: Trial) -> Iterator[Finding]:
 def compare_adjoint(trial: Trial) -> Iterator[Finding]:
     """Check the adjoint identities <grad_output, y − bias> = <x, dx> = <weight, dw>, which need no oracle.
 
-    The sums are float64: sums of small integers are exact there.
+    The sums are float64: sums of small integers are exact there. Of complex ones the real parts are compared.
     """
     if not {"y", "dx", "dw"} <= set(trial.results):
         return
-    y = trial.results["y"].astype(np.float64)
+    y = wide(trial.results["y"])
     if trial.operands["bias"] is not None:
-        y = y - trial.operands["bias"].astype(np.float64).reshape(1, -1, 1, 1)
+        y = y - wide(trial.operands["bias"]).reshape(1, -1, 1, 1)
     of_y, slack_of_y = _inner_product(trial, "grad_output", "y", y)
     for operand, name in (("x", "dx"), ("weight", "dw")):
-        got, slack = _inner_product(trial, operand, name, trial.results[name].astype(np.float64))
+        got, slack = _inner_product(trial, operand, name, wide(trial.results[name]))
         yield worst_value("adjoint", operand, (trial,), got, of_y, got - of_y, slack_of_y + slack)
 
 
 def _inner_product(trial: Trial, operand: str, name: str, result: Array) -> tuple[Array, Array]:
     """Return <operand, result>, and how far the bounds of the result allow it to be off."""
-    values = trial.operands[operand].astype(np.float64)
-    return np.sum(values * result), np.sum(np.abs(values) * error_bound(trial, name))
+    values = wide(trial.operands[operand])
+    return np.sum(values.conj() * result).real, np.sum(np.abs(values) * error_bound(trial, name))
 
 
 def compare_with_property(trial: Trial, name: str, tried: Property) -> Iterator[Finding]:
@@ -85,7 +86,7 @@ def compare_with_property(trial: Trial, name: str, tried: Property) -> Iterator[
     if not all(one.is_complete for one in trials):
         return  # what is missing cannot be combined
     for result, combined in combine(results).items():
-        got, expected = trial.results[result].astype(np.float64), combined.astype(np.float64)
+        got, expected = wide(trial.results[result]), wide(combined)
         slack = np.zeros(())  # on integers nothing is rounded
         if not trial.subject.is_direct:
             slack = np.sum([error_bound(one, result).max(initial=0.0) for one in trials])
@@ -106,7 +107,7 @@ def worst_value(
         return Finding(name, verdict, ratio=float(ratios.flat[largest]))
     index = tuple(map(int, np.unravel_index(largest, ratios.shape)))
     got, expected, bound = np.broadcast_arrays(got, expected, bound)
-    got_here, expected_here, bound_here = float(got[index]), float(expected[index]), float(bound[index])
+    got_here, expected_here, bound_here = got[index].item(), expected[index].item(), float(bound[index])
     place = list(trial.subject.place_given(index))
     return Finding(
         name,

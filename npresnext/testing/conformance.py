@@ -44,7 +44,8 @@ def check_conv(
     backward : callable, optional
         ``backward(grad_output, x, weight, *, stride, padding, dilation, groups) -> (dx, dw, db)``.
     dtype : dtype
-        float16, bfloat16, float32 or float64: of all operands and results.
+        float16, bfloat16, float32, float64, complex64 or complex128: of all operands and results. Complex ones are
+        tried on integers alone, and gradients are taken as PyTorch takes them.
     cases, seed : int
         How many cases to draw, besides the fixed ones; another seed draws others.
     supports : mapping, optional

@@ -43,7 +43,7 @@ def diagnose(trials: Iterable[Trial], name: str) -> str:
     Trials without that result are passed over.
     """
     judged = with_results(trials, name)
-    if not judged:
+    if not judged or judged[0].subject.is_complex:
         return ""
     declared = judged[0].subject.arithmetic
     explained = [explained_by(declared, trial, name) for trial in judged]

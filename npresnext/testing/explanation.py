@@ -142,7 +142,8 @@ def furthest_from_the_definition(finding: Finding) -> Finding:
 
 def trials_to_diagnose(runner: Runner, worst: Finding, failure: Finding) -> list[Trial]:
     """Return the trial at fault, the smallest and the first failing case on all values, and the large case."""
-    fresh = [Trial(runner.subject, case, real) for case in (worst.case, failure.case) for real in (True, False)]
+    kinds = reversed(runner.subject.on_real_numbers)
+    fresh = [Trial(runner.subject, case, real) for real in kinds for case in (worst.case, failure.case)]
     return [worst.trials[0], *fresh, runner.large_trial]
 
 

@@ -26,8 +26,8 @@ class Finding:
     case: ConvCase = ConvCase()
     result: str = ""  # y, dx, dw or db, or an operand, if this is about one
     index: tuple[int, ...] = ()
-    got: float | None = None
-    expected: float | None = None
+    got: complex | None = None  # a float, unless the operands are complex
+    expected: complex | None = None
     bound: float | None = None
     first: int = 0  # number of the case that failed first
     role: str = ""  # forward or backward, if this is about a call

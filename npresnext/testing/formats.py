@@ -12,6 +12,8 @@ from ..errors import InvalidValueError
 
 # Bits p of the significand, so that the unit roundoff is 2^-p (TF32: NVIDIA A100 whitepaper).
 SIGNIFICAND_BITS = {"float64": 53, "float32": 24, "tf32": 11, "float16": 11, "bfloat16": 8}
+REAL_FORMATS = {"complex64": "float32", "complex128": "float64"}  # of the parts of a complex number
+DTYPES = ("float16", "bfloat16", "float32", "float64", *REAL_FORMATS)
 SMALLEST_NORMAL = {
     "float64": 2.0**-1022,
     "float32": 2.0**-126,
@@ -27,14 +29,28 @@ def operand_dtype(dtype: Any) -> np.dtype:
     Raises
     ------
     ValueError
-        `dtype` is not float16, bfloat16, float32 or float64.
+        `dtype` is not one of ``DTYPES``.
     ImportError
         bfloat16 was asked for, and ml_dtypes is not installed.
     """
     name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
-    if name not in SIGNIFICAND_BITS or name == "tf32":  # which no array has
-        raise InvalidValueError(f"dtype is {dtype!r}: expected float16, bfloat16, float32 or float64")
+    if name not in DTYPES:
+        raise InvalidValueError(f"dtype is {dtype!r}: expected one of {', '.join(DTYPES)}")
     return numpy_dtype(name, name)
+
+
+def real_format(dtype_name: str) -> str:
+    """Return the format of the numbers of a dtype, of the parts if they are complex.
+
+    >>> real_format("complex64"), real_format("float16")
+    ('float32', 'float16')
+    """
+    return REAL_FORMATS.get(dtype_name, dtype_name)
+
+
+def wide(array: Array) -> Array:
+    """Return an array in float64 or complex128, in which sums of products of small integers are exact."""
+    return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
 
 
 def round_to_format(values: Array, name: str) -> Array:

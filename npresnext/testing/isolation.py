@@ -297,7 +297,7 @@ def _try_smaller(
             return
         if not may_be_tried(runner, candidate):
             continue
-        for real in (False, True):
+        for real in subject.on_real_numbers:
             trial = Trial(subject, candidate, real)
             found = Finding(DEATH, "contract", math.inf, case=candidate, role=role, trials=(trial,))
             connection.send(("case", candidate, write_reproduction(found)))

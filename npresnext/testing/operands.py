@@ -82,7 +82,10 @@ def draw_bits(seed: int, operand: int, places: Array) -> Array:
 
 
 def as_integers(bits: Array, span: int, dtype: np.dtype) -> Array:
-    """Return integers from -span to span; a smaller span keeps their order."""
+    """Return integers from -span to span; a smaller span keeps their order. Complex ones have two such parts."""
+    if dtype.kind == "c":
+        parts = (as_integers(part, span, np.dtype(np.float64)) for part in (bits, bits << np.uint64(40)))
+        return np.stack(list(parts), -1).view(np.complex128)[..., 0].astype(dtype)
     drawn = ((bits >> np.uint64(40)) * np.uint64(2 * span + 1)) >> np.uint64(24)
     return (drawn.astype(np.int64) - span).astype(dtype)
 

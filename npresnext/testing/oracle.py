@@ -14,13 +14,14 @@ import numpy as np
 
 from .._support.typing import NumPyArray as Array
 from .cases import ConvCase, Operands
+from .formats import wide
 
 LIMB_BITS = 18  # three products of two limbs, summed up to 2^15 times, are exact in float64
 SHORT_BITS, SHORT_SUM = 24, 32  # 2·24 + 5 = 53 bits: a sum of 32 products of such values is exact in float64
 
 
 class FlatOperands:
-    """The operands of a case as flat float64 arrays; each is prepared once, however many results need it."""
+    """The operands of a case as flat arrays, float64 or complex128, each prepared once for all results."""
 
     def __init__(self, operands: Operands) -> None:
         self._operands = operands
@@ -31,7 +32,7 @@ class FlatOperands:
     def values(self, name: str) -> Array:
         """Return an operand."""
         if name not in self._flat:
-            self._flat[name] = self._operands[name].astype(np.float64).ravel()
+            self._flat[name] = wide(self._operands[name]).ravel()
         return self._flat[name]
 
     def is_short(self, name: str) -> bool:
@@ -55,8 +56,8 @@ class ExactResult:
 
     It sums the list of products of ``reference.products``, here as index arrays a, b, c: y[a] += weight[b] · x[c],
     dx[c] += grad_output[a] · weight[b], dweight[b] += grad_output[a] · x[c]. The bias is added to y, and its gradient
-    sums grad_output[a] · 1. The same list sums the magnitudes of error bounds. Nothing of what is judged is imported
-    here.
+    sums grad_output[a] · 1. In the gradients weight[b] and x[c] are conjugated, which changes complex numbers alone.
+    The same list sums the magnitudes of error bounds. Nothing of what is judged is imported here.
 
     Attributes
     ----------
@@ -74,18 +75,19 @@ class ExactResult:
         self.terms = case.inner[name]
         self.bias: Any = 0.0
         if name == "y" and operands["bias"] is not None:
-            self.bias = operands["bias"].astype(np.float64).reshape(1, -1, 1, 1)  # (1, C_out, 1, 1)
+            self.bias = wide(operands["bias"]).reshape(1, -1, 1, 1)  # (1, C_out, 1, 1)
             self.terms += 1
         flat = flat or FlatOperands(operands)
         left, right = FACTORS[name]
-        self.left, self.right = flat.values(left), flat.values(right)
+        self.left, self.right = flat.values(left), conjugated(name, flat.values(right))
         self._target, self._at_left, self._at_right = indices_of(name, case)
         self._products = np.take(self.left, self._at_left) * np.take(self.right, self._at_right)
-        self.high = self.low = np.zeros(self.shape)
-        if case.inner[name] <= SHORT_SUM and flat.is_short(left) and flat.is_short(right):
+        self.high = self.low = np.zeros(self.shape, self._products.dtype)
+        of_parts = 2 if np.iscomplexobj(self._products) else 1  # products of parts in each part of a product
+        if of_parts * case.inner[name] <= SHORT_SUM and flat.is_short(left) and flat.is_short(right):
             self.high = self._sum(self._products)
         else:
-            self._sum_limbs(flat.limbs(left), flat.limbs(right))
+            self._sum_limbs(flat.limbs(left), [conjugated(name, limb) for limb in flat.limbs(right)])
         if np.ndim(self.bias):
             self._add(self.bias)
 
@@ -100,18 +102,20 @@ class ExactResult:
             pairs = [(i, weight - i) for i in range(len(lefts)) if 0 <= weight - i < len(rights)]
             products: Any = sum(lefts[i] * rights[j] for i, j in pairs)
             self._add(self._sum(products))
-        low, self.low = self.low, np.zeros(self.shape)
+        low, self.low = self.low, np.zeros_like(self.low)
         self._add(low)
 
     def error(self, got: Array) -> Array:
         """Return got - exact; its own rounding is 2^-53 of the error itself."""
-        return (got.astype(np.float64) - self.high) - self.low
+        return (wide(got) - self.high) - self.low
 
     def moment(self, power: int) -> Array:
         """Return Σ |left·right|^power, the bias being one more product, for each value of the result."""
         return self._sum(np.abs(self._products) ** power) + np.abs(self.bias) ** power
 
     def _sum(self, products: Array) -> Array:
+        if np.iscomplexobj(products):
+            return self._sum(products.real) + 1j * self._sum(products.imag)
         return np.bincount(self._target, products, math.prod(self.shape)).reshape(self.shape)
 
     def _add(self, term: Array) -> None:
@@ -129,6 +133,11 @@ FACTORS = {
     "dw": ("grad_output", "x"),
     "db": ("grad_output", "one"),
 }
+
+
+def conjugated(result: str, right: Array) -> Array:
+    """Return the right factor of the products of a result: its conjugate in gradients (PyTorch's convention)."""
+    return right if result == "y" else right.conj()
 
 
 def indices_of(name: str, case: ConvCase) -> tuple[Array, Array, Array]:

@@ -12,7 +12,7 @@ from .arithmetic import Arithmetic, as_arithmetic
 from .baseline import as_expected
 from .cases import ConvCase
 from .explanation import explain_failures
-from .formats import SIGNIFICAND_BITS, operand_dtype
+from .formats import REAL_FORMATS, SIGNIFICAND_BITS, operand_dtype
 from .layers import as_layers
 from .parameters import check_parameters, missing_parameters
 from .replay import read_case
@@ -99,6 +99,8 @@ def check_choice(name: str, chosen: str, choices: tuple[str, ...]) -> None:
 def check_accumulator(algorithm: str, declared: Arithmetic) -> None:
     """Raise if the bound of a transform would let anything pass."""
     narrow = SIGNIFICAND_BITS[declared.accumulator] < SIGNIFICAND_BITS["float32"]
+    if algorithm != "direct" and declared.dtype in REAL_FORMATS:
+        raise InvalidValueError(f"{algorithm} has no bound for {declared.dtype}: choose float32 or float64")
     if algorithm != "direct" and narrow:
         raise InvalidValueError(f"{algorithm} has no useful bound in {declared.accumulator}: choose float32 or float64")
 

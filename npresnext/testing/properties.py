@@ -15,6 +15,7 @@ import numpy as np
 from .._support.typing import NumPyArray as Array
 from ..reference import block_diagonal_part, block_diagonal_weight
 from .cases import ConvCase, Operands
+from .formats import wide
 from .layouts import ALL_CONTIGUOUS
 from .mistakes.inexact_mistakes import earlier_operand
 from .trial import Trial
@@ -113,7 +114,7 @@ def linear_in(operand: str, results_to_add: tuple[str, ...], trial: Trial) -> Pl
 
     def add(results: list[Operands]) -> Operands:
         one, other = results
-        return {name: one[name].astype(np.float64) + other[name] for name in results_to_add if name in one}
+        return {name: wide(one[name]) + other[name] for name in results_to_add if name in one}
 
     return deal(trial, {operand: half, "bias": True}), add  # the whole bias goes to the first
 

@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass, field
 from html import escape
 from typing import Any
 
+import numpy as np
+
+from .._support.typing import NumPyArray as Array
 from .arithmetic import Arithmetic
 from .baseline import ExpectedFailure
 from .causes import Cause, Failure, group_by_cause
@@ -241,6 +244,18 @@ def finding_as_dict(finding: Finding) -> dict[str, Any]:
     """Return a finding as plain values, with its arrays as lists and its case as one line."""
     told = {name: getattr(finding, name) for name in finding.__slots__ if name not in NOT_FOR_PROGRAMS}
     arrays = told.pop("arrays")
-    got, expected = (array.tolist() for array in arrays) if arrays else (None, None)
+    got, expected = (as_plain(array) for array in arrays) if arrays else (None, None)
+    told |= {name: as_plain(np.asarray(told[name])) for name in ("got", "expected") if told[name] is not None}
     line = write_case(finding.case)
     return {**told, "case": asdict(finding.case), "line": line, "arrays": {"got": got, "expected": expected}}
+
+
+def as_plain(array: Array) -> Any:
+    """Return the numbers of an array as nested lists; a complex one is a list of its two parts.
+
+    >>> as_plain(np.array([1.0, 2.0])), as_plain(np.array([1 + 2j]))
+    ([1.0, 2.0], [[1.0, 2.0]])
+    """
+    if array.dtype.kind == "c":
+        array = np.stack([array.real, array.imag], -1)
+    return array.tolist()

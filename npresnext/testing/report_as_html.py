@@ -56,11 +56,23 @@ def write_section(number: int, cause: Cause, where: str) -> Iterator[str]:
         got, expected = finding.arrays
         planes = planes_that_differ(finding.result, got, expected, finding.index, MOST_ROWS, MOST_ROWS)
         for plane in planes[:MOST_PLANES]:
-            yield f"<h3>{escape(plane.label)}</h3>"
-            yield from write_pictures(plane)
+            parts = ": real parts, then imaginary parts" if np.iscomplexobj(plane.expected) else ""
+            yield f"<h3>{escape(plane.label + parts)}</h3>"
+            for part in real_parts(plane):
+                yield from write_pictures(part)
         if len(planes) > MOST_PLANES:
             yield f"<p>{len(planes) - MOST_PLANES} more planes differ.</p>"
     yield f"<pre>{escape(chr(10).join(lines))}</pre></section>"
+
+
+def real_parts(plane: Plane) -> list[Plane]:
+    """Return a plane of real numbers itself, or the two parts of a complex one."""
+    if not np.iscomplexobj(plane.expected):
+        return [plane]
+    return [
+        Plane(plane.label, plane.got.real, plane.expected.real),
+        Plane(plane.label, plane.got.imag, plane.expected.imag),
+    ]
 
 
 def write_pictures(plane: Plane) -> Iterator[str]:

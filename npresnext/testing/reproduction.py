@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .findings import DEATH, Finding
+from .formats import wide
 from .layouts import LAYOUTS
 from .replay import write_case
 from .reproducible_call import ReproducibleCall
@@ -130,8 +131,13 @@ def write_operand(trial: Trial, name: str) -> str:
 
 def write_array(array: Any, shape: tuple[int, ...]) -> str:
     """Return an array as a literal, integers without a decimal point."""
-    values = [int(value) if value == int(value) else value for value in array.astype(np.float64).ravel().tolist()]
+    values = [int(value) if is_integer(value) else value for value in wide(array).ravel().tolist()]
     return f'np.array({values}, "{array.dtype}").reshape({shape})'
+
+
+def is_integer(value: Any) -> bool:
+    """Whether a number is a whole real one."""
+    return not isinstance(value, complex) and value == int(value)
 
 
 def write_assertion(finding: Finding) -> str:
@@ -143,5 +149,5 @@ def write_assertion(finding: Finding) -> str:
         return ASSERTIONS[finding.property].format(name=name, shape=shape, dtype=subject.arithmetic.dtype)
     index = ", ".join(map(str, subject.place_given(finding.index)))
     value = f"{name}[{index}]"
-    difference = f"abs(float({value}) - {finding.expected!r})"
+    difference = f"abs({'complex' if subject.is_complex else 'float'}({value}) - {finding.expected!r})"
     return f"assert {difference} <= {finding.bound!r}, {value}  # by the definition"

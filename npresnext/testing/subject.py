@@ -11,6 +11,7 @@ import numpy as np
 
 from .arithmetic import Arithmetic
 from .cases import ConvCase
+from .formats import REAL_FORMATS
 from .parameters import accepted_window
 from .supports import SUPPORTS, offers
 
@@ -49,6 +50,16 @@ class Subject:
     def is_direct(self) -> bool:
         """Whether it sums products as they are, so that it is exact on integers."""
         return self.algorithm == "direct"
+
+    @property
+    def is_complex(self) -> bool:
+        """Whether its operands are complex."""
+        return self.arithmetic.dtype in REAL_FORMATS
+
+    @property
+    def on_real_numbers(self) -> tuple[bool, ...]:
+        """The kinds of values that are tried: integers (False) and real numbers (True); complex ones are integers."""
+        return (False,) if self.is_complex else (False, True)
 
     @property
     def channels_first(self) -> bool:

@@ -15,11 +15,12 @@ import numpy as np
 from .._support.typing import NumPyArray as Array
 from .cases import ConvCase, Operands
 from .findings import Finding
+from .formats import real_format
 from .layouts import ALL_CONTIGUOUS
 from .oracle import ExactResult, FlatOperands
 from .subject import SIGNATURES, Subject
 
-# Dtype -> a NaN that no arithmetic makes, as an integer of the same size: it is recognised where nothing was written.
+# Format -> a NaN that no arithmetic makes, as an integer of the same size: it is recognised where nothing was written.
 MEMORY_NEVER_WRITTEN = {
     "float16": (0x7EAD, "uint16"),
     "bfloat16": (0x7FED, "uint16"),
@@ -117,8 +118,8 @@ class Trial:
 
         So a result that is not written everywhere tends to show NaN, and not the right values of an earlier call.
         """
-        bits, unsigned = MEMORY_NEVER_WRITTEN[self.subject.arithmetic.dtype]
-        sizes = [math.prod(self.case.shapes[name]) for name in names]
+        bits, unsigned = MEMORY_NEVER_WRITTEN[real_format(self.subject.arithmetic.dtype)]
+        sizes = [math.prod(self.case.shapes[name]) * (1 + self.subject.is_complex) for name in names]
         blocks = [np.empty(size, unsigned) for size in sizes * 4]
         for block in blocks:
             block.fill(bits)
@@ -140,7 +141,7 @@ class Trial:
             shape = self.subject.place_given(self.case.shapes[name])
             if result.dtype != dtype:
                 self._break(role, "dtype", name, f"{name} has dtype {result.dtype}: expected {dtype}")
-                if result.dtype.kind not in "biuf":
+                if result.dtype.kind not in ("biufc" if self.subject.is_complex else "biuf"):
                     continue  # the numbers of another real dtype are compared all the same
             if result.shape != shape:
                 self._break(role, "shape", name, f"{name} has shape {result.shape}: expected {shape}")
@@ -169,8 +170,9 @@ def call(function: Callable[..., Any], *operands: Any, **window: Any) -> Any:
 
 def describe_nonfinite(name: str, result: Array) -> tuple[str, str]:
     """Return a message and a diagnosis for a result that is not finite."""
-    bits, unsigned = MEMORY_NEVER_WRITTEN.get(result.dtype.name, (0, ""))
-    count = np.count_nonzero(np.ascontiguousarray(result).view(unsigned) == bits) if unsigned else 0
+    bits, unsigned = MEMORY_NEVER_WRITTEN.get(real_format(result.dtype.name), (0, ""))
+    unwritten = np.ascontiguousarray(result).view(unsigned) == bits if unsigned else np.zeros(0, bool)
+    count = np.count_nonzero(unwritten) // max(1, unwritten.size // max(1, result.size))
     if count:
         return f"{name} contains {count} of {result.size} values that were in memory before the call", NEVER_WRITTEN
     return f"{name} is NaN or infinite somewhere, from finite operands", ""

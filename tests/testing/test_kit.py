@@ -324,7 +324,10 @@ def test_the_report_tells_people_and_programs_the_same():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dtype": "int32"}, "dtype is 'int32': expected float16, bfloat16, float32 or float64"),
+        (
+            {"dtype": "int32"},
+            "dtype is 'int32': expected one of float16, bfloat16, float32, float64, complex64, complex128",
+        ),
         ({"algorithm": "wino"}, "algorithm is 'wino': expected one of direct, winograd, fft"),
         ({"layout": "CHWN"}, "layout is 'CHWN': expected one of NCHW, NHWC"),
         ({"supports": {"group": False}}, "supports has unknown keys group: expected groups"),

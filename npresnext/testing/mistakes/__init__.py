@@ -1,21 +1,35 @@
 """The catalogue of mistakes: what kernels do that compute another convolution than the one asked for.
 
-Each entry computes y, dx, dw or db *with* its mistake, for any convolution. A wrong result is compared with every one
-of ``MISTAKES``, value for value. How a sum rounds depends on its order: the entries of ``INEXACT`` are recognised by a
-diagnosis, and those of ``KEPT`` by calls that follow each other. :func:`find` returns an entry by its name.
+Each entry computes y, dx, dw or db *with* its mistake, for any convolution. A wrong result is compared, value for
+value, with every one of ``MISTAKES``, and a complex one with those of ``COMPLEX`` too. How a sum rounds depends on its
+order: the entries of ``INEXACT`` are recognised by a diagnosis, and those of ``KEPT`` by calls that follow each other.
+:func:`find` returns an entry by its name.
 """
 
 from __future__ import annotations
 
 from .call import RESULTS, Call, as_call
 from .channel_mistakes import CHANNEL
+from .complex_mistakes import COMPLEX
 from .gradient_mistakes import GRADIENT
 from .inexact_mistakes import INEXACT, KEPT
 from .mistake import UNWRITTEN, Mistake, result_of
 from .result_mistakes import RESULT
 from .window_mistakes import WINDOW
 
-__all__ = ["INEXACT", "KEPT", "MISTAKES", "RESULTS", "UNWRITTEN", "Call", "Mistake", "as_call", "find", "result_of"]
+__all__ = [
+    "COMPLEX",
+    "INEXACT",
+    "KEPT",
+    "MISTAKES",
+    "RESULTS",
+    "UNWRITTEN",
+    "Call",
+    "Mistake",
+    "as_call",
+    "find",
+    "result_of",
+]
 
 MISTAKES: tuple[Mistake, ...] = (*CHANNEL, *WINDOW, *RESULT, *GRADIENT)
 
@@ -31,4 +45,4 @@ def find(name: str) -> Mistake:
     >>> find("ignores the dilation").results
     ('y', 'dx', 'dw')
     """
-    return {mistake.name: mistake for mistake in (*MISTAKES, *INEXACT, *KEPT)}[name]
+    return {mistake.name: mistake for mistake in (*MISTAKES, *COMPLEX, *INEXACT, *KEPT)}[name]

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..._support.typing import NumPyArray as Array
 from ...reference import count_windows
+from ..formats import wide
 
 Pair = tuple[int, int]
 RESULTS = ("y", "dx", "dw", "db")
@@ -89,7 +90,7 @@ class Call:
         oh, kh, H = rows.shape
         ow, kw, W = columns.shape
         N, C_in = self.x.shape[:2]
-        met = rows.reshape(oh * kh, H) @ self.x.astype(np.float64) @ columns.reshape(ow * kw, W).T
+        met = rows.reshape(oh * kh, H) @ wide(self.x) @ columns.reshape(ow * kw, W).T
         return met.reshape(N, C_in, oh, kh, ow, kw).transpose(0, 1, 3, 5, 2, 4)  # (N, C_in, kh, kw, oh, ow)
 
     def fold(self, patches: Array) -> Array:
@@ -101,9 +102,9 @@ class Call:
 
     def filters(self) -> tuple[Array, int]:
         """Return the weight by group, (G, C_out/G, C_in/G·kh·kw), and G; one dense group where `reads` is given."""
-        weight, groups = self.weight.astype(np.float64), self.groups
+        weight, groups = wide(self.weight), self.groups
         if self.reads is not None:
-            dense = np.zeros((len(weight), self.x.shape[1], *weight.shape[2:]))
+            dense = np.zeros((len(weight), self.x.shape[1], *weight.shape[2:]), weight.dtype)
             np.add.at(dense, (np.arange(len(weight))[:, None], self.reads), weight)
             weight, groups = dense, 1
         G, outs = groups, len(weight) // groups
@@ -115,35 +116,35 @@ class Call:
         weight, G = self.filters()
         patches = self.patches((oh, ow)).reshape(len(self.x), G, weight.shape[2], oh * ow)
         y = (weight @ patches).reshape(len(self.x), len(self.weight), oh, ow)
-        return y if self.bias is None else y + self.bias.astype(np.float64).reshape(1, -1, 1, 1)
+        return y if self.bias is None else y + wide(self.bias).reshape(1, -1, 1, 1)
 
     def gradient_of_patches(self) -> Array:
-        """Return grad_output[a] · weight[b] summed over the output channels: (N, C_in, kh, kw, oh, ow)."""
+        """Return grad_output[a] · conj(weight[b]) summed over the output channels: (N, C_in, kh, kw, oh, ow)."""
         N, C_out, oh, ow = self.grad_output.shape
         weight, G = self.filters()
-        gradients = self.grad_output.astype(np.float64).reshape(N, G, C_out // G, oh * ow)
-        spread = weight.swapaxes(1, 2) @ gradients  # (N, G, C_in/G·kh·kw, oh·ow)
+        gradients = wide(self.grad_output).reshape(N, G, C_out // G, oh * ow)
+        spread = weight.conj().swapaxes(1, 2) @ gradients  # (N, G, C_in/G·kh·kw, oh·ow)
         return spread.reshape(N, self.x.shape[1], *self.weight.shape[2:], oh, ow)
 
     def dx(self) -> Array:
-        """Return dx[c] += grad_output[a] · weight[b]: (N, C_in, H, W)."""
+        """Return dx[c] += grad_output[a] · conj(weight[b]): (N, C_in, H, W)."""
         return self.fold(self.gradient_of_patches())
 
     def dw(self) -> Array:
-        """Return dweight[b] += grad_output[a] · x[c]: (C_out, C_in/G, kh, kw)."""
+        """Return dweight[b] += grad_output[a] · conj(x[c]): (C_out, C_in/G, kh, kw)."""
         N, C_out, oh, ow = self.grad_output.shape
         G = self.groups if self.reads is None else 1
         C_in, (kh, kw) = self.x.shape[1], self.weight.shape[2:]
-        gradients = self.grad_output.astype(np.float64).reshape(N, G, C_out // G, oh * ow)
+        gradients = wide(self.grad_output).reshape(N, G, C_out // G, oh * ow)
         patches = self.patches((oh, ow)).reshape(N, G, C_in // G * kh * kw, oh * ow)
-        dw = (gradients @ patches.swapaxes(2, 3)).sum(0).reshape(C_out, C_in // G, kh, kw)
+        dw = (gradients @ patches.conj().swapaxes(2, 3)).sum(0).reshape(C_out, C_in // G, kh, kw)
         if self.reads is None:
             return dw
         return dw[np.arange(C_out)[:, None], self.reads]  # (C_out, C_in/G, kh, kw)
 
     def db(self) -> Array:
         """Return the sum of grad_output over images and positions: (C_out,)."""
-        return self.grad_output.astype(np.float64).sum(axis=(0, 2, 3))
+        return wide(self.grad_output).sum(axis=(0, 2, 3))
 
     def magnitudes(self) -> Call:
         """Return the same call with the absolute values of the operands."""

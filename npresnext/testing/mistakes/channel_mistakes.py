@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..._support.typing import NumPyArray as Array
+from ..formats import wide
 from .call import Call
 from .mistake import Catalogue, Change, Finish
 
@@ -301,7 +302,7 @@ def leaves_out(kept: Callable[[Call], Array]) -> tuple[Change, Finish]:
     """Leave out a part of the weight: `kept` is 1 for the entries that are used, and broadcasts to its shape."""
 
     def change(call: Call, name: str) -> Call:
-        return call if name == "dw" else replace(call, weight=call.weight.astype(np.float64) * kept(call))
+        return call if name == "dw" else replace(call, weight=wide(call.weight) * kept(call))
 
     def finish(result: Array, call: Call, name: str) -> Array:
         return result * kept(call) if name == "dw" else result

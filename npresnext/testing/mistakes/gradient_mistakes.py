@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..._support.typing import NumPyArray as Array
+from ..formats import wide
 from .call import Call
 from .mistake import UNWRITTEN, Catalogue, inverse
 
@@ -159,8 +160,8 @@ def overwrites(last_tap_wins: bool) -> Callable[[Call, str], Array]:
     """Write each value of the patches' gradient to its pixel, in place of adding it."""
 
     def compute(call: Call, name: str) -> Array:
-        dx = np.zeros(call.x.shape)
         patches = call.gradient_of_patches()  # (N, C_in, kh, kw, oh, ow)
+        dx = np.zeros(call.x.shape, patches.dtype)
         oh, ow = patches.shape[4:]
         rows, columns = call.meetings(0, oh), call.meetings(1, ow)
         taps = list(np.ndindex(*patches.shape[2:4]))
@@ -362,9 +363,7 @@ for block in (4, 8, 16, 32):
 
 def bias_gradient(name: str, question: str, explanation: str, compute: Callable[[Array, Call], Array]) -> None:
     """Enter another function of the upstream gradient (N, C_out, oh, ow)."""
-    GRADIENT.enter(
-        name, "db", question, explanation, compute=lambda call, _: compute(call.grad_output.astype(np.float64), call)
-    )
+    GRADIENT.enter(name, "db", question, explanation, compute=lambda call, _: compute(wide(call.grad_output), call))
 
 
 SHAPE = "Which shape does db have, and over which axes is it a sum?"

@@ -14,10 +14,11 @@ import numpy as np
 from ..._support.typing import NumPyArray as Array
 from ..cases import ConvCase
 from ..drawn_cases import draw_case
+from ..formats import wide
 from ..subject import SIGNATURES, Subject
 from ..supports import WITHOUT, keep_supported
 from ..trial import Trial
-from . import MISTAKES, as_call, result_of
+from . import COMPLEX, MISTAKES, as_call, result_of
 from .call import Call
 from .conditions import common_conditions
 from .mistake import Mistake
@@ -173,7 +174,8 @@ class Matcher:
         if not failing:
             return Identification(name)
         failing.sort(key=lambda one: one.call.x.size + one.call.weight.size)
-        entries = [mistake for mistake in MISTAKES if name in mistake.results]
+        catalogue = (*MISTAKES, *COMPLEX) if self.subject.is_complex else MISTAKES
+        entries = [mistake for mistake in catalogue if name in mistake.results]
         in_every_failing = self._fitting([(mistake,) for mistake in entries], name, failing)
         fitting = self._predicting(in_every_failing, name, passing)
         if not (fitting or in_every_failing) and len(failing) >= LEAST_FAILING_CASES_FOR_A_PAIR:
@@ -227,7 +229,7 @@ class Matcher:
         except Exception:
             return 0.0
         same_shape = got.shape == expected.shape and got.size > 0
-        return 0.5 * float(np.isclose(got.astype(np.float64), expected).mean()) if same_shape else 0.0
+        return 0.5 * float(np.isclose(wide(got), expected).mean()) if same_shape else 0.0
 
     def _but_for_rounding(self, got: Array, expected: Array, made: Made, name: str, call: Call) -> bool:
         """Whether a result is the expected one but for some roundings, where the mistake divides or leaves a format."""
@@ -238,7 +240,7 @@ class Matcher:
         limit = np.where(rounded, 2.0 ** (3 - bits) * np.abs(expected), 0)
         if bits >= LEAST_BITS_TO_DIVIDE:  # each product may be divided, before the sum
             limit = 2.0 ** (5 - bits) * np.abs(result_of(made, name, call.magnitudes()))
-        return bool(((np.abs(got.astype(np.float64) - expected) <= limit) | np.isnan(expected)).all())
+        return bool(((np.abs(wide(got) - expected) <= limit) | np.isnan(expected)).all())
 
     def _fitting(self, candidates: Iterable[Made], name: str, failing: Sequence[Observation]) -> list[Made]:
         """Return the candidates that give every failing result."""
@@ -322,7 +324,7 @@ def are_same(got: Array, expected: Array) -> bool:
     if got.shape != expected.shape:
         return False
     try:
-        values = got.astype(np.float64)
+        values = wide(got)
     except (TypeError, ValueError):
         return False
     return bool(((values == expected) | np.isnan(expected)).all())

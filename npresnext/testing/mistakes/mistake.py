@@ -53,7 +53,9 @@ class Mistake:
     diagnosis: str = ""
 
     def result(self, name: str, call: Call) -> Array:
-        """Return the result `name` of a kernel with this mistake, as float64; NaN stands for memory not written.
+        """Return the result `name` of a kernel with this mistake, in float64 or complex128.
+
+        NaN stands for memory that is not written.
 
         >>> from npresnext.testing import ConvCase, mistakes
         >>> case = ConvCase(size=(1, 4), kernel=(1, 2), seed=3)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..._support.typing import NumPyArray as Array
+from ..formats import wide
 from .call import Call
 from .mistake import Catalogue, inverse
 
@@ -103,7 +104,7 @@ def only_inside(result: Array, call: Call, name: str) -> Array:
         for axis, windows in enumerate(result.shape[2:])
     ]
     inside = whole[0][:, None] & whole[1]  # (oh, ow)
-    return result - np.where(inside, 0, call.bias.astype(np.float64).reshape(-1, 1, 1))
+    return result - np.where(inside, 0, wide(call.bias).reshape(-1, 1, 1))
 
 
 RESULT.enter(
@@ -121,7 +122,7 @@ def averages(name: str, question: str, explanation: str, count: Callable[[Call],
     """Enter a mean in place of a sum; the bias is added after it."""
 
     def finish(result: Array, call: Call, _: str) -> Array:
-        bias = 0 if call.bias is None else call.bias.astype(np.float64).reshape(1, -1, 1, 1)
+        bias = 0 if call.bias is None else wide(call.bias).reshape(1, -1, 1, 1)
         return (result - bias) * inverse(count(call)) + bias
 
     RESULT.enter(name, "y", question, explanation, source=source, finish=finish)
