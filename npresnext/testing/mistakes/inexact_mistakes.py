@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -28,8 +29,8 @@ ALL = "y dx dw db"
 
 def round_operands(call: Call, format_name: str) -> Call:
     """Return the call with its factors rounded to a format; a bias is no factor."""
-    factors = {"x": call.x, "weight": call.weight, "grad_output": call.grad_output}
-    return replace(call, **{name: round_to_format(array, format_name) for name, array in factors.items()})
+    x, weight, grad_output = (round_to_format(one, format_name) for one in (call.x, call.weight, call.grad_output))
+    return replace(call, x=x, weight=weight, grad_output=grad_output)
 
 
 def add_one_by_one(call: Call, name: str, format_name: str) -> Array:
@@ -180,7 +181,8 @@ def with_earlier(*names: str) -> Callable[[Call, str], Call]:
 
     def change(call: Call, result: str) -> Call:
         given = {name: getattr(call, name) for name in names}
-        return replace(call, **{n: earlier_operand(n, array) for n, array in given.items() if array is not None})
+        earlier: dict[str, Any] = {n: earlier_operand(n, array) for n, array in given.items() if array is not None}
+        return replace(call, **earlier)
 
     return change
 
