@@ -23,7 +23,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from . import __version__
-from .errors import ConfigurationError, InvalidValueError, NonFiniteLossError, NpresnextError, OutputExistsError
+from .errors import (
+    ConfigurationError,
+    InvalidValueError,
+    NonFiniteLossError,
+    NpresnextError,
+    OutputExistsError,
+    RanksDifferError,
+)
 
 # name -> npresnext/commands/name.py, with HELP (one line), configure(parser) and run(args) -> exit code.
 COMMANDS = (
@@ -130,7 +137,7 @@ def _guarded(prog: str, action: Callable[[], int]) -> int:
         sys.stdout.reconfigure(errors="replace")  # not every terminal can show every character of tables and file names
     try:
         return action()
-    except NonFiniteLossError as error:
+    except (NonFiniteLossError, RanksDifferError) as error:
         return _say(prog, str(error), FAILED)
     except NpresnextError as error:
         return _say(prog, _with_options(error), MISTAKE)

@@ -106,3 +106,7 @@ class FileFormatError(InvalidValueError):
 
 class NonFiniteLossError(NpresnextError, ArithmeticError):
     """The loss became NaN or infinite; the message says at which step."""
+
+
+class RanksDifferError(NpresnextError, RuntimeError):
+    """The processes of one training run hold different numbers; the message says at which step."""

@@ -20,6 +20,7 @@ OPTIONAL = {
     "safetensors": "safetensors",
     "ml_dtypes": "bfloat16",
     "Pillow": "images",
+    "mpi4py": "mpi",
 }
 
 

@@ -6,7 +6,9 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
+from .._support.plurals import counted
 from ._numbers import positive_int
+from ._ranks import Ranks, join_ranks
 from ._training_arguments import add_arguments, chosen_backend, configuration_from
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ examples:
   npresnext train --data fashion-mnist --data-dir /usr/share/datasets/fashion-mnist
   npresnext train --checkpoint run.npz --checkpoint-every 20
   npresnext train --checkpoint run.npz --checkpoint-every 20 --resume
+  mpirun -n 4 npresnext train --shards 8              each of 4 processes computes 2 of the 8 shards of a batch
 
 With --resume, all other arguments must be those of the run's first start. Only --epochs may change, and only
 with the schedules constant and step: with cosine, the first epochs would have had other learning rates.
@@ -34,6 +37,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.epilog = EXAMPLES
     add_arguments(parser, epochs=True)
+    parallel = parser.add_argument_group("several processes (docs/parallel.md)")
+    parallel.add_argument(
+        "--shards",
+        type=int,
+        metavar="V",
+        help="cut each batch into V shards, and share them out over the processes of mpirun",
+    )
     files = parser.add_argument_group("files")
     files.add_argument("--save", metavar="FILE", help="write the final weights: .npz, .safetensors or .pth")
     files.add_argument("--checkpoint", metavar="FILE.npz", help="write checkpoints, from which --resume continues")
@@ -49,13 +59,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, print a line for each epoch, and the test accuracy at the end."""
-    configuration = configuration_from(args)
-    _check_files(args)
-    with chosen_backend(args):
-        return _train(args, configuration)
+    with join_ranks(args.shards, args.checkpoint) as ranks:
+        configuration = configuration_from(args)
+        _check_files(args)
+        with chosen_backend(args):
+            return _train(args, configuration, ranks)
 
 
-def _train(args: argparse.Namespace, configuration: TrainingConfiguration) -> int:
+def _train(args: argparse.Namespace, configuration: TrainingConfiguration, ranks: Ranks) -> int:
     from ..io import save
     from ..training import Checkpoints, Progress, Watcher
 
@@ -65,19 +76,44 @@ def _train(args: argparse.Namespace, configuration: TrainingConfiguration) -> in
     watchers: list[Watcher] = [progress]
     if args.checkpoint:
         watchers.append(Checkpoints(args.checkpoint, arguments, args.checkpoint_every))
-    trainer = configuration.build(train_set, test_set, watchers)
+    trainer = configuration.build(
+        train_set, test_set, watchers if ranks.is_first else [], communicator=ranks.communicator
+    )
     if args.resume:
         _resume(args.checkpoint, trainer, configuration, arguments)
+    ranks.begin()
+    if ranks.is_first:
+        _say_how_it_begins(args, trainer)
     try:
         trainer.run(configuration.epochs * trainer.steps_per_epoch)
     finally:
         progress.close()
+    if not ranks.is_first:
+        return 0
     if args.save:
         metadata = {"model": configuration.model, "preprocessing": _preprocessing(train_set)}
         save(args.save, trainer.model.state_dict(), metadata=metadata, overwrite=args.force)
     accuracy = trainer.history[-1]["test_accuracy"]
-    print(f"test accuracy {accuracy:.2%} ({configuration.model} on {configuration.data}, seed {configuration.seed})")
+    run = f"{configuration.model} on {configuration.data}, seed {configuration.seed}"
+    if configuration.shards is not None:
+        run += f", {counted(configuration.shards, 'shard')}"
+    print(f"test accuracy {accuracy:.2%} ({run})")
     return 0
+
+
+def _say_how_it_begins(args: argparse.Namespace, trainer: Trainer) -> None:
+    """Print how the shards are computed, and from where a run is resumed."""
+    from ..training import ShardedTrainer
+
+    if isinstance(trainer, ShardedTrainer):
+        shards, images = counted(trainer.shards, "shard"), counted(trainer.images_per_shard, "image")
+        ranks = counted(trainer.communicator.size, "rank")
+        print(
+            f"{shards} of {images} on {ranks}; batch norm normalises each shard by itself (ghost batch norm)",
+            flush=True,
+        )
+    if args.resume:
+        print(f"resuming {args.checkpoint} at step {trainer.step}", flush=True)
 
 
 def _resume(path: str, trainer: Trainer, configuration: TrainingConfiguration, arguments: dict[str, Any]) -> None:
@@ -105,7 +141,6 @@ def _resume(path: str, trainer: Trainer, configuration: TrainingConfiguration, a
             f"--epochs must be at least {least}, but is {configuration.epochs}: {path} is of step {trainer.step}, and "
             f"an epoch has {trainer.steps_per_epoch}"
         )
-    print(f"resuming {path} at step {trainer.step}", flush=True)
 
 
 def _change(argument: str, before: Any, now: Any) -> str:

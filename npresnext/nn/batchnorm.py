@@ -7,7 +7,7 @@ from typing import Any
 from .._support.arguments import as_int, check_number
 from .._support.typing import Array
 from ..backend import array_module, given
-from ..errors import InvalidValueError, ShapeError
+from ..errors import BackwardError, InvalidValueError, ShapeError
 from ..functional import (
     batch_norm,
     batch_norm_backward,
@@ -84,7 +84,7 @@ class BatchNorm2d(Module):
         array_module(x=x)
         self.output_shape(tuple(x.shape))
         y, mean, var = batch_norm(x, data_of(self.weight), data_of(self.bias), **self._statistics(), eps=self.eps)
-        self._track(mean, var, x.shape)
+        self.track(mean, var, x.shape)
         self.save_for_backward(
             input=x, mean=mean, var=var, weight=data_of(self.weight), of_batch=self._uses_batch_statistics
         )
@@ -123,8 +123,32 @@ class BatchNorm2d(Module):
         if self.bias is not None:
             self.bias.add_grad(dbias)
 
-    def _track(self, mean: Array, var: Array, x_shape: Shape) -> None:
-        """Move the running statistics, in place, towards those of a batch; an empty batch has none."""
+    def batch_statistics(self) -> tuple[Array, Array, Shape]:
+        """Return the mean (C,) and the biased variance (C,) of the last batch, and the shape of that batch.
+
+        Call it between the forward and the backward pass, which takes away what the forward pass saved.
+
+        Raises
+        ------
+        BackwardError
+            There was no forward pass, or a backward pass has followed it.
+        """
+        if self._saved is None:
+            raise BackwardError(f"{self!r} has no batch statistics: they exist between forward and backward")
+        return self._saved["mean"], self._saved["var"], tuple(self._saved["input"].shape)
+
+    def track(self, mean: Array, var: Array, x_shape: Shape) -> None:
+        """Move the running statistics, in place, towards those of a batch; an empty batch has none.
+
+        The forward pass calls it in training mode. Without running statistics, or in evaluation mode, it does nothing.
+
+        Parameters
+        ----------
+        mean, var : array (C,)
+            The variance is the biased one, as :meth:`batch_statistics` returns it.
+        x_shape : tuple
+            The shape (N, C, H, W) of the batch.
+        """
         N, _, H, W = x_shape
         if not self.training or self.running_mean is None or N * H * W == 0:
             return
@@ -171,7 +195,7 @@ class BatchNormReLU2d(BatchNorm2d):
         y, mean, var = batch_norm_relu(
             x, data_of(self.weight), data_of(self.bias), shortcut=shortcut, **self._statistics(), eps=self.eps
         )
-        self._track(mean, var, x.shape)
+        self.track(mean, var, x.shape)
         self.save_for_backward(
             input=x,
             output=y,

@@ -29,6 +29,8 @@ class Saved:
     >>> x += 1
     >>> saved.changed()
     'input'
+    >>> saved["slope"]
+    0.1
     """
 
     __slots__ = ("_names", "_samples", "values")
@@ -37,6 +39,11 @@ class Saved:
         self._names = tuple(named)
         self.values = (*values, *named.values())
         self._samples = [_sample(value) for value in self.values]
+
+    def __getitem__(self, name: str) -> Any:
+        """Return the value that was saved with this name."""
+        unnamed = len(self.values) - len(self._names)
+        return self.values[unnamed + self._names.index(name)]
 
     def changed(self) -> str | None:
         """Return the name of the first array whose sample has changed, "array 1" for one without a name, or None."""

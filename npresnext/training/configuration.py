@@ -16,8 +16,10 @@ from ..data import Augment, ImageSet, load_digits, load_fashion_mnist, load_mnis
 from ..data.idx import FASHION_MNIST_HELP, MNIST_HELP
 from ..errors import ConfigurationError, InvalidTypeError
 from ..nn import SGD, Module, trace
+from .communicator import Communicator
 from .loop import Trainer, Watcher
 from .schedules import Schedule, schedule_from_text
+from .shards import ShardedTrainer, check_shards
 
 INITIALISATIONS = ("fan_out", "fan_out_per_group")
 
@@ -66,6 +68,8 @@ class TrainingConfiguration:
         As in :class:`npresnext.nn.SGD`; the default is that of the ResNeXt paper for CIFAR.
     schedule : str
         "cosine", "constant", or "step:E1,E2,...", which divides the learning rate by ten at these epochs.
+    shards : int, optional
+        Cut each batch into this number of shards, as :class:`ShardedTrainer` does; None computes it as a whole.
 
     Raises
     ------
@@ -99,6 +103,7 @@ class TrainingConfiguration:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     schedule: str = "cosine"
+    shards: int | None = None
 
     def __post_init__(self) -> None:
         self._check_choice("data", tuple(DEFAULTS))
@@ -124,6 +129,8 @@ class TrainingConfiguration:
         for name in ("momentum", "weight_decay"):
             if not getattr(self, name) >= 0:
                 raise ConfigurationError(name, getattr(self, name), "at least 0")
+        if self.shards is not None:
+            self._set("shards", check_shards(self.shards, self.batch_size))
         self.learning_rates()  # raises if `schedule` names none
 
     @classmethod
@@ -214,8 +221,9 @@ class TrainingConfiguration:
         watchers: Sequence[Watcher] = (),
         *,
         model: Module | None = None,
+        communicator: Communicator | None = None,
     ) -> Trainer:
-        """Return a trainer, at step 0.
+        """Return a trainer, at step 0; a :class:`ShardedTrainer` if `self.shards` is not None.
 
         Parameters
         ----------
@@ -225,15 +233,20 @@ class TrainingConfiguration:
             As for :class:`Trainer`.
         model : Module, optional
             The network to train, which is converted to `dtype`; a new one, called `self.model`, if None.
+        communicator : Communicator, optional
+            That of the ranks which share the shards; see :func:`connect_ranks`.
 
         Raises
         ------
         ConfigurationError
+            There are several ranks, and `self.shards` is None or no multiple of their number.
             The images are fewer than `batch_size`, or not larger than `crop`; or `model` does not return a number for
             each class.
         ValueError
             `model` does not take the images.
         """
+        if self.shards is None and communicator is not None and communicator.size > 1:
+            raise ConfigurationError("shards", None, f"a multiple of the number of ranks, {communicator.size}")
         self.steps_per_epoch(train_set)
         channels, height, width = train_set.shape
         if self.crop >= min(height, width):
@@ -262,16 +275,17 @@ class TrainingConfiguration:
             nesterov=self.momentum > 0,
             weight_decay=self.weight_decay,
         )
-        return Trainer(
-            model,
-            optimizer,
-            train_set,
-            test_set,
-            batch_size=self.batch_size,
-            schedule=self.learning_rates(),
-            seed=self.seed,
-            augment=Augment(self.flip, self.crop),
-            watchers=watchers,
+        options: dict[str, Any] = {
+            "batch_size": self.batch_size,
+            "schedule": self.learning_rates(),
+            "seed": self.seed,
+            "augment": Augment(self.flip, self.crop),
+            "watchers": watchers,
+        }
+        if self.shards is None:
+            return Trainer(model, optimizer, train_set, test_set, **options)
+        return ShardedTrainer(
+            model, optimizer, train_set, test_set, shards=self.shards, communicator=communicator, **options
         )
 
     def _check_choice(self, name: str, choices: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ from .memory import keep_freed_memory
 from .schedules import Schedule
 
 STEPS_BETWEEN_READS = 16
+EVALUATION_BATCH = 256  # images per forward pass
 
 
 class Watcher:
@@ -146,13 +147,24 @@ class Trainer:
         """Take one step: forward, loss, backward, update."""
         self.optimizer.lr = self.schedule(self.step / self.steps_per_epoch)
         self.optimizer.zero_grad()
+        self.compute_gradients(x, target)
+        for watcher in self.watchers:
+            watcher.after_backward(self)
+        self.optimizer.step()
+
+    def compute_gradients(self, x: Array, target: Array) -> None:
+        """Give the parameters the gradients of the mean loss of a batch, and add the batch to the meter.
+
+        This is all that :class:`~npresnext.training.ShardedTrainer` does in another way.
+        """
         logits = self.model(x)
         loss = self.criterion(logits, target)
         self.model.backward(self.criterion.backward())
         self.meter.add(self.step, loss, logits, target)
-        for watcher in self.watchers:
-            watcher.after_backward(self)
-        self.optimizer.step()
+
+    def evaluate(self, data: ImageSet) -> tuple[float, float]:
+        """Return the mean loss and the accuracy on `data`, as :func:`evaluate` does."""
+        return evaluate(self.model, data)
 
     def _run_epoch(self, steps: int) -> None:
         """Train to the end of the epoch, or to step `steps`."""
@@ -164,7 +176,7 @@ class Trainer:
             epoch=self.epoch,
             start=self.step % self.steps_per_epoch,
             augment=self.augment,
-            dtype=_dtype_of(self.model),
+            dtype=dtype_of(self.model),
         )
         for x, target in batches:
             self.learn(x, target)
@@ -183,7 +195,7 @@ class Trainer:
         loss, accuracy = self.meter.read()
         record = {"epoch": self.epoch - 1, "lr": float(self.optimizer.lr), "loss": loss, "accuracy": accuracy}
         if self.test_set is not None:
-            record["test_loss"], record["test_accuracy"] = evaluate(self.model, self.test_set)
+            record["test_loss"], record["test_accuracy"] = self.evaluate(self.test_set)
         self.history.append(record)
         self.meter = Meter()
         for watcher in self.watchers:
@@ -220,9 +232,11 @@ class Meter:
 
     def add(self, step: int, loss: Array, logits: Array, target: Array) -> None:
         """Add a batch of step `step`: its mean loss (), its logits (N, classes) and its labels (N,)."""
-        xp = array_module(logits=logits)
-        hits = xp.sum(xp.astype(xp.argmax(logits, axis=1) == target, xp.int64))  # ()
-        self._unread.append((step, logits.shape[0], loss, hits))
+        self._unread.append((step, logits.shape[0], loss, count_hits(logits, target)))
+
+    def add_counts(self, step: int, loss: Array, hits: Array, count: int) -> None:
+        """Add `count` images of step `step`: their mean loss (), and how many () of them were classified correctly."""
+        self._unread.append((step, count, loss, hits))
 
     def read(self) -> tuple[float, float]:
         """Return the mean loss and the accuracy so far; NaN without images.
@@ -245,7 +259,7 @@ class Meter:
         return (self.loss / self.count, self.hits / self.count) if self.count else (math.nan, math.nan)
 
 
-def evaluate(model: Module, data: ImageSet, *, batch_size: int = 256) -> tuple[float, float]:
+def evaluate(model: Module, data: ImageSet, *, batch_size: int = EVALUATION_BATCH) -> tuple[float, float]:
     """Return the mean loss and the accuracy of a network on `data`, computed in evaluation mode.
 
     Every layer has its own mode again afterwards.
@@ -277,16 +291,15 @@ def evaluate(model: Module, data: ImageSet, *, batch_size: int = 256) -> tuple[f
     True
     """
     criterion, meter = CrossEntropyLoss(), Meter()
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with no_grad():
-            for x, target in all_batches(data, batch_size, dtype=_dtype_of(model)):
-                logits = model(x)
-                meter.add(0, criterion(logits, target), logits, target)
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    with evaluation_mode(model):
+        for x, target in all_batches(data, batch_size, dtype=dtype_of(model)):
+            logits = model(x)
+            meter.add(0, criterion(logits, target), logits, target)
+    return read_evaluation(meter, data)
+
+
+def read_evaluation(meter: Meter, data: ImageSet) -> tuple[float, float]:
+    """Return the mean loss and the accuracy in a meter, or raise a NonFiniteLossError that names `data`."""
     try:
         return meter.read()
     except NonFiniteLossError as error:
@@ -295,7 +308,26 @@ def evaluate(model: Module, data: ImageSet, *, batch_size: int = 256) -> tuple[f
         ) from error
 
 
-def _dtype_of(model: Module) -> str:
+@contextlib.contextmanager
+def evaluation_mode(model: Module) -> Iterator[None]:
+    """Inside the block, the network evaluates and saves nothing; every layer has its own mode again afterwards."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with no_grad():
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def count_hits(logits: Array, target: Array) -> Array:
+    """Return the number () of images whose largest logit (N, classes) is that of their label (N,)."""
+    xp = array_module(logits=logits)
+    return xp.sum(xp.astype(xp.argmax(logits, axis=1) == target, xp.int64))
+
+
+def dtype_of(model: Module) -> str:
     """Return the name of the dtype of a network's parameters."""
     dtype = next(iter(model.parameters())).data.dtype
     return str(dtype).rpartition(".")[2]  # some libraries write their own name before it

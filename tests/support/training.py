@@ -4,10 +4,10 @@ import numpy as np
 
 from npresnext import models, nn
 from npresnext.data import Augment, load_digits
-from npresnext.training import Trainer, schedules
+from npresnext.training import ShardedTrainer, Trainer, schedules
 
 
-def tiny_trainer(*, seed=0, images=48, test=None, lr=0.05, weight_decay=0.0, watchers=(), dtype="float32"):
+def tiny_trainer(*, seed=0, images=48, test=None, lr=0.05, weight_decay=0.0, watchers=(), dtype="float32", **sharded):
     train = load_digits()[0].first(images)
     model = models.ResNet(
         models.Bottleneck,
@@ -22,7 +22,7 @@ def tiny_trainer(*, seed=0, images=48, test=None, lr=0.05, weight_decay=0.0, wat
         dtype=dtype,
     )
     optimizer = nn.SGD(model.parameters(), lr=lr, momentum=0.9, nesterov=True, weight_decay=weight_decay)
-    return Trainer(
+    return (ShardedTrainer if sharded else Trainer)(
         model,
         optimizer,
         train,
@@ -32,6 +32,7 @@ def tiny_trainer(*, seed=0, images=48, test=None, lr=0.05, weight_decay=0.0, wat
         seed=seed,
         augment=Augment(crop=1),
         watchers=watchers,
+        **sharded,
     )
 
 
