@@ -157,10 +157,10 @@ def test_another_number_of_ranks_resumes_a_run(tmp_path):
 @pytest.mark.parametrize("size, images", [(1, 256), (2, 50), (4, 50), (4, 256)])  # 8 batches of 50, or 2 of 256
 def test_ranks_share_the_evaluation(size, images, monkeypatch):
     def run(communicator):
-        return tiny_trainer(shards=4, communicator=communicator).evaluate(TEST)
+        return tiny_trainer(shards=4, communicator=communicator, dtype="float64").evaluate(TEST)
 
     monkeypatch.setattr(shards, "EVALUATION_BATCH", images)
-    assert on_ranks(size, run) == [evaluate(tiny_trainer().model, TEST, batch_size=images)] * size
+    assert on_ranks(size, run) == [evaluate(tiny_trainer(dtype="float64").model, TEST, batch_size=images)] * size
 
 
 def test_gradient_norms_are_those_of_the_mean_gradient():
