@@ -154,7 +154,7 @@ def test_another_number_of_ranks_resumes_a_run(tmp_path):
     assert {written(tmp_path, trainer) for trainer in on_ranks(4, run)} == {written(tmp_path, whole)}
 
 
-@pytest.mark.parametrize("size, images", [(1, 256), (2, 50), (4, 50), (4, 256)])  # 8 batches of 50, or 2 of 256
+@pytest.mark.parametrize("size, images", [(1, 256), (2, 25), (4, 20), (4, 256)])  # up to 18 batches
 def test_ranks_share_the_evaluation(size, images, monkeypatch):
     def run(communicator):
         return tiny_trainer(shards=4, communicator=communicator, dtype="float64").evaluate(TEST)
