@@ -7,7 +7,7 @@ import dataclasses
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
-from . import _gradnorms_convert
+from . import _gradnorms_convert, _gradnorms_report
 from ._network import is_onnx, network_from
 from ._numbers import positive_int
 from ._training_arguments import add_arguments, chosen_backend, configuration_from
@@ -30,6 +30,7 @@ examples:
   {prog} draw norms.csv -o norms.png             draw a file of rows: see {prog} draw --help
   {prog} test norms.csv                          is a group special, or is it chance? see {prog} test --help
   {prog} convert norms.csv -o norms.parquet      write it in another form: see {prog} convert --help
+  {prog} report norms.csv -o report.html         one page on it: see {prog} report --help
 
 A conv group is one of the G groups of a convolution. Each row is one conv group of one convolution at one step,
 with these columns: step and epoch (counted from 0), layer, conv_group, groups, numel, l2, rms, max_abs, weight_l2,
@@ -74,10 +75,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _configure_draw(actions.add_parser("draw", description=DRAW_HELP))
     _configure_test(actions.add_parser("test", description=TEST_HELP))
     _gradnorms_convert.configure(actions.add_parser("convert", description=_gradnorms_convert.HELP))
+    _gradnorms_report.configure(actions.add_parser("report", description=_gradnorms_report.HELP))
     parser.usage = (
         f"{parser.prog} -o FILE [options]\n       {parser.prog} draw FILE -o PICTURE [options]\n"
         f"       {parser.prog} test FILE [FILE ...] [options]\n"
-        f"       {parser.prog} convert FILE -o FILE [options]"
+        f"       {parser.prog} convert FILE -o FILE [options]\n"
+        f"       {parser.prog} report FILE [FILE ...] -o PAGE.html [options]"
     )
     add_arguments(parser, epochs=False, files=True)
     rows = parser.add_argument_group("rows")

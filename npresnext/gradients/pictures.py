@@ -66,10 +66,10 @@ def draw_grad_norms(rows: Sequence[Row], *, value: str = "l2", relative: bool = 
     """
     panels = grad_norm_panels(rows, value)
     if relative:
-        panels = _relative_to_layer(panels)
+        panels = relative_to_layer(panels)
     steps_are_known = rows[0].get("step") is not None
     name = f"{value}, relative to the layer's mean" if relative else f"{value} of the weight gradient"
-    scale, colours, label = _colours(panels, name, relative)
+    scale, colours, label = colour_scale(panels, name, relative)
 
     grouped = [panel for panel in panels if panel != DENSE]
     figure, axes = _figure_for(panels, grouped)
@@ -179,7 +179,7 @@ def _steps_of(rows: Sequence[Row]) -> list[int]:
     return columns
 
 
-def _relative_to_layer(panels: dict[str, Panel]) -> dict[str, Panel]:
+def relative_to_layer(panels: dict[str, Panel]) -> dict[str, Panel]:
     """Return the panels of grouped layers, each column divided by its mean over the conv groups."""
     found = {}
     for name, (labels, steps, image) in panels.items():
@@ -192,7 +192,7 @@ def _relative_to_layer(panels: dict[str, Panel]) -> dict[str, Panel]:
     return found
 
 
-def _colours(panels: dict[str, Panel], name: str, relative: bool) -> tuple[Any, Any, str]:
+def colour_scale(panels: dict[str, Panel], name: str, relative: bool) -> tuple[Any, Any, str]:
     """Return the scale, the colours, and the label of the colour bar, which says what the colours do not show."""
     colors = load_extra("matplotlib.colors", "plot", "a picture")
     colormaps = load_extra("matplotlib", "plot", "a picture").colormaps
@@ -206,13 +206,13 @@ def _colours(panels: dict[str, Panel], name: str, relative: bool) -> tuple[Any, 
         low, high = np.percentile(positive, [1, 99.5]) if positive.size else (0.1, 1.0)
         high = max(high, low * 1.01)
     is_clipped = finite.size and (finite.min() < low or finite.max() > high)
-    ends = f"\n(colours end at {_plain(low)} and {_plain(high)})" if is_clipped else ""
+    ends = f"\n(colours end at {plain_number(low)} and {plain_number(high)})" if is_clipped else ""
     grey = "" if np.isfinite(values).all() else "\n(grey: no finite number)"
     colours = colormaps[RELATIVE_COLOURS if relative else COLOURS].with_extremes(bad=NO_NUMBER)
     return colors.LogNorm(low, high, clip=True), colours, name + ends + grey
 
 
-def _plain(number: float) -> str:
+def plain_number(number: float) -> str:
     """Return a number with at most three digits, as one reads it: 0.002, 35, 2e-7."""
     digits = f"{number:.3g}"
     if 1e-4 <= abs(number) < 1e6:
@@ -220,16 +220,21 @@ def _plain(number: float) -> str:
     return digits.replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
 
 
-def _set_plain_ticks(bar: Any, scale: Any) -> None:
-    """Give a logarithmic colour bar at most about eight ticks, at round numbers."""
+def round_ticks(scale: Any) -> list[float]:
+    """Return at most about eight round numbers between the ends of a logarithmic scale; or its ends."""
     powers = range(math.floor(math.log10(scale.vmin)), math.ceil(math.log10(scale.vmax)) + 1)
     for digits in ((1, 1.2, 1.5, 2, 3, 5, 7), (1, 2, 5), (1,)):
         ticks = [digit * 10.0**power for power in powers for digit in digits]
         ticks = [tick for tick in ticks if scale.vmin <= tick <= scale.vmax]
         if len(ticks) <= 8:
             break
-    ticks = ticks[:: ceil_div(len(ticks), 8)] if ticks else [scale.vmin, scale.vmax]
-    bar.set_ticks(ticks, labels=list(map(_plain, ticks)))
+    return ticks[:: ceil_div(len(ticks), 8)] if ticks else [scale.vmin, scale.vmax]
+
+
+def _set_plain_ticks(bar: Any, scale: Any) -> None:
+    """Give a logarithmic colour bar ticks at round numbers."""
+    ticks = round_ticks(scale)
+    bar.set_ticks(ticks, labels=list(map(plain_number, ticks)))
     bar.minorticks_off()
     bar.ax.tick_params(labelsize=11)
 

@@ -161,12 +161,13 @@ def _checked(row: dict[str, Any], place: str) -> Row:
     """Return the row with its numbers as numbers and its layer as text, or raise naming the place."""
     checked: Row = {}
     for name, value in row.items():
-        if name == "layer":
-            checked[name] = None if value is None else str(value)
-        elif name in INTEGER_COLUMNS:
-            checked[name] = _integer(value, name, place)
+        kind = type(value)
+        if name in INTEGER_COLUMNS:
+            checked[name] = value if kind is int else _integer(value, name, place)
+        elif name == "layer":
+            checked[name] = value if kind is str or value is None else str(value)
         else:
-            checked[name] = _number(value)
+            checked[name] = _number(value) if kind is str else value
     for name in NEEDED:
         if checked[name] is None:
             raise FileFormatError(f"{place}, has no {name}")
@@ -194,11 +195,9 @@ def _integer(value: Any, name: str, place: str) -> int | None:
     return int(number)
 
 
-def _number(value: Any) -> Any:
-    """Return a number if `value` is the text of one, or else `value`."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+def _number(text: str) -> Any:
+    """Return the number that a text is, or the text."""
+    try:
+        return float(text)
+    except ValueError:
+        return text

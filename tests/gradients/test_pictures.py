@@ -8,7 +8,7 @@ import pytest
 from npresnext import cli
 from npresnext.errors import ConfigurationError, InvalidValueError
 from npresnext.gradients import COLUMNS, draw_grad_norms, open_rows
-from npresnext.gradients.pictures import DENSE, _plain, grad_norm_panels
+from npresnext.gradients.pictures import DENSE, grad_norm_panels, plain_number
 from npresnext.models import get_model
 from npresnext.nn import Conv2d
 from npresnext.nn.init import Undrawn
@@ -173,12 +173,12 @@ def test_colours_that_are_clipped_are_stated_and_others_are_not():
     rows = rows_of({"a": 4}, steps=range(100))
     label = draw_grad_norms(rows).axes[-1].get_ylabel()
     low, high = np.percentile([row["l2"] for row in rows], [1, 99.5])
-    assert f"(colours end at {_plain(low)} and {_plain(high)})" in label
+    assert f"(colours end at {plain_number(low)} and {plain_number(high)})" in label
     assert draw_grad_norms([{**row, "l2": 0.5} for row in rows]).axes[-1].get_ylabel() == "l2 of the weight gradient"
 
 
 @pytest.mark.parametrize("spread", [0.01, 0.1, 1, 3, 9])
-def test_ticks_are_a_few_plain_numbers(spread):
+def test_ticks_are_a_fewplain_number_numbers(spread):
     rows = [{**row, "step": 10**6 + row["step"], "l2": row["l2"] ** spread} for row in rows_of({"a": 8}, range(9))]
     figure = draw_grad_norms(rows)
     figure.canvas.draw()
@@ -200,8 +200,8 @@ def test_ticks_are_a_few_plain_numbers(spread):
         (1.5e6, "1.5e6"),
     ],
 )
-def test_numbers_are_written_plainly(number, text):
-    assert _plain(number) == text
+def test_numbers_are_writtenplain_numberly(number, text):
+    assert plain_number(number) == text
 
 
 def test_at_the_size_of_resnext50_every_row_has_its_label():
