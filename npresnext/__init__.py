@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # for type checkers and editors; Python loads these when they
     from . import paper as paper
     from . import pictures as pictures
     from . import reference as reference
+    from . import studies as studies
     from . import testing as testing
     from . import training as training
     from .counting import summary as summary
@@ -79,6 +80,7 @@ _LAZY = {
     "pictures": "",
     "definitions": "",
     "reference": "",
+    "studies": "",
     "set_num_threads": "engines.cpu.threads",
     "set_workspace_limit": "engines.cpu.workspace",
     "summary": "counting.network",

@@ -43,6 +43,7 @@ COMMANDS = (
     "classify",
     "check",
     "learn",
+    "sweep",
 )
 
 FAILED, MISTAKE, INTERRUPTED, READER_GONE = 1, 2, 130, 141

@@ -27,7 +27,7 @@ ORDER = [
     {"models"},
     {"data"},
     {"training", "counting", "onnx"},
-    {"gradients", "paper", "pictures"},
+    {"gradients", "paper", "pictures", "studies"},
     {"testing"},
     {"learn"},
     {FACADE},
@@ -59,6 +59,8 @@ TOOLS = set(RANK) - CORE - INTERFACE
 TOOLS_NEED = {
     ("paper", "counting"): "networks of a cardinality are counted by summary",
     ("gradients", "training"): "NormDump is a watcher of training runs",
+    ("studies", "training"): "a study is made of training runs",
+    ("studies", "gradients"): "gradient norms are among the rows that a run writes",
     ("learn", "testing"): "the exercises are checked by the conformance kit",
 }
 
