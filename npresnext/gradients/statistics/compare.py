@@ -59,7 +59,7 @@ def compare_groups(
         With rows: the column to compare, a norm. Its squares are divided by the sum over the groups of the layer at
         that step.
     alpha : float
-        The probability of a wrong verdict to accept, over all layers together.
+        The accepted probability of a wrong verdict, over all layers together.
     n_resamples : int
         B, the number of random permutations for each layer. No p-value is below 1/(1 + B).
     rng : None, int or numpy.random.Generator
