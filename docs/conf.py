@@ -26,6 +26,7 @@ extensions = [
     "sphinx.ext.linkcode",
     "sphinx_copybutton",
     "sphinx_design",
+    "dark_pictures",
     "lesson_pages",
     "mathml",
     "public_names",
@@ -42,7 +43,7 @@ myst_url_schemes = {"http": None, "https": None, "mailto": None, "source": None}
 
 # Lessons: scripts in percent format, executed anew whenever they are read; an error fails the build
 
-nb_custom_formats = {".py": "lesson_pages.read_script"}
+nb_custom_formats = {".py": "lesson_pages.read_page"}
 nb_execution_mode = "force"
 nb_execution_timeout = 120
 nb_execution_raise_on_error = True
@@ -81,6 +82,7 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
 }
+html_context = {"default_mode": "auto"}  # light or dark, as the reader's system is
 html_sidebars = {"index": [], "source/**": []}
 
 

@@ -21,14 +21,15 @@ rng = np.random.default_rng(0)
 # only the input channels of its own group.
 
 # %%
-x = rng.integers(-3, 4, (1, 4, 5, 5)).astype(float)  # (N, C_in, H, W): one image with 4 channels
-weight = rng.integers(-2, 3, (6, 2, 3, 3)).astype(float)  # (C_out, C_in/G, kh, kw): 6 filters, each reads 2 channels
+x = rng.integers(-3, 4, (1, 4, 5, 5)).astype(float)  # (N, C_in, H, W)
+weight = rng.integers(-2, 3, (6, 2, 3, 3)).astype(float)  # (C_out, C_in/G, kh, kw)
 y = nx.conv2d(x, weight, groups=2)
 print("x", x.shape, "  weight", weight.shape, "  y", y.shape)
 
 # %% [markdown]
 # The picture shows the weight as a matrix of kernels: a row for each output channel, a column for each input channel.
-# With 2 groups, half of the places are empty. So the layer needs half of the weights.
+# Each of the 6 filters reads 2 channels: with 2 groups, half of the places are empty. So the layer needs half of the
+# weights.
 
 # %%
 nx.pictures.weight_matrix(weight, groups=2)
@@ -57,7 +58,8 @@ print("dx", dx.shape, "  dweight", dweight.shape, "  dbias", dbias.shape)
 # %%
 changed = weight.copy()
 changed[5, 1, 0, 2] += 1
-change = (grad_output * nx.conv2d(x, changed, groups=2)).sum() - (grad_output * y).sum()
+changed_y = nx.conv2d(x, changed, groups=2)
+change = (grad_output * changed_y).sum() - (grad_output * y).sum()
 print("change of the sum:", change, "  gradient:", dweight[5, 1, 0, 2])
 assert change == dweight[5, 1, 0, 2]
 
@@ -74,7 +76,7 @@ from npresnext.testing import check_conv
 
 
 def backward(grad_output, x, weight, *, stride, padding, dilation, groups):
-    window = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    window = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
     dx = nx.conv2d_input_grad(grad_output, x.shape, weight[:, :, ::-1, ::-1], **window)
     dweight = nx.conv2d_weight_grad(grad_output, x, weight.shape, **window)
     return dx, dweight, grad_output.sum(axis=(0, 2, 3))
@@ -96,7 +98,8 @@ assert not report.passed and report.mistakes
 # %%
 for name in ("resnet50", "resnext50_32x4d"):
     total = nx.summary(nx.models.get_model(name, rng=0), (1, 3, 224, 224))
-    print(f"{name:16} {total.total_params:>11,} parameters {total.total_macs:>14,} MACs")
+    counts = f"{total.total_params:>11,} parameters {total.total_macs:>14,} MACs"
+    print(f"{name:16} {counts}")
 
 # %% [markdown]
 # More: [the family](family.md), and [claims](claims.md) about cardinality that hold or do not.
@@ -112,7 +115,8 @@ model, loss = nx.models.resnext_small(rng=0), nx.nn.CrossEntropyLoss()
 optimizer = nx.nn.SGD(model.parameters(), lr=0.05, momentum=0.9)
 
 rows, losses = [], []
-for step, (images, labels) in enumerate(nx.data.training_batches(train, 32, seed=0, epoch=0)):
+batches = nx.data.training_batches(train, 32, seed=0, epoch=0)
+for step, (images, labels) in enumerate(batches):
     optimizer.zero_grad()
     losses.append(float(loss(model(images), labels)))
     model.backward(loss.backward())
@@ -122,15 +126,14 @@ for step, (images, labels) in enumerate(nx.data.training_batches(train, 32, seed
 model.eval()
 images, labels = next(nx.data.all_batches(test, len(test)))
 accuracy = (model(images).argmax(axis=1) == labels).mean()
-print(
-    f"loss {losses[0]:.2f} at the first step, {losses[-1]:.2f} at the last; {accuracy:.0%} of {len(test)} test images"
-)
+print(f"loss {losses[0]:.2f} at the first step, {losses[-1]:.2f} at the last")
+print(f"{accuracy:.0%} of the {len(test)} test images are right")
 assert losses[-1] < losses[0] / 2 and accuracy > 0.5
 
 # %% [markdown]
 # ## A look inside
 #
-# Each row of the picture is a group of one convolution, each column a step. A dark cell is a small gradient.
+# Each row of the picture is a group of one convolution, each column a step. The bar on the right explains the colours.
 
 # %%
 nx.gradients.draw_grad_norms(rows)

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import dark_pictures
 import jupytext
 import nbformat
 from docutils import nodes
@@ -17,6 +18,11 @@ def read_script(text):
     notebook.metadata["kernelspec"] = KERNEL
     notebook.metadata["language_info"] = {"name": "python"}
     return notebook
+
+
+def read_page(text):
+    """Return a script as the notebook that is executed for its page."""
+    return dark_pictures.with_both_versions(read_script(text))
 
 
 def scripts():

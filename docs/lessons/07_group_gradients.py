@@ -19,7 +19,7 @@ rng = np.random.default_rng(7)
 
 
 def integers(*shape):
-    """Random integers from -3 to 3, stored as floats. Sums of them are exact, so results can be compared with ==."""
+    """Random integers from -3 to 3, as floats: their sums are exact."""
     return rng.integers(-3, 4, shape).astype(float)
 
 
@@ -81,8 +81,9 @@ assert answer_a == [1]
 
 # %%
 for g in range(G):
-    alone = nx.conv2d_weight_grad(grad_output[:, of_group(g)], x[:, of_group(g)], (2, 2, 2, 2))
-    assert (dweight[of_group(g)] == alone).all()
+    own = of_group(g)
+    alone = nx.conv2d_weight_grad(grad_output[:, own], x[:, own], (2, 2, 2, 2))
+    assert (dweight[own] == alone).all()
 print("The gradient of each group was computed from two slices.")
 
 # %% [markdown]
@@ -100,7 +101,7 @@ answer_b = []
 # our layer, and the loss is Σ (z − target)² / 2, so its gradient is z − target.
 
 # %%
-mix = integers(6, 6, 1, 1)  # the weight of the 1x1 convolution, which reads all channels
+mix = integers(6, 6, 1, 1)  # the weight of a 1x1 convolution: it reads all channels
 target = integers(1, 6, 2, 2)
 
 
@@ -163,7 +164,8 @@ pointwise = nx.nn.Conv2d(6, 6, 1, rng=0)
 
 apart = nx.paper.connectivity([grouped(), grouped(), grouped()]).matrix
 mixed = nx.paper.connectivity([grouped(), pointwise, grouped()]).matrix
-print("three grouped layers:", f"{apart.mean():.0%} of all pairs of channels are connected")
+share = f"{apart.mean():.0%} of all pairs of channels are connected"
+print("three grouped layers:", share)
 print("a 1x1 in the middle: ", f"{mixed.mean():.0%}")
 assert apart.mean() == 1 / G and mixed.all()
 
@@ -212,8 +214,9 @@ assert derivative == of_each_group.sum() != of_each_group.mean()
 # One grouped layer alone: each part of the upstream gradient reaches one group.
 
 # %%
-layer = nx.nn.Sequential({"grouped": nx.nn.Conv2d(6, 6, 2, groups=G, bias=False, dtype="float64")})
-layer.grouped.weight.data[...] = weight
+conv = nx.nn.Conv2d(6, 6, 2, groups=G, bias=False, dtype="float64")
+conv.weight.data[...] = weight
+layer = nx.nn.Sequential({"grouped": conv})
 nx.pictures.gradient_flow(layer, x, grad_output)
 
 # %% [markdown]
@@ -221,8 +224,9 @@ nx.pictures.gradient_flow(layer, x, grad_output)
 # every group.
 
 # %%
-both = nx.nn.Sequential({"grouped": layer.grouped, "mix": nx.nn.Conv2d(6, 6, 1, bias=False, dtype="float64")})
-both.mix.weight.data[...] = mix
+conv_1x1 = nx.nn.Conv2d(6, 6, 1, bias=False, dtype="float64")
+conv_1x1.weight.data[...] = mix
+both = nx.nn.Sequential({"grouped": conv, "mix": conv_1x1})
 nx.pictures.gradient_flow(both, x, grad_output)
 
 # %% tags=["hide-cell"]
@@ -254,11 +258,13 @@ assert order.tolist() == [0, 2, 4, 1, 3, 5]
 
 reached, layers = mask, 1
 while not reached.all():
-    print(f"{layers} grouped: each output channel sees {(reached > 0).sum(axis=1).max()} input channels")
+    seen = (reached > 0).sum(axis=1).max()
+    print(f"{layers} grouped: each output channel sees {seen} input channels")
     reached, layers = mask @ reached[order], layers + 1
 print(f"{layers} grouped: each output channel sees all 6")
 assert layers == 3
-assert (nx.conv2d_parameter_count(6, 6, 1), nx.conv2d_parameter_count(6, 6, 1, groups=G)) == (36, 12)
+assert nx.conv2d_parameter_count(6, 6, 1) == 36
+assert nx.conv2d_parameter_count(6, 6, 1, groups=G) == 12
 
 # %% [markdown] tags=["hide-cell"]
 # <details><summary>Explanation</summary>

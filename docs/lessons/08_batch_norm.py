@@ -121,7 +121,8 @@ try:
 except AssertionError as error:
     found = str(error)
 print("wrong:", found)
-assert compared == values.size and f"{values.size} of {values.size} elements differ" in found
+assert compared == values.size
+assert f"{values.size} of {values.size} elements differ" in found
 
 # %% [markdown]
 # (misconception-24)=
@@ -140,7 +141,8 @@ def loss_and_gradient(weight, groups):
     y = nx.conv2d(images, weight, groups=groups)
     normalised, mean, var = batch_norm(y, eps=1e-12)
     dy, _, _ = batch_norm_backward(direction, y, mean, var, eps=1e-12)
-    return (direction * normalised).sum(), nx.conv2d_weight_grad(dy, images, weight.shape, groups=groups)
+    dweight = nx.conv2d_weight_grad(dy, images, weight.shape, groups=groups)
+    return (direction * normalised).sum(), dweight
 
 
 def norm(array):
@@ -193,7 +195,9 @@ for G in (1, 4, 16):
         raw[G, name] = norm(dweight)
         products[G, name] = norm(dweight) * norm(weight)
     columns = [
-        f"{each[G, name]:8.{digits}f}" for each, digits in ((deviations, 2), (raw, 0), (products, 0)) for name in fan_in
+        f"{each[G, name]:8.{digits}f}"
+        for each, digits in ((deviations, 2), (raw, 0), (products, 0))
+        for name in fan_in
     ]
     print(f"{G:4}  " + " ".join(columns))
 
@@ -202,7 +206,8 @@ for G in (1, 4, 16):
     assert np.isclose(raw[G, "right"], raw[G, "forgot"] / np.sqrt(G))
     assert np.isclose(products[G, "right"], products[G, "forgot"])
     assert abs(deviations[G, "right"] - np.sqrt(2)) < 0.2
-assert max(raw[G, "forgot"] for G in (1, 4, 16)) < 1.1 * min(raw[G, "forgot"] for G in (1, 4, 16))
+forgot = [raw[G, "forgot"] for G in (1, 4, 16)]
+assert max(forgot) < 1.1 * min(forgot)
 assert raw[1, "right"] > 3.5 * raw[16, "right"]
 
 # %% [markdown]
@@ -240,7 +245,8 @@ ax.set_ylabel("relative to scale 1", fontsize=12)
 ax.set_title("Behind a convolution comes a batch norm", fontsize=13)
 ax.legend(fontsize=12)
 ax.grid(alpha=0.3)
-assert np.allclose(np.array(raw) * scales, raw[3]) and np.allclose(products, products[3])
+assert np.allclose(np.array(raw) * scales, raw[3])
+assert np.allclose(products, products[3])
 
 # %% [markdown]
 # ## Exercise
@@ -253,8 +259,9 @@ assert np.allclose(np.array(raw) * scales, raw[3]) and np.allclose(products, pro
 
 # %% tags=["hide-cell"]
 _, dweight = loss_and_gradient(weight, groups=4)
-print("Σ w·dw =", f"{(weight * dweight).sum():.1e}", " compared with ‖w‖·‖dw‖ =", f"{norm(weight) * norm(dweight):.1e}")
-assert abs((weight * dweight).sum()) < 1e-9 * norm(weight) * norm(dweight)
+product, largest = (weight * dweight).sum(), norm(weight) * norm(dweight)
+print(f"Σ w·dw = {product:.1e}, compared with ‖w‖·‖dw‖ = {largest:.1e}")
+assert abs(product) < 1e-9 * largest
 
 for lr in (0.01, 0.1, 1.0):
     after = norm(weight - lr * dweight)

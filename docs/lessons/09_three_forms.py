@@ -25,7 +25,7 @@ rng = np.random.default_rng(94)
 
 
 def integers(*shape):
-    """Random integers from -3 to 3, stored as floats. Sums of them are exact, so results can be compared with ==."""
+    """Random integers from -3 to 3, as floats: their sums are exact."""
     return rng.integers(-3, 4, shape).astype(float)
 
 
@@ -92,7 +92,9 @@ form_a = sum(nx.conv2d(two_layers(p), w3[:, of_path(p)]) for p in range(C))
 assert (form_a == form_c).all()
 print("form (a) equals form (c)")
 
-weights_of_a = sum(w1[of_path(p)].size + w2[of_path(p)].size + w3[:, of_path(p)].size for p in range(C))
+weights_of_a = sum(
+    w1[of_path(p)].size + w2[of_path(p)].size + w3[:, of_path(p)].size for p in range(C)
+)
 weights_of_c = w1.size + w2.size + w3.size
 print("weights:", weights_of_a, "and", weights_of_c)
 assert weights_of_a == weights_of_c == 104
@@ -118,7 +120,7 @@ largest = max(
     abs(input_gradients[0] - input_gradients[1]).max(),
     *(abs(gradients_a[name] - converted[name]).max() for name in gradients_a),
 )
-print(f"largest difference between the forms, of outputs and all gradients: {largest:.0e}")
+print(f"largest difference, of outputs and all gradients: {largest:.0e}")
 assert set(gradients_a) == set(converted) and largest < 1e-12
 
 # %% [markdown]
@@ -143,7 +145,8 @@ wide = nx.conv2d(h, v, padding=1)
 
 assert (paths == wide).all()
 weights_of_paths = sum(u[of_path(p)].size + v[:, of_path(p)].size for p in range(C))
-print("4 paths of two layers equal one dense block. Weights:", weights_of_paths, "and", u.size + v.size)
+print("4 paths of two layers equal one dense block.")
+print("Weights:", weights_of_paths, "and", u.size + v.size)
 assert weights_of_paths == u.size + v.size == 576
 
 # %% [markdown]
@@ -160,8 +163,9 @@ basic = nx.conv2d(h, grouped_v, padding=1, groups=4)
 
 other_u = u.copy()
 other_u[of_path(0)] += integers(d, channels, 3, 3)
-other_basic = nx.conv2d(relu(nx.conv2d(x, other_u, padding=1)), grouped_v, padding=1, groups=4)
-other_wide = nx.conv2d(relu(nx.conv2d(x, other_u, padding=1)), v, padding=1)
+other_h = relu(nx.conv2d(x, other_u, padding=1))
+other_basic = nx.conv2d(other_h, grouped_v, padding=1, groups=4)
+other_wide = nx.conv2d(other_h, v, padding=1)
 
 moved_in_basic = np.flatnonzero((basic != other_basic).any(axis=(0, 2, 3))).tolist()
 moved_in_sum = np.flatnonzero((wide != other_wide).any(axis=(0, 2, 3))).tolist()
@@ -194,12 +198,16 @@ def columns_by_path(outs, ins, C):
 
 
 C, d = 4, 2
+own = nx.paper.group_mask(C * d, C * d, C)  # True where a path reads its own channels
 three = {
     "1x1": rows_by_path(C * d, channels, C),
-    "3x3 in 4 groups": rows_by_path(C * d, C * d, C) * nx.paper.group_mask(C * d, C * d, C),
+    "3x3 in 4 groups": rows_by_path(C * d, C * d, C) * own,
     "1x1 ": columns_by_path(channels, C * d, C),
 }
-two = {"3x3": rows_by_path(C * d, channels, C), "3x3 ": columns_by_path(channels, C * d, C)}
+two = {
+    "3x3": rows_by_path(C * d, channels, C),
+    "3x3 ": columns_by_path(channels, C * d, C),
+}
 
 figure, axes = plt.subplots(2, 3, figsize=(9, 5.4), layout="constrained")
 for row, (label, layers) in zip(axes, (("three layers", three), ("two layers", two))):
@@ -233,7 +241,9 @@ assert max(one + other, 0) == 2
 assert max(one, 0) + max(other, 0) == 5
 
 relu_at_the_end = relu(form_c)
-relu_in_the_paths = sum(relu(nx.conv2d(two_layers(p), w3[:, of_path(p)])) for p in range(C))
+relu_in_the_paths = sum(
+    relu(nx.conv2d(two_layers(p), w3[:, of_path(p)])) for p in range(C)
+)
 differ = (relu_at_the_end != relu_in_the_paths).mean()
 print(f"{differ:.0%} of the values differ")
 assert differ > 0.1 and (relu_in_the_paths >= relu_at_the_end).all()

@@ -56,7 +56,7 @@ def step(G, weight):
 
 
 def seconds_and_bytes(G):
-    """Return the least time of seven runs, and the largest memory of one run by the textbook method."""
+    """Return the least time of seven runs, and the memory of the textbook method."""
     weight = rng.standard_normal((channels, channels // G, 3, 3), dtype=np.float32)
     times = []
     for _ in range(7):
@@ -73,14 +73,16 @@ def seconds_and_bytes(G):
 
 seconds_and_bytes(1)  # the first run is slower: it reserves memory
 measured = {G: seconds_and_bytes(G) for G in GROUPS}
-weights = {G: nx.conv2d_parameter_count(channels, channels, 3, groups=G) for G in GROUPS}
+count = nx.conv2d_parameter_count
+weights = {G: count(channels, channels, 3, groups=G) for G in GROUPS}
 # Each weight is used once per image and position, for y, and again for dx and for dw.
 macs = {G: 3 * N * size * size * weights[G] for G in GROUPS}
 
 print("   G   weights         MACs   milliseconds   MACs per ns   memory in MB")
 for G, (seconds, memory) in measured.items():
     rate = macs[G] / seconds / 1e9
-    print(f"{G:4} {weights[G]:9,} {macs[G]:12,} {1e3 * seconds:14.2f} {rate:13.1f} {memory / 1e6:14.1f}")
+    print(f"{G:4} {weights[G]:9,} {macs[G]:12,} {1e3 * seconds:14.2f}", end="")
+    print(f" {rate:13.1f} {memory / 1e6:14.1f}")
 
 assert weights[64] * 64 == weights[1] and macs[64] * 64 == macs[1]
 faster = measured[1][0] / measured[64][0]
@@ -116,9 +118,11 @@ saved = resnet.parameters - only_groups.parameters
 of_3x3 = saved * 32 // 31  # groups=32 saves 31 of 32 weights in each 3x3 convolution
 print(f"ResNet-50:                   {resnet.parameters:12,} parameters")
 print(f"  of these in the 3x3 layers {of_3x3:12,}")
-print(f"with groups=32:              {only_groups.parameters:12,}  ({only_groups.parameters / resnet.parameters:.0%})")
-assert (resnet.parameters, of_3x3, only_groups.parameters) == (25_557_032, 11_317_248, 14_593_448)
-assert saved * 32 % 31 == 0 and round(100 * only_groups.parameters / resnet.parameters) == 57
+share = only_groups.parameters / resnet.parameters
+print(f"with groups=32:              {only_groups.parameters:12,}  ({share:.0%})")
+assert resnet.parameters == 25_557_032 and only_groups.parameters == 14_593_448
+assert of_3x3 == 11_317_248 and saved * 32 % 31 == 0
+assert round(100 * share) == 57
 
 # %% [markdown]
 # The 3x3 convolutions have less than half of the weights. Nobody can save more than that there. The 1x1 convolutions
@@ -129,10 +133,11 @@ assert saved * 32 % 31 == 0 and round(100 * only_groups.parameters / resnet.para
 
 # %%
 resnext = network_counts(50, cardinality=32, width=4)
-print(f"ResNeXt-50 32x4d: {resnext.parameters:12,} parameters ({resnext.parameters / resnet.parameters:.1%})")
-print(f"                  {resnext.macs:12,} MACs       ({resnext.macs / resnet.macs:.1%})")
-assert round(100 * resnext.parameters / resnet.parameters) == 98
-assert 1.03 < resnext.macs / resnet.macs < 1.04
+parameters = resnext.parameters / resnet.parameters
+macs_share = resnext.macs / resnet.macs
+print(f"ResNeXt-50 32x4d: {resnext.parameters:12,} parameters ({parameters:.1%})")
+print(f"                  {resnext.macs:12,} MACs       ({macs_share:.1%})")
+assert round(100 * parameters) == 98 and 1.03 < macs_share < 1.04
 
 # %% [markdown]
 # So **cardinality is not a way to save. It is a third way to spend**, besides depth and width. The paper compares
@@ -140,10 +145,12 @@ assert 1.03 < resnext.macs / resnet.macs < 1.04
 
 # %%
 designs = equal_complexity([1, 2, 4, 8, 32])
-print("block   weights         MACs   channels of the 3x3   numbers kept for the backward pass")
+print("block   weights         MACs   channels of the 3x3   inputs kept for backward")
 for design in designs:
-    kept = (design.channels + 2 * design.group_width) * design.size**2  # the inputs of the three convolutions
-    print(f"{design.name:5} {design.parameters:9,} {design.macs:12,} {design.group_width:21} {kept:36,}")
+    inputs = design.channels + 2 * design.group_width  # of the three convolutions
+    kept = inputs * design.size**2
+    print(f"{design.name:5} {design.parameters:9,} {design.macs:12,}", end="")
+    print(f" {design.group_width:21} {kept:26,}")
 
 first, last = designs[0], designs[-1]
 assert (first.name, last.name) == ("1x64d", "32x4d")

@@ -40,9 +40,11 @@ rng = np.random.default_rng(11)
 x = rng.integers(-3, 4, (2, 4, 6, 6)).astype(np.float32)
 weight = rng.integers(-3, 4, (6, 2, 3, 3)).astype(np.float32)
 y = nx.conv2d(x, weight, groups=2)
-expected = nx.reference.conv2d_loops(x.astype(np.float64), weight.astype(np.float64), groups=2)
+wide_x, wide_weight = x.astype(np.float64), weight.astype(np.float64)
+expected = nx.reference.conv2d_loops(wide_x, wide_weight, groups=2)
 
-largest_possible = 2 * 3 * 3 * 3 * 3  # L products, each at most 3·3, and L = (C_in/G)·kh·kw = 2·3·3
+L = 2 * 3 * 3  # (C_in/G)·kh·kw products in each sum, each at most 3·3
+largest_possible = L * 3 * 3
 print("largest possible sum:", largest_possible, " 2**24 =", 2**24)
 assert largest_possible < 2**24
 assert (y == expected).all()
@@ -59,9 +61,11 @@ print("equal in all", y.size, "values")
 
 # %%
 N, size = 16, 28
-images = 1 + rng.standard_normal((N, 8, size, size), dtype=np.float32) / 8  # as pixels: not around 0
+images = rng.standard_normal((N, 8, size, size), dtype=np.float32) / 8
+images += 1  # as pixels: not around 0
 upstream = rng.standard_normal((N, 8, size, size), dtype=np.float32)
-upstream -= upstream.mean(axis=(0, 2, 3), keepdims=True)  # mean 0 in each channel, as in front of a batch norm
+# The mean of each channel is 0, as in front of a batch norm:
+upstream -= upstream.mean(axis=(0, 2, 3), keepdims=True)
 
 
 def weight_grad(grad_output, x):
@@ -69,13 +73,15 @@ def weight_grad(grad_output, x):
 
 
 one = weight_grad(upstream, images)
-other = weight_grad(upstream[::-1], images[::-1])  # the same products, images in the opposite order
-exact = weight_grad(upstream.astype(np.float64), images.astype(np.float64))
+other = weight_grad(upstream[::-1], images[::-1])  # images in the opposite order
+wide = upstream.astype(np.float64), images.astype(np.float64)
+exact = weight_grad(*wide)
 
 differ = (one != other).mean()
 refused = ~np.isclose(one, exact)
 print(f"the two orders differ in {differ:.0%} of the values")
-print(f"np.allclose accepts: {np.allclose(one, exact)}; it refuses {refused.sum()} of {one.size} values")
+print("np.allclose accepts:", np.allclose(one, exact))
+print(f"it refuses {refused.sum()} of {one.size} values")
 assert one.dtype == np.float32 and differ > 0.5
 assert not np.allclose(one, exact) and refused.any()
 
@@ -106,7 +112,7 @@ def gamma(n, u=2.0**-24):
 
 
 n = N * size * size  # products in one value of the weight gradient
-magnitudes = weight_grad(abs(upstream.astype(np.float64)), abs(images.astype(np.float64)))
+magnitudes = weight_grad(*map(abs, wide))
 bound = gamma(n) * magnitudes
 
 for name, result in (("images in order", one), ("opposite order ", other)):
@@ -157,17 +163,19 @@ def rounded(array):
 x = rng.standard_normal((2, 8, 8, 8), dtype=np.float32)
 weight = rng.standard_normal((6, 4, 3, 3), dtype=np.float32)
 y = nx.conv2d(rounded(x), rounded(weight), groups=2)
-y_exact = nx.conv2d(x.astype(np.float64), weight.astype(np.float64), groups=2)
-y_magnitudes = nx.conv2d(abs(x.astype(np.float64)), abs(weight.astype(np.float64)), groups=2)
+wide_x, wide_weight = x.astype(np.float64), weight.astype(np.float64)
+y_exact = nx.conv2d(wide_x, wide_weight, groups=2)
+y_magnitudes = nx.conv2d(abs(wide_x), abs(wide_weight), groups=2)
 
 short = 4 * 3 * 3  # products in one value of y: (C_in/G)·kh·kw
 worst_of_short = (abs(y - y_exact) / (gamma(short) * y_magnitudes)).max()
-worst_of_long = (abs(weight_grad(rounded(upstream), rounded(images)) - exact) / bound).max()
+gradient = weight_grad(rounded(upstream), rounded(images))
+worst_of_long = (abs(gradient - exact) / bound).max()
 print(f"n = {short:6}: largest error / bound = {worst_of_short:8.3f}")
 print(f"n = {n:6}: largest error / bound = {worst_of_long:8.3f}")
-print("np.allclose with a tolerance of 1 %:", np.allclose(y, y_exact, rtol=1e-2, atol=1e-2))
-assert worst_of_short > 50 and worst_of_long < 0.1
-assert np.allclose(y, y_exact, rtol=1e-2, atol=1e-2)
+accepted = np.allclose(y, y_exact, rtol=1e-2, atol=1e-2)
+print("np.allclose with a tolerance of 1 %:", accepted)
+assert worst_of_short > 50 and worst_of_long < 0.1 and accepted
 
 # %% [markdown]
 # The short sum proves the fault. The long one shows nothing. And a tolerance of 1 %, as some tests have, accepts it
@@ -180,7 +188,9 @@ def my_conv(x, weight, bias, **window):
     return nx.conv2d(rounded(x), rounded(weight), bias, **window)
 
 
-case = nx.testing.ConvCase(batch=2, in_channels=8, out_channels=6, groups=2, size=(8, 8), kernel=(3, 3))
+case = nx.testing.ConvCase(
+    batch=2, in_channels=8, out_channels=6, groups=2, size=(8, 8), kernel=(3, 3)
+)
 report = nx.testing.check_conv(my_conv, only=case)
 print("\n".join(str(report).splitlines()[:7]))
 assert not report.passed and "inputs rounded to TF32" in str(report)
@@ -226,9 +236,13 @@ longest = 512 * 3 * 3
 for name, u in (("float16", 2.0**-11), ("float32", 2.0**-24)):
     n_limit = int(1 / (2 * u))
     assert gamma(n_limit, u) == 1 > gamma(n_limit - 1, u)
-    said = "says nothing" if longest >= n_limit else f"allows {gamma(longest, u):.1e} of Σ|a·b|"
-    print(f"{name}: γ_n ≥ 1 from n = {n_limit:,} on; for n = {longest:,} the bound {said}")
-assert (longest, int(1 / (2 * 2.0**-11)), int(1 / (2 * 2.0**-24))) == (4608, 1024, 2**23)
+    print(f"{name}: γ_n is at least 1 from n = {n_limit:,}")
+    if longest < n_limit:
+        print(f"    for n = {longest:,} the bound is {gamma(longest, u):.1e} of Σ|a·b|")
+    else:
+        print(f"    for n = {longest:,} the bound says nothing")
+assert longest == 4608
+assert int(1 / (2 * 2.0**-11)) == 1024 and int(1 / (2 * 2.0**-24)) == 2**23
 
 # %% [markdown] tags=["hide-cell"]
 # <details><summary>Explanation</summary>

@@ -28,7 +28,7 @@ for number in (0, 60, 180):
 
 
 def integers(*shape):
-    """Random integers from -3 to 3, stored as floats. Sums of them are exact, so results can be compared with ==."""
+    """Random integers from -3 to 3, as floats: their sums are exact."""
     return rng.integers(-3, 4, shape).astype(float)
 
 
@@ -64,7 +64,8 @@ upstreams = {"ones": np.ones((1, 6, 2, 2)), "random integers": integers(1, 6, 2,
 
 for name, grad_output in upstreams.items():
     right = nx.conv2d_weight_grad(grad_output, x, weight.shape, groups=3)
-    exchanged = right.reshape(3, 2, 2, 3, 3)[:, ::-1].reshape(right.shape)  # (C_out, C_in/G, kh, kw)
+    by_group = right.reshape(3, 2, 2, 3, 3)  # (G, C_out/G, C_in/G, kh, kw)
+    exchanged = by_group[:, ::-1].reshape(right.shape)  # (C_out, C_in/G, kh, kw)
     largest = abs(exchanged - right).max()
     print(f"upstream gradient of {name}: largest difference {largest:.0f}")
     assert (largest == 0) == (name == "ones")
@@ -77,12 +78,14 @@ for name, grad_output in upstreams.items():
 # %%
 kernel = integers(1, 1, 3, 3)
 rotated = kernel[:, :, ::-1, ::-1]
-for name, grad_output in {"ones": np.ones((1, 1, 5, 5)), "random integers": integers(1, 1, 5, 5)}.items():
+upstreams = {"ones": np.ones((1, 1, 5, 5)), "random integers": integers(1, 1, 5, 5)}
+for name, grad_output in upstreams.items():
     right = nx.conv2d_input_grad(grad_output, (1, 1, 7, 7), kernel)
     wrong = nx.conv2d_input_grad(grad_output, (1, 1, 7, 7), rotated)
     stars = right[0, 0] != wrong[0, 0]
     print(f"upstream gradient of {name}:")
-    print("\n".join("  " + " ".join("*" if star else "." for star in row) for row in stars))
+    for row in stars:
+        print("  " + " ".join("*" if star else "." for star in row))
     middle = stars[2:-2, 2:-2]
     assert not middle.any() if name == "ones" else middle.any()
     assert stars.any()
@@ -97,7 +100,8 @@ wrong = right[:, :, ::-1, ::-1]
 print("mean:", right.mean().round(6), wrong.mean().round(6))
 print("norm:", np.linalg.norm(right).round(6), np.linalg.norm(wrong).round(6))
 print("values that differ:", (right != wrong).sum(), "of", right.size)
-assert np.isclose(right.mean(), wrong.mean()) and np.isclose(np.linalg.norm(right), np.linalg.norm(wrong))
+assert np.isclose(right.mean(), wrong.mean())
+assert np.isclose(np.linalg.norm(right), np.linalg.norm(wrong))
 assert (right != wrong).mean() > 0.5
 
 # %% [markdown]
@@ -144,7 +148,8 @@ CASES = {
 # %%
 def results_of(conv2d, conv2d_backward, case):
     x, weight, bias, grad_output, window = case
-    return conv2d(x, weight, bias, **window), *conv2d_backward(grad_output, x, weight, **window)
+    y = conv2d(x, weight, bias, **window)
+    return y, *conv2d_backward(grad_output, x, weight, **window)
 
 
 def with_ones(case):
@@ -158,8 +163,9 @@ def have_same_shapes(got, right):
 
 
 def have_same_mean_and_norm(got, right):
-    assert np.allclose([one.mean() for one in got], [other.mean() for other in right])
-    assert np.allclose([np.linalg.norm(one) for one in got], [np.linalg.norm(other) for other in right])
+    for one, other in zip(got, right):
+        assert np.allclose(one.mean(), other.mean())
+        assert np.allclose(np.linalg.norm(one), np.linalg.norm(other))
 
 
 def are_equal(got, right):
@@ -204,8 +210,7 @@ caught = {
 }
 for name, found in caught.items():
     print(f"{name}: {len(found):3} of {len(mistakes.MISTAKES)}")
-best = max(caught, key=lambda name: len(caught[name]))
-assert best == "B" and len(caught["A"]) < len(caught["C"]) < len(caught["D"]) < len(caught["B"])
+assert sorted(caught, key=lambda name: len(caught[name])) == ["A", "C", "D", "B"]
 
 # %% [markdown]
 # Surprised? Test C looks at every value, and still catches fewer mistakes than test B, which looks at two numbers. It
@@ -215,11 +220,13 @@ assert best == "B" and len(caught["A"]) < len(caught["C"]) < len(caught["D"]) < 
 # All twelve combinations:
 
 # %%
-scores = np.array([[len(caught_by(make(one))) for make in COMPARISONS.values()] for one in CASES.values()])
+tests = [[make(one) for make in COMPARISONS.values()] for one in CASES.values()]
+scores = np.array([[len(caught_by(test)) for test in row] for row in tests])
 for name, row in zip(CASES, scores):
     print(f"{name:12}", row)
-assert (np.diff(scores, axis=0) >= 0).all()  # each case catches at least as many as the one above it
-assert (np.diff(scores, axis=1) >= 0).all()  # each comparison catches at least as many as the one before it
+# Each case catches at least as many as the one above it, and each comparison at least
+# as many as the one before it:
+assert (np.diff(scores, axis=0) >= 0).all() and (np.diff(scores, axis=1) >= 0).all()
 assert scores[2, 3] > 2 * scores[0, 3]
 
 # %% [markdown]
@@ -260,11 +267,17 @@ assert right_slopes == [3, 3, 3, 3] and left_slopes == [0, 0, 0, 0]
 
 # %%
 shuffled = rng.permutation(36).reshape(1, 1, 6, 6).astype(float)
-compared = nx.testing.check_grads(
-    lambda x: nx.functional.max_pool2d(x, 2),
-    [shuffled],
-    lambda grad_output, x: nx.functional.max_pool2d_backward(grad_output, x, nx.functional.max_pool2d(x, 2), 2),
-)
+
+
+def pool(x):
+    return nx.functional.max_pool2d(x, 2)
+
+
+def pool_backward(grad_output, x):
+    return nx.functional.max_pool2d_backward(grad_output, x, pool(x), 2)
+
+
+compared = nx.testing.check_grads(pool, [shuffled], pool_backward)
 print(compared, "derivatives agree")
 assert compared == shuffled.size
 assert (np.array(right_slopes) + left_slopes).tolist() == [2 * 1.5] * 4
@@ -278,19 +291,12 @@ assert (np.array(right_slopes) + left_slopes).tolist() == [2 * 1.5] * 4
 figure, ax = plt.subplots(figsize=(8, 3.8), layout="constrained")
 ax.imshow(scores, cmap="Blues", vmin=0, vmax=len(mistakes.MISTAKES), aspect="auto")
 for (row, column), score in np.ndenumerate(scores):
-    ax.text(
-        column,
-        row,
-        score,
-        ha="center",
-        va="center",
-        fontsize=14,
-        color="white" if score > scores.max() / 2 else "black",
-    )
+    ink = "white" if score > scores.max() / 2 else "black"
+    ax.text(column, row, score, ha="center", va="center", fontsize=14, color=ink)
 ax.set_xticks(range(len(COMPARISONS)), COMPARISONS, fontsize=11)
 ax.set_yticks(range(len(CASES)), CASES, fontsize=11)
-ax.tick_params(length=0)
 ax.set_title(f"Mistakes caught, of {len(mistakes.MISTAKES)}", fontsize=13)
+ax.tick_params(length=0)
 
 # %% [markdown]
 # ## Exercise
@@ -301,7 +307,8 @@ ax.set_title(f"Mistakes caught, of {len(mistakes.MISTAKES)}", fontsize=13)
 found = caught_by(make_test(CASES["unequal"], are_equal))
 survivors = [mistake for mistake in mistakes.MISTAKES if mistake.name not in found]
 questions = list(dict.fromkeys(mistake.question for mistake in survivors))
-print(f"{len(survivors)} mistakes are left, with {len(questions)} questions. The first eight:")
+print(len(survivors), "mistakes are left, with", len(questions), "questions.")
+print("The first eight:")
 print("\n".join(f"- {question}" for question in questions[:8]))
 assert len(survivors) == len(mistakes.MISTAKES) - scores[2, 3]
 
@@ -319,8 +326,8 @@ CROPPED = {"stride": (3, 2), "padding": ((-1, 0), (0, -1)), "dilation": (1, 1)}
 PADDED = {"stride": (1, 3), "padding": ((3, 0), (1, 1)), "dilation": (1, 1)}
 more = {
     "depthwise, a long kernel, cropped": case((2, 4, 6, 7), (8, 1, 1, 5), 4, CROPPED),
-    "one column, and taps that see padding alone": case((2, 3, 4, 1), (2, 3, 2, 3), 1, PADDED),
-    "another order in memory": case((2, 4, 5, 5), (6, 2, 3, 3), 2, ONE, draw=transposed),
+    "taps that see padding alone": case((2, 3, 4, 1), (2, 3, 2, 3), 1, PADDED),
+    "memory in another order": case((2, 4, 5, 5), (6, 2, 3, 3), 2, ONE, transposed),
     "many images": case((41, 1, 2, 2), (1, 1, 1, 1), 1, ONE),
     "many columns": case((1, 1, 2, 45), (1, 1, 1, 1), 1, ONE),
     "many output channels": case((1, 1, 2, 2), (74, 1, 1, 1), 1, ONE),
@@ -333,7 +340,8 @@ print(f"{len(total):3}  unequal")
 for name, one in more.items():
     total |= caught_by(make_test(one, are_equal))
     print(f"{len(total):3}  and {name}")
-print("left:", [mistake.name for mistake in mistakes.MISTAKES if mistake.name not in total])
+left = [mistake.name for mistake in mistakes.MISTAKES if mistake.name not in total]
+print("left:", left)
 assert len(total) >= 0.9 * len(mistakes.MISTAKES)
 
 # %% [markdown]

@@ -39,9 +39,11 @@ for ax, image, label in zip(axes, images, labels):
 # %%
 configuration = TrainingConfiguration.for_data("digits", epochs=3, seed=0)
 trainer = configuration.build(train, test)
-layers = {name: conv for name, conv in nx.gradients.conv_layers(trainer.model).items() if conv.groups > 1}
+convolutions = nx.gradients.conv_layers(trainer.model)
+layers = {name: conv for name, conv in convolutions.items() if conv.groups > 1}
 for name, conv in layers.items():
-    print(f"{name}: {conv.in_channels} channels in {conv.groups} groups, {conv.weight.data.size:,} weights")
+    print(f"{name}: {conv.in_channels} channels in {conv.groups} groups,", end=" ")
+    print(f"{conv.weight.data.size:,} weights")
 G = 8
 assert len(layers) == 3 and all(conv.groups == G for conv in layers.values())
 
@@ -73,17 +75,18 @@ class Norms(Watcher):
         self.rows = []
 
     def after_backward(self, trainer):
-        self.rows += nx.group_grad_norms(trainer.model, step=trainer.step, layers=list(layers))
+        step, model = trainer.step, trainer.model
+        self.rows += nx.group_grad_norms(model, step=step, layers=list(layers))
 
 
 norms = Norms()
 trainer.watchers.append(norms)
 trainer.run(steps=3 * trainer.steps_per_epoch)
 
+print("epoch    loss   test images that are right")
 for epoch in trainer.history:
-    print(
-        f"epoch {epoch['epoch']}: loss {epoch['loss']:.3f}, {epoch['test_accuracy']:.1%} of the test images are right"
-    )
+    accuracy = f"{epoch['test_accuracy']:.1%}"
+    print(f"{epoch['epoch']:5} {epoch['loss']:7.3f} {accuracy:>28}")
 assert trainer.history[-1]["test_accuracy"] > 0.9
 assert trainer.history[-1]["loss"] < trainer.history[0]["loss"] / 3
 
@@ -152,7 +155,8 @@ assert product[2] > 1.5 * product[0]
 # are only multiplied by √8 in the grouped layers.
 
 # %%
-other = TrainingConfiguration.for_data("digits", epochs=3, seed=0, init="fan_out_per_group").build(train)
+per_group = {"seed": 0, "init": "fan_out_per_group"}
+other = TrainingConfiguration.for_data("digits", epochs=3, **per_group).build(train)
 other_norms = Norms()
 other.watchers.append(other_norms)
 other.run(steps=1)
@@ -160,13 +164,14 @@ other.run(steps=1)
 print("first step            ‖dw‖           ‖dw‖·‖w‖")
 print("                 before    now    before    now")
 for name in layers:
-    l2, now = column("l2", name)[0].mean(), column("l2", name, other_norms.rows)[0].mean()
-    product, product_now = (
-        column("l2_weight_l2", name)[0].mean(),
-        column("l2_weight_l2", name, other_norms.rows)[0].mean(),
+    l2, l2_now, product, product_now = (
+        column(norm, name, rows)[0].mean()
+        for norm in ("l2", "l2_weight_l2")
+        for rows in (norms.rows, other_norms.rows)
     )
-    print(f"{name:16} {l2:6.3f} {now:6.3f} {product:9.3f} {product_now:6.3f}")
-    assert np.isclose(l2 / now, np.sqrt(G), rtol=0.02) and np.isclose(product, product_now, rtol=0.02)
+    print(f"{name:16} {l2:6.3f} {l2_now:6.3f} {product:9.3f} {product_now:6.3f}")
+    assert np.isclose(l2 / l2_now, np.sqrt(G), rtol=0.02)
+    assert np.isclose(product, product_now, rtol=0.02)
 
 # %% [markdown]
 # The weights are √8 times as large and the gradients √8 times as small. The network computes the same. Whoever compares
@@ -193,7 +198,8 @@ draw_grad_norms(norms.rows, relative=True)
 # %%
 name = "layer1.0.conv2"
 l2 = column("l2", name)
-relative = (l2 / l2.mean(axis=1, keepdims=True))[45:].mean(axis=0)  # after the first epoch
+relative = l2 / l2.mean(axis=1, keepdims=True)
+relative = relative[45:].mean(axis=0)  # after the first epoch
 print("mean of each group, relative to its layer:", relative.round(2))
 assert relative.max() > 1.05 and relative.min() < 0.95
 
