@@ -91,14 +91,15 @@ def linkcode_resolve(domain: str, info: dict[str, str]) -> str | None:
     return public_names.source_of(f"{info['module']}.{info['fullname']}") if domain == "py" else None
 
 
-def _digest_of_the_package() -> str:
-    """Return a digest of the package's sources: when it changes, every page is read and executed anew."""
+def _digest_of_the_code() -> str:
+    """Return a digest of the package and of the extensions: when it changes, every page is read and executed anew."""
     digest = hashlib.sha256()
-    for path in sorted((ROOT / "npresnext").rglob("*.py")):
-        digest.update(path.read_bytes())
+    for folder in (ROOT / "npresnext", DOCS / "_extensions"):
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
 def setup(app):
     """Register the settings that Sphinx does not have."""
-    app.add_config_value("package_digest", _digest_of_the_package(), "env", str)
+    app.add_config_value("code_digest", _digest_of_the_code(), "env", str)

@@ -50,8 +50,10 @@ def with_both_versions(notebook):
 def draw_twice():
     """Let the notebook that calls this show each heat map as two images."""
     from IPython import get_ipython
+    from matplotlib import pyplot
     from matplotlib.figure import Figure
 
+    pyplot.switch_backend("module://matplotlib_inline.backend_inline")  # now: it removes what is registered for figures
     get_ipython().display_formatter.formatters["text/html"].for_type(Figure, _both_images)
 
 
