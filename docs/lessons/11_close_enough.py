@@ -193,7 +193,7 @@ case = nx.testing.ConvCase(
 )
 report = nx.testing.check_conv(my_conv, only=case)
 print("\n".join(str(report).splitlines()[:7]))
-assert not report.passed and "inputs rounded to TF32" in str(report)
+assert not report.passed and "rounds its inputs to TF32" in str(report)
 assert nx.testing.check_conv(nx.conv2d, only=case).passed
 
 # %% [markdown]
