@@ -186,6 +186,41 @@ def group_fraction(channels: NumPyArray, groups: int) -> NumPyArray:
     return channels.reshape(groups, -1).mean(axis=1)
 
 
+def feature_statistics(moments: Moments, groups: int, *, rectified: bool) -> dict[str, NumPyArray]:
+    """Return `cka`, `dead`, `saturated` and `effective_rank` of each group (G,).
+
+    Parameters
+    ----------
+    moments : Moments
+        Of all channels of the layer.
+    groups : int
+        G.
+    rectified : bool
+        Whether the features come from a rectifier; otherwise no channel is called dead or saturated.
+
+    Examples
+    --------
+    >>> moments = Moments(2)
+    >>> moments.add(np.array([[[[1.0, 2.0]], [[0.0, 0.0]]]]))                # channel 1 is 0 everywhere
+    >>> feature_statistics(moments, 2, rectified=True)["dead"]
+    array([0., 1.])
+    """
+    unknown = np.full(groups, np.nan)
+    if not moments.count:
+        return dict.fromkeys(("cka", "dead", "saturated", "effective_rank"), unknown)
+    covariance = moments.covariance()
+    similarity = group_cka(covariance, groups)
+    np.fill_diagonal(similarity, np.nan)
+    there = np.isfinite(similarity)
+    others = np.where(there, similarity, 0).sum(axis=1)
+    return {
+        "cka": np.divide(others, there.sum(axis=1), out=unknown.copy(), where=there.any(axis=1)),
+        "dead": group_fraction(moments.largest <= 0, groups) if rectified else unknown,
+        "saturated": group_fraction(moments.smallest > 0, groups) if rectified else unknown,
+        "effective_rank": group_effective_rank(covariance, groups),
+    }
+
+
 def _rank_of(singular_values: NumPyArray) -> NumPyArray:
     """Return the exponential of the entropy of normalised singular values (..., p)."""
     total = singular_values.sum(axis=-1, keepdims=True)

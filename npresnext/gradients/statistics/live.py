@@ -12,25 +12,21 @@ import numpy as np
 
 from ..._support.arguments import as_int
 from ..._support.integers import chunks
-from ..._support.memory import allocating
 from ..._support.plurals import counted
 from ..._support.typing import Array, NumPyArray
 from ...backend import array_module, to_numpy
 from ...errors import InvalidTypeError, InvalidValueError, ShapeError
 from ...nn import BatchNorm2d, Conv2d, ConvReLU2d, CrossEntropyLoss, Module, no_grad
-from ...nn.module import calls_through
 from ..norms import Row, conv_layers
-from .classes import mean_cosine
-from .features import Moments, group_cka, group_effective_rank, group_fraction
-from .noise import example_gradients, signal_to_noise_of_sums
+from .features import Moments, feature_statistics
+from .gradient_sums import GradientSums
+from .knockouts import knockouts
 from .recording import Recorded, output_gradients, record
 
 OF_GRADIENTS = ("l2", "snr", "class_cosine")
 OF_FEATURES = ("cka", "dead", "saturated", "effective_rank")
 STATISTICS = (*OF_GRADIENTS, *OF_FEATURES, "knockout")
 STATISTIC_COLUMNS = ("step", "epoch", "layer", "conv_group", "groups", "numel", *STATISTICS)
-
-BYTES_AT_ONCE = 2**26  # of the gradients of single examples
 
 
 def group_statistics(
@@ -87,9 +83,8 @@ def group_statistics(
 
         Features are the output channels of the group, after the batch norm and the rectifier that follow it. `dead`
         and `saturated` are NaN where no rectifier follows directly, `cka` is NaN with one group or constant features,
-        `class_cosine` with one class. The knock-out is that of Morcos et al. 2018, "On the importance of single
-        directions for generalization", arXiv:1803.06959, section 2.2, for groups in place of single channels, and
-        before the batch norm: as if all weights of the group were 0.
+        `class_cosine` with one class. The knock-out takes place before the batch norm, as if all weights of the group
+        were 0 (after Morcos et al. 2018, arXiv:1803.06959).
 
     Raises
     ------
@@ -110,12 +105,10 @@ def group_statistics(
     """
     chosen = _chosen(statistics)
     convs = _chosen_convs(model, layers)
-    classes, target = _checked_data(x, target)
+    target = _checked_target(x, target)
     batches = chunks(len(target), as_int(batch_size, "batch_size", 1))
-    columns: dict[str, dict[str, NumPyArray]] = {name: {} for name in convs}  # layer -> statistic -> (G,)
     with _as_it_was(model):
-        if chosen & {*OF_GRADIENTS, *OF_FEATURES}:
-            _run(model, convs, x, target, classes, batches, chosen, columns)
+        columns = _measured(model, convs, x, target, batches, chosen)
         if "knockout" in chosen:
             for name, changes in knockouts(model, convs, x, target, batches).items():
                 columns[name]["knockout"] = changes
@@ -134,143 +127,46 @@ def group_statistics(
     ]
 
 
-def knockouts(
-    model: Module, convs: Mapping[str, Conv2d], x: Array, target: NumPyArray, batches: Collection[slice]
-) -> dict[str, NumPyArray]:
-    """Return, for each convolution, by how much the mean loss changes if each of its groups is knocked out.
-
-    The output channels of the group are set to 0, as if all its weights and biases were 0. A network is a chain of
-    different layers, so each group takes a forward pass of its own.
-
-    Parameters
-    ----------
-    model : Module
-        In evaluation mode.
-    convs : mapping of str to Conv2d
-    x : array (N, C, H, W)
-    target : array (N,)
-    batches : collection of slice
-        How to cut the examples.
-
-    Returns
-    -------
-    dict of str to array (G,)
-        In nats.
-    """
-
-    def loss_without(removed: Conv2d | None, group: int) -> float:
-        def visit(module: Module, *inputs: Array) -> Array:
-            output = module.forward(*inputs)
-            if module is not removed:
-                return output
-            xp = array_module(output=output)
-            size = removed.out_channels // removed.groups
-            kept = np.repeat(np.arange(removed.groups) != group, size)[:, None, None]  # (C_out, 1, 1)
-            return output * xp.asarray(kept, dtype=output.dtype)
-
-        with no_grad(), calls_through(visit):
-            losses = [float(CrossEntropyLoss(reduction="sum")(model(x[part, ...]), target[part])) for part in batches]
-        return math.fsum(losses) / len(target)
-
-    whole = loss_without(None, 0)
-    return {
-        name: np.array([loss_without(conv, group) - whole for group in range(conv.groups)])
-        for name, conv in convs.items()
-    }
-
-
-class _GradientSums:
-    """Sums over examples of the weight gradients of one convolution, and of their squares."""
-
-    def __init__(self, conv: Conv2d, classes: int) -> None:
-        self.conv = conv
-        shape = (classes, conv.groups, math.prod(conv.weight.shape) // conv.groups)
-        with allocating("the sum of gradients of each class", shape, np.dtype("float64")):
-            self.of_classes = np.zeros(shape)  # (K, G, m)
-        self.of_squares = np.zeros(conv.groups)  # (G,)
-
-    def add(self, grad_output: Array, x: Array, classes: NumPyArray) -> None:
-        """Add the examples of one batch; `classes` (N,) are numbered from 0."""
-        geometry = self.conv.geometry(tuple(x.shape))
-        bytes_of_one = 8 * math.prod(self.conv.weight.shape)
-        for part in chunks(len(classes), max(1, BYTES_AT_ONCE // max(bytes_of_one, 1))):
-            one_hot = classes[part] == np.arange(len(self.of_classes))[:, None]  # (K, n)
-            grads = example_gradients(grad_output[part, ...], x[part, ...], geometry).reshape(
-                one_hot.shape[1], *self.of_classes.shape[1:]
-            )  # (n, G, m)
-            self.of_squares += np.einsum("ngm,ngm->g", grads, grads)
-            self.of_classes += np.tensordot(one_hot.astype(np.float64), grads, axes=1)
-
-    def statistics(self, examples: int) -> dict[str, NumPyArray]:
-        """Return the statistics of gradients."""
-        square_of_sum = np.sum(self.of_classes.sum(axis=0) ** 2, axis=-1)  # (G,)
-        return {
-            "l2": np.sqrt(square_of_sum) / examples,
-            "snr": signal_to_noise_of_sums(square_of_sum, self.of_squares, examples),
-            "class_cosine": mean_cosine(self.of_classes),
-        }
-
-
-def _run(
+def _measured(
     model: Module,
     convs: Mapping[str, Conv2d],
     x: Array,
     target: NumPyArray,
-    classes: NumPyArray,
     batches: Collection[slice],
-    chosen: Collection[str],
-    columns: dict[str, dict[str, NumPyArray]],
-) -> None:
-    """Run the network forward, and backward if a statistic needs it, and write the statistics to `columns`."""
-    backward = bool(set(chosen) & set(OF_GRADIENTS))
+    chosen: set[str],
+) -> dict[str, dict[str, NumPyArray]]:
+    """Run the network on all examples, and return layer -> statistic -> array (G,)."""
     criterion = CrossEntropyLoss(reduction="sum")  # so that the gradient of an example does not depend on N
-    sums = {name: _GradientSums(conv, int(classes.max()) + 1) for name, conv in convs.items()} if backward else {}
-    moments = {name: Moments(conv.out_channels) for name, conv in convs.items()}
-    rectified: dict[str, bool] = {}
+    labels, classes = np.unique(target, return_inverse=True)
+    of_gradients, of_features = bool(chosen & set(OF_GRADIENTS)), bool(chosen & set(OF_FEATURES))
+    sums = {name: GradientSums(conv, len(labels)) for name, conv in convs.items()} if of_gradients else {}
+    moments = {name: Moments(conv.out_channels) for name, conv in convs.items()} if of_features else {}
     for part in batches:
-        with contextlib.nullcontext() if backward else no_grad():
+        with contextlib.nullcontext() if of_gradients else no_grad():
             logits, found = record(model, convs, x[part, ...])
-        for name, recorded in found.items():
-            rectified[name] = recorded.rectified
-            if set(chosen) & set(OF_FEATURES):
-                moments[name].add(to_numpy(recorded.features))
-        if backward:
-            receive = functools.partial(_add_gradients, sums, found, classes[part])
-            with output_gradients(convs, receive):
+        for name in moments:
+            moments[name].add(to_numpy(found[name].features))
+        if of_gradients:
+            with output_gradients(convs, functools.partial(_add_gradients, sums, found, classes[part])):
                 criterion(logits, target[part])
                 model.backward(criterion.backward())
-    for name, conv in convs.items():
-        if backward:
-            columns[name] |= sums[name].statistics(len(target))
-        columns[name] |= _of_features(moments[name], conv.groups, rectified[name])
+    results: dict[str, dict[str, NumPyArray]] = {name: {} for name in convs}
+    for name in sums:
+        results[name] |= sums[name].statistics(len(target))
+    for name in moments:
+        results[name] |= feature_statistics(moments[name], convs[name].groups, rectified=found[name].rectified)
+    return results
 
 
 def _add_gradients(
-    sums: Mapping[str, _GradientSums],
+    sums: Mapping[str, GradientSums],
     found: Mapping[str, Recorded],
     classes: NumPyArray,
     name: str,
     grad_output: Array,
 ) -> None:
+    """Add the gradients of one batch in one layer."""
     sums[name].add(grad_output, found[name].input, classes)
-
-
-def _of_features(moments: Moments, groups: int, rectified: bool) -> dict[str, NumPyArray]:
-    """Return the statistics of features."""
-    unknown = np.full(groups, np.nan)
-    if not moments.count:
-        return dict.fromkeys(OF_FEATURES, unknown)
-    covariance = moments.covariance()
-    similarity = group_cka(covariance, groups)
-    np.fill_diagonal(similarity, np.nan)
-    there = np.isfinite(similarity)
-    others = np.where(there, similarity, 0).sum(axis=1)
-    return {
-        "cka": np.divide(others, there.sum(axis=1), out=unknown.copy(), where=there.any(axis=1)),
-        "dead": group_fraction(moments.largest <= 0, groups) if rectified else unknown,
-        "saturated": group_fraction(moments.smallest > 0, groups) if rectified else unknown,
-        "effective_rank": group_effective_rank(covariance, groups),
-    }
 
 
 @contextlib.contextmanager
@@ -321,8 +217,8 @@ def _chosen_convs(model: Module, layers: Collection[str] | None) -> dict[str, Co
     return found
 
 
-def _checked_data(x: Array, target: Any) -> tuple[NumPyArray, NumPyArray]:
-    """Return the classes, numbered from 0 without gaps, and the targets as a NumPy array."""
+def _checked_target(x: Array, target: Any) -> NumPyArray:
+    """Return the targets as a NumPy array."""
     array_module(x=x)
     target = to_numpy(target)
     if target.ndim != 1 or target.dtype.kind not in "iu":
@@ -331,4 +227,4 @@ def _checked_data(x: Array, target: Any) -> tuple[NumPyArray, NumPyArray]:
         raise ShapeError(f"x has shape {tuple(x.shape)} and target {target.shape}: expected (N, C, H, W) and (N,)")
     if len(target) < 2:
         raise InvalidValueError(f"x has {counted(len(target), 'example')}: expected two or more")
-    return np.unique(target, return_inverse=True)[1], target
+    return target

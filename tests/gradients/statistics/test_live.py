@@ -14,7 +14,7 @@ from npresnext import models, nn
 from npresnext.errors import BackwardError, InvalidTypeError, InvalidValueError, ShapeError
 from npresnext.geometry import ConvGeometry
 from npresnext.gradients import STATISTIC_COLUMNS, STATISTICS, group_statistics, open_rows, read_rows
-from npresnext.gradients.statistics import effective_rank, linear_cka, live, mean_cosine, signal_to_noise
+from npresnext.gradients.statistics import effective_rank, gradient_sums, linear_cka, mean_cosine, signal_to_noise
 from npresnext.gradients.statistics.features import Moments, group_cka, group_effective_rank
 from npresnext.gradients.statistics.noise import example_gradients
 from npresnext.gradients.statistics.recording import record
@@ -260,7 +260,7 @@ def test_the_scale_of_a_weight_in_front_of_batch_norm_changes_its_norm_alone():
 def test_memory_bounds_change_no_number(monkeypatch):
     model, (x, target) = network(), images()
     expected = group_statistics(model, x, target, batch_size=10)
-    monkeypatch.setattr(live, "BYTES_AT_ONCE", 1)
+    monkeypatch.setattr(gradient_sums, "BYTES_AT_ONCE", 1)
     for row, other in zip(expected, group_statistics(model, x, target, batch_size=3), strict=True):
         for name in STATISTICS:
             assert other[name] == pytest.approx(row[name], rel=1e-6, abs=1e-12)
