@@ -52,8 +52,15 @@ def everything(engine, x, weight, bias, grad, geometry):
     ]
 
 
-def assert_equals_lesson(geometry, seed=0, dtype="float32"):
+def channels_outermost(images):
+    """The same images, with the memory order that the engine writes."""
+    return np.ascontiguousarray(images.transpose(1, 2, 0, 3)).transpose(2, 0, 1, 3)
+
+
+def assert_equals_lesson(geometry, seed=0, dtype="float32", outermost=(False, False)):
+    """Compare all that the engine computes, from x and grad_output with their channels outermost or not."""
     x, weight, bias, grad = operands(geometry, seed, dtype)
+    x, grad = (channels_outermost(a) if outer else a for a, outer in zip((x, grad), outermost, strict=True))
     found = everything(CPU, x, weight, bias, grad, geometry)
     for array, expected in zip(found, everything(LESSON, x, weight, bias, grad, geometry), strict=True):
         np.testing.assert_array_equal(array, expected)

@@ -147,8 +147,9 @@ def _parts(geometry: ConvGeometry, channels: int, itemsize: int) -> _Parts:
         return _Parts(max(1, min(G, ceil_div(8 * gradient_bytes, limit))), 1, 1, 1)
     if G >= thresholds.MAX_PARTS:
         return _Parts(max(thresholds.MAX_PARTS, min(G, ceil_div(8 * gradient_bytes, limit))), 1, 1, 1)
-    rows = min(thresholds.MAX_PARTS, ceil_div(geometry.out_height, thresholds.ROWS_PER_PART))
-    images = ceil_div(geometry.batch, ceil_div(geometry.batch, max(1, thresholds.MAX_PARTS // rows)))
+    images = min(thresholds.MAX_PARTS, max(1, geometry.batch * geometry.out_width // thresholds.LONG_ROW))
+    rows = min(thresholds.MAX_PARTS // images, ceil_div(geometry.out_height, thresholds.ROWS_PER_PART))
+    images = ceil_div(geometry.batch, ceil_div(geometry.batch, max(images, thresholds.MAX_PARTS // rows)))
     if rows * images * gradient_bytes <= limit // 4:
         return _Parts(G, rows, images, 1)
     inner = channels * geometry.kernel[0] * geometry.kernel[1]

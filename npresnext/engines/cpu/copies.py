@@ -19,17 +19,21 @@ _LITTLE_ENDIAN = sys.byteorder == "little"  # the first of two numbers is the lo
 
 def fill_copies(copies: Array, tile: Tile, source: Array) -> None:
     """Fill the copies of a tile from ``source (G, C, H, N, W)``."""
-    for place in tile.zero_steps:
-        copies[place] = 0
     by_row, every_other = tile.workload.row_by_row, tile.workload.correlation.column_step == 2
-    for place, pixels in tile.copy_steps:
-        target = copies[place]
+    targets, steps = copies, tile.copy_steps
+    if tile.copies_whole_rows and source.strides[-2:] == (source.shape[-1] * source.itemsize, source.itemsize):
+        source = source[:, :, :, tile.images].reshape(*source.shape[:3], 1, -1)  # (G, C, H, 1, n·W)
+        targets, steps = copies.reshape(*copies.shape[:-2], 1, -1), tile.run_steps
+    for place, pixels in steps:
+        target = targets[place]
         if every_other and _can_copy_halves(target, source):
             part = source[(*pixels[:-1], slice(pixels[-1].start, None))]
             _copy_every_other(target, part.swapaxes(1, 2) if by_row else part)
         else:
             part = source[pixels]  # (g, C, rows, n, columns)
             copy_rows(target, part.swapaxes(1, 2) if by_row else part)
+    for place in tile.zero_steps:
+        copies[place] = 0
 
 
 def copy_rows(target: Array, source: Array) -> None:

@@ -31,10 +31,16 @@ BLAS_SINGLE_THREAD_SUM = 10_000
 #     512 channels, 3x3 at 7x7, batch 8                        28.0 / 99.8    25.1 / 81.0    23.3 / 56.8    20.0 / 53.0
 TILE_BYTES = 3 * 2**19
 WIDE_TILE_BYTES = 3 * 2**21
-WIDE_TILE_CHANNELS = 32
+WIDE_TILE_CHANNELS = 64
 
 # Results of one row, in all images of a tile together: shorter products are slower.
 LONG_ROW = 256
+
+# Multiply-adds up to which OpenBLAS's AVX-512 kernels multiply without packing the operands first, in panels of so many
+# columns (kernel/x86_64/sgemm_small_kernel_permit_skylakex.c). One thread of a Xeon, ms forward and both gradients:
+# 32 channels, 3x3 at 16x16, batch 128: 8.1 / 16.9 with rows of 64 columns, 8.9 / 18.2 with rows of 2048.
+SMALL_PRODUCT = 10**6
+PANEL_COLUMNS = 64
 
 # Bytes of a block of one array, for batch norm, pooling and elementwise work: several arrays fit in the cache, and a
 # NumPy call takes longer than a wait for the lock. Batch norm with ReLU on 8x256x56x56, forward, two threads, on a

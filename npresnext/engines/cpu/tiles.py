@@ -74,6 +74,20 @@ class Workload:
         wide = self._channels >= thresholds.WIDE_TILE_CHANNELS
         return thresholds.WIDE_TILE_BYTES if wide else thresholds.TILE_BYTES
 
+    def images_for_blas(self, images: int) -> int:
+        """How many of so many images are one row of a tile, so that BLAS multiplies it fast.
+
+        That is a product which OpenBLAS multiplies without packing its operands first, if these are enough columns for
+        it, and whole panels of columns.
+        """
+        columns = self.correlation.columns.count
+        panel = math.lcm(thresholds.PANEL_COLUMNS, columns) // columns  # images
+        small = thresholds.SMALL_PRODUCT // (self._channels * self.inner_size * columns)  # images
+        if not self.row_by_row or images < panel:
+            return images
+        images = min(images, small) if small >= panel else images
+        return images - images % panel
+
     @property
     def _channels(self) -> int:
         """How many channels of a group share the work of copying."""
@@ -82,7 +96,7 @@ class Workload:
     @property
     def multiplier_transposed(self) -> bool:
         """Whether weight gradients are computed as (K, out), from a transposed copy of the multiplier."""
-        return self.multiplier_channels >= thresholds.TRANSPOSED_CHANNELS
+        return self.row_by_row and self.multiplier_channels >= thresholds.TRANSPOSED_CHANNELS
 
     def scratch_shapes(self, tile: TileShape) -> ScratchShapes:
         """The shapes of the scratch arrays of a tile."""
@@ -152,14 +166,33 @@ class Tile:
         return self.groups, slice(None), rows, self.images, columns
 
     @functools.cached_property
+    def copies_whole_rows(self) -> bool:
+        """Whether a row of the copies is as long as a row of the source."""
+        return self.workload.correlation.column_step == 1 and self.shape.columns == self.workload.map_shape[1]
+
+    @functools.cached_property
     def copy_steps(self) -> list[tuple[Index, Index]]:
-        """Places in the copies, and those of the pixels (g, C, H, n, W) that belong there."""
+        """Places in the copies, and those of the pixels (G, C, H, N, W) that belong there."""
+        return self._copy_steps(self.images, self._column_ranges)
+
+    @functools.cached_property
+    def run_steps(self) -> list[tuple[Index, Index]]:
+        """The same for images that are side by side, as if they were one: G, C, H, 1, N·W.
+
+        A shift takes columns from the neighbouring image; zeros are written over them (zero_steps).
+        """
+        length = self.shape.images * self.shape.columns
+        offsets = self.workload.correlation.column_offsets
+        return self._copy_steps(slice(None), [_inside_image(offset, 1, length, length) for offset in offsets])
+
+    def _copy_steps(self, images: slice, column_ranges: list[tuple[slice, slice]]) -> list[tuple[Index, Index]]:
+        """Places in the copies, and those of the pixels that belong there."""
         steps = []
         for target, target_rows, rows in self._row_ranges:
-            for number, (target_columns, columns) in enumerate(self._column_ranges):
+            for number, (target_columns, columns) in enumerate(column_ranges):
                 if _length(target_rows) and _length(target_columns):
                     place = self._in_copies(target, number, target_rows, target_columns)
-                    steps.append((place, (self.groups, slice(None), rows, self.images, columns)))
+                    steps.append((place, (self.groups, slice(None), rows, images, columns)))
         return steps
 
     @functools.cached_property
@@ -237,6 +270,7 @@ def _tile_shape(workload: Workload, all_rows: int, limit: int) -> TileShape:
     goal, columns = min(limit, workload.usual_tile_bytes), workload.correlation.columns.count
     images = _largest(workload.batch, lambda n: workload.tile_bytes(1, n, all_rows, columns) <= goal)
     images = max(images, min(workload.batch, ceil_div(thresholds.LONG_ROW, columns)))
+    images = workload.images_for_blas(_even(workload.batch, images))
     rows = _largest(all_rows, lambda r: workload.tile_bytes(1, images, r, columns) <= goal)
     if workload.tile_bytes(1, images, rows, columns) > limit:
         images = _largest(images, lambda n: workload.tile_bytes(1, n, rows, columns) <= limit)
@@ -244,7 +278,7 @@ def _tile_shape(workload: Workload, all_rows: int, limit: int) -> TileShape:
         if workload.tile_bytes(1, images, rows, columns) > limit:
             raise limit_too_small("the smallest tile of this convolution", workload.tile_bytes(1, 1, 1, 1))
     groups = _largest(workload.groups, lambda g: workload.tile_bytes(g, images, rows, columns) <= goal)
-    return TileShape(_even(workload.groups, groups), _even(workload.batch, images), _even(all_rows, rows), columns)
+    return TileShape(_even(workload.groups, groups), images, _even(all_rows, rows), columns)
 
 
 def _inside_image(first: int, step: int, count: int, size: int) -> tuple[slice, slice]:

@@ -10,13 +10,16 @@ from npresnext import functional as F
 from npresnext.engines.cpu import layout, pointwise
 from npresnext.geometry import ConvGeometry
 
-from tests.support.convolutions import CPU, LESSON, everything, geometries, operands
+from tests.support.convolutions import (
+    CPU,
+    LESSON,
+    assert_equals_lesson,
+    channels_outermost,
+    everything,
+    geometries,
+    operands,
+)
 from tests.support.thresholds import changed_thresholds
-
-
-def channels_outermost(images):
-    """The same images, with the memory order that the engine writes."""
-    return np.ascontiguousarray(images.transpose(1, 2, 0, 3)).transpose(2, 0, 1, 3)
 
 
 def in_order(images, outermost):
@@ -26,12 +29,7 @@ def in_order(images, outermost):
 @given(geometry=geometries(), seed=st.integers(0, 99), orders=st.tuples(st.booleans(), st.booleans()))
 @settings(max_examples=150)
 def test_convolutions_of_either_order_equal_the_lesson(geometry, seed, orders):
-    x, weight, bias, grad = operands(geometry, seed)
-    x, grad = in_order(x, orders[0]), in_order(grad, orders[1])
-    found = everything(CPU, x, weight, bias, grad, geometry)
-    for array, expected in zip(found, everything(LESSON, x, weight, bias, grad, geometry), strict=True):
-        np.testing.assert_array_equal(array, expected)
-        assert array.dtype == expected.dtype
+    assert_equals_lesson(geometry, seed, outermost=orders)
 
 
 @given(

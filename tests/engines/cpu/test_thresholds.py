@@ -20,6 +20,8 @@ VALUES = {
     "TILE_BYTES": st.sampled_from([1, 1_000, 20_000, 6 * 2**20]),
     "WIDE_TILE_BYTES": st.sampled_from([1, 1_000, 20_000, 6 * 2**20]),
     "LONG_ROW": st.sampled_from([1, 10, 256]),
+    "SMALL_PRODUCT": st.sampled_from([1, 300, 10**6]),
+    "PANEL_COLUMNS": st.sampled_from([1, 4, 64]),
     "MAX_PARTS": st.sampled_from([1, 2, 3, 8, 100]),
     "ROWS_PER_PART": st.sampled_from([1, 2, 4]),
     "INNER_SIZE_PER_PART": st.sampled_from([1, 20, 256]),
@@ -29,11 +31,13 @@ VALUES = {
 }
 
 
-@given(geometry=geometries(), values=st.fixed_dictionaries(VALUES))
+@given(
+    geometry=geometries(), values=st.fixed_dictionaries(VALUES), orders=st.sampled_from([(True, True), (False, False)])
+)
 @settings(max_examples=150)
-def test_convolutions_equal_the_lesson_with_any_thresholds(geometry, values):
+def test_convolutions_equal_the_lesson_with_any_thresholds(geometry, values, orders):
     with changed_thresholds(**values):
-        assert_equals_lesson(geometry)
+        assert_equals_lesson(geometry, outermost=orders)
 
 
 @pytest.mark.parametrize("parts", [1, 2, 5])
