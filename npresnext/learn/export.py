@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .._support.files import atomic_path
-from ..errors import OutputExistsError
+from ..errors import InvalidValueError
 from .exercise import Exercise
 from .exercises import file_name_of
 from .sheets import BEGIN, END, read_sheet
@@ -59,7 +59,7 @@ def write_otter(folder: Path, exercises: Sequence[Exercise]) -> list[Path]:
 
     Raises
     ------
-    OutputExistsError
+    InvalidValueError
         The folder exists.
     """
     make_new(folder)
@@ -112,7 +112,7 @@ def make_new(folder: Path) -> None:
     try:
         folder.mkdir(parents=True)
     except FileExistsError:
-        raise OutputExistsError(folder) from None
+        raise InvalidValueError(f"{folder} exists already: choose a folder that does not exist") from None
 
 
 def write(path: Path, text: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from importlib.util import find_spec
 from typing import Any, TextIO
 
 from .._support.extras import load_extra
@@ -107,8 +108,9 @@ class Progress(Watcher):
 
 def _tqdm() -> Any:
     """Return tqdm's class for a terminal or a notebook, or None where it is not installed."""
+    module = "tqdm.auto" if find_spec("ipywidgets") else "tqdm"  # without ipywidgets, tqdm.auto warns in a notebook
     try:
-        return load_extra("tqdm.auto", "train", "the progress bar").tqdm
+        return load_extra(module, "train", "the progress bar").tqdm
     except MissingExtraError:
         return None
 

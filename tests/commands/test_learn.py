@@ -145,7 +145,7 @@ def test_a_file_anywhere_is_checked_by_its_name(tmp_path, run, in_this_process):
         (["solution", "3"], "sum_of_products is not solved yet; npresnext learn hint sum_of_products helps"),
         (["grade", "nowhere"], "nowhere is not a folder"),
         (["grade", "."], "has no file of an exercise"),
-        (["export", "otter", "-o", "."], ". exists already"),
+        (["export", "otter", "-o", "."], ". exists already: choose a folder that does not exist"),
         (["export", "moodle", "-o", "x"], "invalid choice: 'moodle'"),
         (["check", "--memory-limit", "0"], "--memory-limit"),
         (["check", "--time-limit", "-1"], "--time-limit"),

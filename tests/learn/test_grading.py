@@ -8,7 +8,7 @@ import re
 import pytest
 
 from npresnext import learn
-from npresnext.errors import InvalidValueError, NpresnextError, OutputExistsError
+from npresnext.errors import InvalidValueError, NpresnextError
 from npresnext.learn import Answer, grading
 from npresnext.learn.export import write_nbgrader, write_otter
 from npresnext.learn.grading import Grade, Submission, find_submissions, grade, most_frequent_faults
@@ -165,7 +165,7 @@ def test_nbgrader_gets_the_source_with_solutions_and_points(tmp_path):
 
 def test_an_export_overwrites_nothing(tmp_path):
     for write in (write_otter, write_nbgrader):
-        with pytest.raises(OutputExistsError):
+        with pytest.raises(InvalidValueError, match="exists already: choose a folder that does not exist$"):
             write(tmp_path, [WINDOWS])
     assert list(tmp_path.iterdir()) == []
 

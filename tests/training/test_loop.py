@@ -375,12 +375,13 @@ class Bar:
         self.closed = True
 
 
-def test_a_notebook_gets_a_bar_although_its_standard_error_is_no_terminal(monkeypatch):
+@pytest.mark.parametrize("widgets, module", [(True, "tqdm.auto"), (None, "tqdm")], ids=["widgets", "no widgets"])
+def test_a_notebook_gets_a_bar_although_its_standard_error_is_no_terminal(monkeypatch, widgets, module):
+    """Without ipywidgets a bar of text: tqdm.auto would warn."""
     shell = types.SimpleNamespace(config={"IPKernelApp": {}})
     monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
-    monkeypatch.setattr(
-        progress, "load_extra", lambda module, *_: {"tqdm.auto": types.SimpleNamespace(tqdm=Bar)}[module]
-    )
+    monkeypatch.setattr(progress, "find_spec", {"ipywidgets": widgets}.get)
+    monkeypatch.setattr(progress, "load_extra", lambda name, *_: {module: types.SimpleNamespace(tqdm=Bar)}[name])
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     Bar.made.clear()
     tiny_trainer(watchers=[progress.Progress(2, io.StringIO())]).run(6)
