@@ -46,7 +46,7 @@ def jax_convolutions(function: Callable[..., Any], params: Any, *inputs: Any) ->
         ``function(params, *inputs)`` computes the network.
     params : tree of arrays
         Its parameters.
-    inputs : arrays or jax.ShapeDtypeStruct
+    *inputs : arrays or jax.ShapeDtypeStruct
         What it is called with.
 
     Returns
