@@ -54,7 +54,7 @@ class RunConfiguration:
     gradnorms_every : int
         The number of steps from one set of gradient norms to the next.
     gradnorms_layers : tuple of str, optional
-        Patterns such as "*conv2"; all convolutions if None.
+        Patterns such as ``*conv2``; all convolutions if None.
 
     Raises
     ------
