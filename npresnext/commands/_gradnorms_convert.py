@@ -9,9 +9,9 @@ HELP = "write a file of rows in another format, in wide form, or for TensorBoard
 EXAMPLES = """\
 examples:
   {prog} norms.csv -o norms.parquet
-  {prog} norms.parquet -o wide.csv --wide                one row per step, one column per layer and conv group
+  {prog} norms.parquet -o wide.csv --wide            one row per step
   {prog} norms.parquet -o wide.csv --wide l2 ratio
-  {prog} norms.parquet --tensorboard runs/norms          then: tensorboard --logdir runs
+  {prog} norms.parquet --tensorboard runs/norms      then: tensorboard --logdir runs
 
 The wide form has a column step and columns such as layer1.0.conv2/3/l2, for conv group 3 of layer1.0.conv2.
 TensorBoard gets five numbers per layer and step, and one picture.

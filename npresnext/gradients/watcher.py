@@ -7,12 +7,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ..errors import InvalidValueError
-from ..training import Trainer, Watcher
+from ..training import ShardedTrainer, Trainer, Watcher
 from .norms import COLUMNS, Row, group_grad_norms
 from .provenance import PROVENANCE, Provenance
-
-# What a Trainer does: one backward pass of the mean loss per step, nothing clipped or scaled, one process.
-OF_A_TRAINER = Provenance(clipped="no", scaled="no", accumulated=1, loss="mean")
 
 
 class RowSink(Protocol):
@@ -67,9 +64,22 @@ class GradNormWriter(Watcher):
         norms = group_grad_norms(
             trainer.model, step=trainer.step, epoch=trainer.epoch, norm=self._norm, layers=self._layers
         )
-        rows = [{**row, **OF_A_TRAINER.columns()} for row in norms]
+        about = provenance_of(trainer).columns()
+        rows = [{**row, **about} for row in norms]
         self._file.write(rows)
         self.rows.extend(rows)
+
+
+def provenance_of(trainer: Trainer) -> Provenance:
+    """Return what a trainer does to a gradient: nothing is clipped or scaled, and the loss is a mean.
+
+    With shards, a gradient is the mean of those of all shards, on every rank.
+    """
+    shards, ranks = 1, 1
+    if isinstance(trainer, ShardedTrainer):
+        shards, ranks = trainer.shards, trainer.communicator.size
+    reduced = "no" if ranks == 1 else "yes"
+    return Provenance(clipped="no", scaled="no", accumulated=shards, loss="mean", world_size=ranks, reduced=reduced)
 
 
 def columns_with(norm: str | None) -> tuple[str, ...]:

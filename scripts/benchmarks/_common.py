@@ -1,8 +1,8 @@
 """What the benchmarks share: the names of the libraries and passes compared, one process per measurement, spreads.
 
-A benchmark is one file here that measures (``cpu.py``, ``gpu.py``, ``jobs.py``, ``kit.py``); a file whose name begins
-with an underscore is a part of one. A new benchmark measures two things in turn, several rounds, each in a process of
-its own (`run_part`), and prints the ratio of one round as `spread` writes it.
+A benchmark is one file here that measures (``cpu.py``, ``gpu.py``, ``jobs.py``, ``kit.py``, ``watch.py``); a file whose
+name begins with an underscore is a part of one. A new benchmark measures two things in turn, several rounds, each in a
+process of its own (`run_part`), and prints the ratio of one round as `spread` writes it.
 """
 
 import json

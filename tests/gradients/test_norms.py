@@ -37,6 +37,7 @@ from npresnext.gradients.pictures import DENSE, draw_grad_norms, grad_norm_panel
 from npresnext.gradients.provenance import PROVENANCE
 from npresnext.gradients.tables import summary_table
 from npresnext.gradients.watcher import GradNormWriter, choose_layers, columns_with
+from npresnext.training import TrainingConfiguration
 
 from tests.support.paths import SCRIPTS
 from tests.support.rows import ENDINGS
@@ -292,6 +293,14 @@ def test_the_first_rows_are_the_norms_of_the_first_gradient(tmp_path, capsys):
     assert [{name: row[name] for name in COLUMNS} for row in rows[: len(expected)]] == expected
     said = {"taken": "after backward", "clipped": "no", "scaled": "no", "accumulated": 1, "loss": "mean"}
     assert all(row | said | {"world_size": 1, "reduced": "no"} == row for row in rows)
+
+
+def test_rows_of_a_trainer_with_shards_say_so():
+    configuration = TrainingConfiguration.for_data("digits", limit=64, shards=4)
+    with open_rows(os.devnull, COLUMNS, format="csv", overwrite=True) as file:
+        writer = GradNormWriter(file, ["layer1.0.conv2"])
+        configuration.build(configuration.load_data()[0], watchers=[writer]).run(1)
+    assert {(row["accumulated"], row["world_size"], row["reduced"]) for row in writer.rows} == {(4, 1, "no")}
 
 
 def test_the_sidecar_says_how_the_rows_came_about(tmp_path, capsys):

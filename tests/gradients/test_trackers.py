@@ -97,6 +97,17 @@ def test_a_watch_logs_while_it_reads_and_the_picture_at_the_end(path, tmp_path, 
 
 
 @pytest.mark.oracle
+def test_a_watch_of_a_diverged_network_logs_no_picture():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    model, tracker = torch.nn.Conv2d(4, 4, 3, groups=2), Diary()
+    with nx.gradients.watch(model, trackers=[tracker]) as watched:
+        (model(torch.randn(1, 4, 5, 5)) * math.nan).sum().backward()
+        watched.step()
+    assert math.isnan(tracker.entries[0][1]["gradient_l2/Conv2d"]) and tracker.pictures == []
+
+
+@pytest.mark.oracle
 def test_tensorboard(run_file):
     pytest.importorskip("tensorboardX", reason="tensorboardX is not installed")
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")

@@ -175,6 +175,20 @@ def test_the_factor_of_a_scaler_is_divided_out(with_optimizer, fused):
     assert {row["scaled"] for row in watched.rows} == {"divided out"}
 
 
+@pytest.mark.parametrize("with_optimizer", [False, True])
+def test_a_scaler_that_is_switched_off_scales_nothing(with_optimizer):
+    model = network(groups=(4,))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    with watch(model, scaler=scaler, optimizer=optimizer if with_optimizer else None) as watched:
+        scaler.scale(model(images()).sum()).backward()
+        expected = expected_rows(model, step=0)
+        scaler.step(optimizer)
+        if not with_optimizer:
+            watched.step()
+    assert norms_of(watched.rows) == expected and {row["scaled"] for row in watched.rows} == {"no"}
+
+
 def test_a_hook_that_changes_gradients_makes_clipping_unknown():
     model = network(groups=(4,))
     model[0].weight.register_hook(lambda grad: grad.clamp(-1, 1))
@@ -422,6 +436,7 @@ def parametrized():
         (lambda: network(), {"loss": "median"}, ConfigurationError, "loss must be one of 'mean', 'sum', 'unknown'"),
         (lambda: network(), {"clipped": True}, InvalidValueError, "clipped goes with optimizer="),
         (lambda: network(), {"scaled": True}, InvalidValueError, "pass the scaler"),
+        (lambda: network(), {"scaled": False, "scaler": torch.amp.GradScaler("cpu")}, InvalidValueError, "one of them"),
         (lambda: network(), {"optimizer": 1}, InvalidTypeError, "expected a torch.optim.Optimizer"),
         (lambda: network(), {"scaler": 1}, InvalidTypeError, "expected a torch.amp.GradScaler"),
         (lambda: network(), {"path": "norms.txt"}, InvalidValueError, "the extension of norms.txt"),

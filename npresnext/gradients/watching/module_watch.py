@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import math
 import os
 import sys
-import weakref
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
@@ -14,13 +15,13 @@ from ..._support.arguments import as_int
 from ..._support.extras import load_extra
 from ..._support.plurals import counted
 from ...errors import BackwardError, InvalidTypeError, InvalidValueError
-from ..norms import COLUMNS, Row, row_of_norms
+from ..norms import COLUMNS, Row
 from ..provenance import PROVENANCE, TAKEN, UNKNOWN, Provenance
 from ..recording import Recording
 from ..trackers.summaries import log_picture, log_scalars
 from ..trackers.tracker import Tracker
 from .convolutions import GROUPED, Convolution, unwrapped, watched_convolutions
-from .group_sums import group_sums
+from .layer_gradient import LayerGradient
 
 
 def watch(
@@ -113,12 +114,14 @@ def watch(
     every, read_every = as_int(every, "every", 1), as_int(read_every, "read_every", 1)
     if optimizer is not None and not hasattr(optimizer, "register_step_pre_hook"):
         raise InvalidTypeError(f"optimizer is of type {type(optimizer).__name__}: expected a torch.optim.Optimizer")
-    if scaler is not None and not hasattr(scaler, "_scale"):
+    if scaler is not None and not hasattr(scaler, "is_enabled"):
         raise InvalidTypeError(f"scaler is of type {type(scaler).__name__}: expected a torch.amp.GradScaler")
     if optimizer is None and clipped is not None:
         raise InvalidValueError(
             "clipped goes with optimizer=: without an optimizer, gradients are read before they can be clipped"
         )
+    if scaled is not None and scaler is not None:
+        raise InvalidValueError("scaled says what the scaler knows: pass one of them")
     if scaled:
         raise InvalidValueError("scaled=True: pass the scaler, so that norms can be divided by its factor")
     provenance = _provenance(torch, model, optimizer, scaler, scaled, clipped, loss)
@@ -131,6 +134,16 @@ def watch(
         record = _record(torch, model, convolutions, provenance, every)
         recording = Recording(path, columns, record, format=format, overwrite=overwrite)
     return ModuleWatch(convolutions, provenance, every, read_every, optimizer, scaler, recording, trackers)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Step:
+    """A step whose norms are still on the device."""
+
+    number: int
+    epoch: int | None
+    scale: Any  # the factor of the loss, on the device; None if there is none
+    layers: list[tuple[LayerGradient, Any, int | None]]  # with norms, and the number of backward passes
 
 
 class ModuleWatch:
@@ -157,11 +170,11 @@ class ModuleWatch:
     ) -> None:
         self.rows: list[Row] = []
         self.steps_done = 0
-        self._layers = [_Layer(convolution) for convolution in convolutions]
+        self._layers = [LayerGradient(convolution) for convolution in convolutions]
         self._provenance, self._every, self._read_every = provenance, every, read_every
         self._optimizer, self._scaler, self._recording, self._trackers = optimizer, scaler, recording, list(trackers)
         self._scale: Any = None  # the factor of the loss in this step, on the device
-        self._unread: list[tuple[int, int | None, Any, list[tuple[_Layer, Any, int | None]]]] = []
+        self._unread: list[_Step] = []
         self._closed = False
         self._handles = [
             layer.weight.register_post_accumulate_grad_hook(functools.partial(self._after_backward, layer))
@@ -238,19 +251,21 @@ class ModuleWatch:
     def _log_run(self) -> None:
         """Log the heat map and the file of the whole run."""
         rows = self.rows if self._recording is None else self._recording.read()
-        for tracker in self._trackers if rows else ():
-            log_picture(tracker, rows)
+        has_numbers = any(math.isfinite(row["l2"]) for row in rows if row["l2"] is not None)
+        for tracker in self._trackers:
+            if has_numbers:
+                log_picture(tracker, rows)
             if self._recording is not None:
                 tracker.file(self._recording.path)
 
-    def _after_backward(self, layer: _Layer, weight: Any) -> None:
+    def _after_backward(self, layer: LayerGradient, weight: Any) -> None:
         """Count a backward pass of a layer, and compute its norms, unless the optimizer's step is awaited."""
         if weight.grad is None:  # an optimizer in the backward pass has used and removed it
             return
         layer.count(weight.grad)
         if self._optimizer is None and self.steps_done % self._every == 0:
             if self._scaler is not None and self._scale is None:
-                self._scale = _copy(self._scaler._scale)
+                self._scale = _copy(getattr(self._scaler, "_scale", None))  # without get_scale, which waits
             layer.compute()
 
     def _before_optimizer_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
@@ -272,7 +287,7 @@ class ModuleWatch:
         norms = [(layer, layer.norms, layer.accumulated) for layer in self._layers if layer.norms is not None]
         if norms:
             shown = self.steps_done if number is None else as_int(number, "number", 0)
-            self._unread.append((shown, epoch, self._scale, norms))
+            self._unread.append(_Step(shown, epoch, self._scale, norms))
         self._scale = None
         for layer in self._layers:
             layer.end_step()
@@ -283,16 +298,15 @@ class ModuleWatch:
     def _read(self) -> None:
         """Copy all unread norms to the CPU, and make their rows."""
         unread, self._unread = self._unread, []
-        tensors = [norms for _, _, _, layers in unread for _, norms, _ in layers]
-        factors = [scale for _, _, scale, _ in unread if scale is not None]
-        numbers, scales = iter(_to_lists(tensors)), iter(_to_lists(factors))
+        numbers = iter(_to_lists([norms for step in unread for _, norms, _ in step.layers]))
+        factors = iter(_to_lists([step.scale for step in unread if step.scale is not None]))
         rows: list[Row] = []
-        for step, epoch, scale, layers in unread:
-            factor = None if scale is None else next(scales)[0]
-            for layer, _, accumulated in layers:
-                first = {"step": step, "epoch": epoch, "layer": layer.name}
-                last = self._about(layer, accumulated, is_divided=scale is not None)
-                rows.extend({**first, **row, **last} for row in layer.rows(next(numbers), factor or 1.0))
+        for step in unread:
+            factor = 1.0 if step.scale is None else next(factors)[0]
+            for layer, _, accumulated in step.layers:
+                first = {"step": step.number, "epoch": step.epoch, "layer": layer.name}
+                last = self._about(layer, accumulated, is_divided=step.scale is not None)
+                rows.extend({**first, **row, **last} for row in layer.rows(next(numbers), factor))
         if self._recording is None:
             self.rows.extend(rows)
         elif rows:
@@ -300,7 +314,7 @@ class ModuleWatch:
         for tracker in self._trackers:
             log_scalars(tracker, rows)
 
-    def _about(self, layer: _Layer, accumulated: int | None, *, is_divided: bool) -> dict[str, Any]:
+    def _about(self, layer: LayerGradient, accumulated: int | None, *, is_divided: bool) -> dict[str, Any]:
         """Return the columns that say where the gradient of a layer comes from."""
         columns = {**self._provenance.columns(), "accumulated": accumulated}
         if is_divided:
@@ -308,62 +322,6 @@ class ModuleWatch:
         if layer.is_changed_by_hooks():
             columns["clipped"] = UNKNOWN
         return columns
-
-
-class _Layer:
-    """A watched convolution and what is known of its gradient in this step.
-
-    `norms` are those of the gradient as it is now, on the device. `accumulated` is how many backward passes are added
-    in it, None if unknown: a new tensor in ``weight.grad`` is known to begin at zero, one that was there before this
-    step may hold an earlier gradient or zeros.
-    """
-
-    def __init__(self, convolution: Convolution) -> None:
-        self.name, self.weight, self.groups = convolution.name, convolution.weight, convolution.groups
-        self.numel = self.weight.numel() // self.groups
-        self.norms: Any = None
-        self.accumulated: int | None = None
-        self.backwards = 0  # in this step
-        grad = self.weight.grad
-        self._last_grad: Any = None if grad is None else weakref.ref(grad)  # weak: the watch keeps no gradient alive
-
-    def count(self, grad: Any) -> None:
-        """Count a backward pass that has just added to `grad`."""
-        is_new = self._last_grad is None or self._last_grad() is not grad
-        if grad.requires_grad:  # of create_graph=True, which makes a new tensor of each sum
-            self.accumulated = None
-        elif is_new:
-            self.accumulated = 1
-        elif not self.backwards:
-            self.accumulated = None
-        elif self.accumulated is not None:
-            self.accumulated += 1
-        self.backwards += 1
-        self._last_grad = weakref.ref(grad)
-
-    def compute(self) -> None:
-        """Compute the norms of the gradient as it is now, and of the weight."""
-        import torch
-
-        with torch.no_grad():
-            self.norms = group_sums(self.weight.grad.detach(), self.weight.detach(), self.groups)
-
-    def rows(self, numbers: Sequence[float], factor: float) -> list[Row]:
-        """Return a row for each group, from the numbers of :func:`group_sums` (3·G,) of a loss scaled by `factor`."""
-        groups, numel = self.groups, self.numel
-        l2, largest, weight_l2 = (numbers[first : first + groups] for first in (0, groups, 2 * groups))
-        return [
-            row_of_norms(group, groups, numel, l2[group] / factor, largest[group] / factor, weight_l2[group])
-            for group in range(groups)
-        ]
-
-    def end_step(self) -> None:
-        """Begin the next step without norms."""
-        self.norms, self.backwards = None, 0
-
-    def is_changed_by_hooks(self) -> bool:
-        """Return whether the user's own hooks may change the gradient before it reaches ``weight.grad``."""
-        return bool(getattr(self.weight, "_backward_hooks", None))
 
 
 def _copy(scale: Any) -> Any:
