@@ -115,11 +115,12 @@ class Sweep:
             target[...] = sums.reshape(G, out, inner, *taps)
 
     def _packed(self, weight: Array) -> Array:
-        """Return the weights in the order of the copies, (G, 1, out, K)."""
+        """Return the weights (G, 1, out, K) in the order of the copies; transposed in memory for an input gradient."""
         used = weight[:, :, :, *self.correlation.taps]  # (G, out, in, tap rows, tap columns)
-        if self.workload.row_by_row:
-            used = used.transpose(0, 1, 3, 4, 2)  # (G, out, tap rows, tap columns, in)
-        return used.reshape(*used.shape[:1], 1, used.shape[1], -1)  # (G, 1, out, K)
+        axes = (3, 4, 2) if self.workload.row_by_row else (2, 3, 4)
+        if used.strides[1] < used.strides[2]:  # then copying in this order is faster
+            return used.transpose(0, *axes, 1).reshape(len(used), 1, -1, used.shape[1]).swapaxes(2, 3)
+        return used.transpose(0, 1, *axes).reshape(len(used), 1, used.shape[1], -1)
 
     def _loaded(self, tile: Tile) -> tuple[Array, Array, Array, Array]:
         """Lay out the copies of a tile; return the operand (g, R, K, P) that they are, and the scratch arrays."""
