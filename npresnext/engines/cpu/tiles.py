@@ -167,8 +167,8 @@ class Tile:
 
     @functools.cached_property
     def copies_whole_rows(self) -> bool:
-        """Whether a row of the copies is as long as a row of the source."""
-        return self.workload.correlation.column_step == 1 and self.shape.columns == self.workload.map_shape[1]
+        """Whether the rows of the copies have a column for each step through the rows of the source."""
+        return self.shape.columns * self.workload.correlation.column_step == self.workload.map_shape[1]
 
     @functools.cached_property
     def copy_steps(self) -> list[tuple[Index, Index]]:
@@ -181,9 +181,10 @@ class Tile:
 
         A shift takes columns from the neighbouring image; zeros are written over them (zero_steps).
         """
-        length = self.shape.images * self.shape.columns
-        offsets = self.workload.correlation.column_offsets
-        return self._copy_steps(slice(None), [_inside_image(offset, 1, length, length) for offset in offsets])
+        correlation, count = self.workload.correlation, self.shape.images * self.shape.columns
+        width, offsets = self.shape.images * self.workload.map_shape[1], correlation.column_offsets
+        ranges = [_inside_image(offset, correlation.column_step, count, width) for offset in offsets]
+        return self._copy_steps(slice(None), ranges)
 
     def _copy_steps(self, images: slice, column_ranges: list[tuple[slice, slice]]) -> list[tuple[Index, Index]]:
         """Places in the copies, and those of the pixels that belong there."""
