@@ -9,7 +9,7 @@ import contextlib
 import functools
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +22,7 @@ from .correlation import Correlation, forward_correlations, input_grad_correlati
 from .layout import empty_images
 from .sweep import Epilogue, Sweep
 from .threads import Tasks, run_tasks
+from .tiles import Tile
 from .workspace import get_workspace_limit
 
 
@@ -78,7 +79,7 @@ def weight_grad(grad_output: Array, x: Array, geometry: ConvGeometry) -> Array:
 
 
 def gradients(grad_output: Array, x: Array, weight: Array, geometry: ConvGeometry) -> tuple[Array, Array]:
-    """Both gradients, from the same copies of grad_output unless a large weight gradient is cut along its channels."""
+    """Both gradients: from the same copies of grad_output, unless there are strides or the weight gradient is large."""
     if pointwise.applies(geometry, grad_output, x):
         dx = pointwise.input_grad(grad_output, weight, geometry)
         return dx, pointwise.weight_grad(grad_output, x, geometry)
@@ -86,7 +87,7 @@ def gradients(grad_output: Array, x: Array, weight: Array, geometry: ConvGeometr
     upstream, images, target = _split(grad_output, G), _split(x, G), _split(dx, G)
     dkernels, transposed = _split_weight(dweight, G), _split_weight(weight, G).swapaxes(1, 2)
     parts, backward = _parts(geometry, geometry.out_channels // G, x.itemsize), input_grad_correlations(geometry)
-    if parts.channels == 1:
+    if parts.channels == 1 and len(backward) == 1:
         results = (transposed, target)
         with _weight_grad_tasks(backward, upstream, images, dkernels.swapaxes(1, 2), parts, results) as tasks:
             run_tasks(tasks, geometry.macs)
@@ -108,20 +109,29 @@ def _gather(
 ) -> None:
     """Write into `target` (G, out, H, N, W) what `weight` (G, out, in, kh, kw) makes of `source` (G, in, H, N, W).
 
-    Every tile is a task. `other_tasks` run together with the last of them, so that the threads wait for each other once
-    and not twice. `macs`, the multiply-adds of the convolution, decides whether there are several threads. Packed
-    weights take half of the workspace at most: otherwise some output channels come after the others.
+    A task computes a tile of every column phase: together they write whole rows of the target, which stay in the cache
+    until then. `other_tasks` run with the last of them, so that the threads wait for each other once and not twice.
+    `macs`, the multiply-adds of the convolution, decides whether there are several threads. Packed weights take half of
+    the workspace at most: otherwise some output channels come after the others.
     """
     fewest = 1 if macs < thresholds.SINGLE_THREAD else 2
-    count = ceil_div(weight.nbytes, max(1, get_workspace_limit() // 2))
-    steps = list(itertools.product(chunks(weight.shape[1], ceil_div(weight.shape[1], count)), correlations))
-    for number, (outputs, correlation) in enumerate(steps):
-        part = epilogue and epilogue.for_outputs(outputs)
-        sweep = Sweep(correlation, source, weight=weight[:, outputs], target=target[:, outputs], epilogue=part)
-        tasks = [functools.partial(sweep.write_results, tile) for tile in sweep.tiles(fewest=fewest)]
-        run_tasks([*tasks, *(other_tasks if number == len(steps) - 1 else ())], macs)
-    if not steps:  # no tap reads the image
-        run_tasks(other_tasks, macs)
+    parts = ceil_div(weight.nbytes, max(1, get_workspace_limit() // 2))
+    for outputs in chunks(weight.shape[1], ceil_div(weight.shape[1], parts)):
+        part, kernels, results = epilogue and epilogue.for_outputs(outputs), weight[:, outputs], target[:, outputs]
+        tasks: list[Callable[[], None]] = []
+        for _, column_phases in itertools.groupby(correlations, lambda each: each.rows):
+            sweeps = [Sweep(each, source, weight=kernels, target=results, epilogue=part) for each in column_phases]
+            workloads = tuple(sweep.workload for sweep in sweeps)
+            tiles = itertools.zip_longest(*(sweep.tiles(fewest=fewest, beside=workloads) for sweep in sweeps))
+            tasks += [functools.partial(_write_results, sweeps, together) for together in tiles]
+        run_tasks([*tasks, *(other_tasks if outputs.stop == weight.shape[1] else ())], macs)
+
+
+def _write_results(sweeps: list[Sweep], tiles: tuple[Tile | None, ...]) -> None:
+    """Write one tile of each sweep; a sweep of fewer tiles than another has None in its place."""
+    for sweep, tile in zip(sweeps, tiles):
+        if tile is not None:
+            sweep.write_results(tile)
 
 
 class _Parts(NamedTuple):

@@ -18,7 +18,7 @@ from ..._support.typing import NumPyArray as Array
 from .copies import copy_rows, fill_copies
 from .correlation import Correlation
 from .elementwise import rectify
-from .tiles import Tile, cut_into_tiles, workload_of
+from .tiles import Tile, Workload, cut_into_tiles, workload_of
 from .workspace import get_workspace_limit, scratch_arrays
 
 
@@ -78,9 +78,9 @@ class Sweep:
         self.workload = workload_of(correlation, source, target, multiplier)
         self.weights: Any = None if weight is None else self._packed(weight)  # (G, 1, out, K)
 
-    def tiles(self, rows: range | None = None, fewest: int = 1) -> tuple[Tile, ...]:
-        """Return the tiles of a range of rows, or of all."""
-        return cut_into_tiles(self.workload, rows, fewest, get_workspace_limit())
+    def tiles(self, rows: range | None = None, fewest: int = 1, beside: tuple[Workload, ...] = ()) -> tuple[Tile, ...]:
+        """Return the tiles of a range of rows, or of all, as large as those of the workloads `beside`."""
+        return cut_into_tiles(self.workload, rows, fewest, get_workspace_limit(), beside)
 
     def write_results(self, tile: Tile) -> None:
         """Write a tile of the results."""

@@ -243,11 +243,17 @@ class Tile:
 
 
 @functools.lru_cache(maxsize=1024)
-def cut_into_tiles(workload: Workload, rows: range | None, fewest: int, limit: int) -> tuple[Tile, ...]:
-    """Cut a range of rows, or all, into tiles: one or two at least, if there are so many rows, groups or images."""
+def cut_into_tiles(
+    workload: Workload, rows: range | None, fewest: int, limit: int, beside: tuple[Workload, ...] = ()
+) -> tuple[Tile, ...]:
+    """Cut a range of rows, or all, into tiles: one or two at least, if there are so many rows, groups or images.
+
+    They have no more groups, images and rows than tiles of the workloads `beside`.
+    """
     correlation = workload.correlation
     rows = range(correlation.rows.count) if rows is None else rows
-    g, n, r, q = _tile_shape(workload, len(rows), limit)
+    shapes = [_tile_shape(each, len(rows), limit) for each in (workload, *beside)]
+    (g, n, r, _), q = map(min, zip(*shapes)), shapes[0].columns
     if fewest > 1 and (g, n, r, q) == (workload.groups, workload.batch, len(rows), correlation.columns.count):
         if g > 1:
             g = ceil_div(g, 2)
