@@ -22,8 +22,8 @@ def _norms(array: Any, groups: int, wide: Any) -> Any:
     """Return √Σx² of each group, (G,), of an array (C_out, C_in/G, kh, kw) in any order of memory.
 
     float64 is summed in float64. Smaller dtypes are summed filter by filter in float32, and the filters in float64: one
-    conversion of all numbers to float64 would take five times as long. A filter has so few numbers that the sum is
-    wrong by some 1e-8 of itself.
+    conversion of all numbers to float64 would take five times as long. A filter has so few numbers that a norm is
+    wrong by less than 1e-6 of itself; in one sum in float32 over all numbers of a large layer it was 4e-5.
     """
     import torch
 
