@@ -42,7 +42,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--shards",
         type=int,
         metavar="V",
-        help="cut each batch into V shards, and share them out over the processes of mpirun",
+        help="cut each batch into V shards, which the processes of mpirun share; batch norm normalises each shard by "
+        "itself",
     )
     files = parser.add_argument_group("files")
     files.add_argument("--save", metavar="FILE", help="write the final weights: .npz, .safetensors or .pth")
