@@ -153,10 +153,7 @@ class Trainer:
         self.optimizer.step()
 
     def compute_gradients(self, x: Array, target: Array) -> None:
-        """Give the parameters the gradients of the mean loss of a batch, and add the batch to the meter.
-
-        This is all that :class:`~npresnext.training.ShardedTrainer` does in another way.
-        """
+        """Give the parameters the gradients of the mean loss of a batch, and add the batch to the meter."""
         logits = self.model(x)
         loss = self.criterion(logits, target)
         self.model.backward(self.criterion.backward())

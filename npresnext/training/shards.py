@@ -31,7 +31,7 @@ from ..nn import SGD, BatchNorm2d, Module, Parameter
 from .communicator import Communicator
 from .loop import EVALUATION_BATCH, Meter, Trainer, count_hits, dtype_of, evaluation_mode, read_evaluation
 
-VALUES_PER_GATHER = 1 << 20  # of a shard's gradient: more would need more memory, fewer would need more messages
+VALUES_PER_GATHER = 1 << 20  # of the gradient of a shard: more need more memory, fewer need more messages
 
 
 class ShardedTrainer(Trainer):
@@ -60,7 +60,7 @@ class ShardedTrainer(Trainer):
     ConfigurationError
         `shards` does not divide the batch size, or is no multiple of the number of ranks.
     TypeError
-        A layer of the network has buffers that are no running statistics of batch norm.
+        A layer of the network has buffers other than the running statistics of batch norm.
 
     Examples
     --------
@@ -160,10 +160,10 @@ class ShardedTrainer(Trainer):
 
     def _set_gradients(self, own: list[_Shard]) -> None:
         """Give the parameters the mean of the gradients of all shards."""
-        gradients = np.stack([shard.gradient for shard in own])  # (V/R, L)
-        mean = np.empty_like(gradients[0])  # (L,)
-        for columns in chunks(len(mean), VALUES_PER_GATHER):
-            mean[columns] = mean_in_order(self.communicator.allgather(gradients[:, columns]))
+        mean = np.empty_like(own[0].gradient)  # (L,)
+        for piece in chunks(len(mean), VALUES_PER_GATHER):
+            rows = np.stack([shard.gradient[piece] for shard in own])  # (V/R, values of the piece)
+            mean[piece] = mean_in_order(self.communicator.allgather(rows))
         start = 0
         for parameter in own[0].parameters:
             stop = start + math.prod(parameter.shape)
@@ -198,6 +198,8 @@ class ShardedTrainer(Trainer):
 
     def _check_ranks_agree(self) -> None:
         """Raise on all ranks unless they hold the same step, weights, statistics and momentum."""
+        if self.communicator.size == 1:
+            return
         digests = self.communicator.share(self._digest())
         others = [rank for rank, digest in enumerate(digests) if digest != digests[0]]
         if others:
