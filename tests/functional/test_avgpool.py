@@ -154,3 +154,19 @@ def test_pytorch_agrees(seed, pooling, count_include_pad):
     grad = rng.standard_normal(y.shape)
     expected.backward(torch.tensor(grad))
     np.testing.assert_allclose(F.avg_pool2d_backward(grad, shape, **arguments), tensor.grad.numpy(), atol=1e-13)
+
+
+@settings(max_examples=60)
+@given(
+    seed=st.integers(0, 2**16),
+    shape=st.tuples(st.integers(1, 5), st.integers(1, 9), st.integers(1, 7), st.integers(1, 7)),
+    dtype=st.sampled_from(["float32", "float64"]),
+)
+def test_the_average_of_whole_maps_does_not_depend_on_the_order_of_memory(seed, shape, dtype):
+    x = np.random.default_rng(seed).integers(-8, 9, shape).astype(dtype)
+    outermost = np.ascontiguousarray(x.transpose(1, 2, 0, 3)).transpose(2, 0, 1, 3)
+    expected = x.sum(axis=(2, 3), keepdims=True) / (shape[2] * shape[3])  # the sums are exact
+    for images in (x, outermost):
+        y = F.global_avg_pool2d(images)
+        assert y.dtype == dtype
+        np.testing.assert_array_equal(y, expected.astype(dtype))

@@ -50,11 +50,11 @@ def by_elements(calls: Iterable[tuple[Callable[..., None], tuple[Array | None, .
             continue
         flat = [array if array is None else array.reshape(-1) for array in arrays]
         itemsize = present[0].itemsize
-        for block in chunks(present[0].size, thresholds.BLOCK_BYTES // itemsize):
+        for block in chunks(present[0].size, thresholds.UPDATE_BYTES // itemsize):
             block_bytes = (block.stop - block.start) * itemsize
             if block_bytes > bytes_left:
                 tasks.append([])
-                bytes_left = thresholds.BLOCK_BYTES
+                bytes_left = thresholds.UPDATE_BYTES
             parts = [array if array is None else array[block] for array in flat]
             tasks[-1].append(functools.partial(function, *parts))
             bytes_left -= block_bytes

@@ -17,7 +17,7 @@ from ..._support.typing import Array
 from ...geometry import ConvGeometry, WindowGeometry
 from .._engine import Engine
 from . import batchnorm, blocks, convolution, elementwise, maxpool
-from .layout import empty_images, share_an_order
+from .layout import empty_images, has_channels_outermost, share_an_order
 from .matmul import matmul
 
 LEAST_MACS = 200_000  # multiply-adds of a convolution below which the lesson is faster
@@ -168,6 +168,15 @@ class CpuEngine(Engine):
         if not _is_fast(x):
             return super().max_pool2d_backward(grad_output, x, output, window)
         return maxpool.max_pool2d_backward(grad_output, x, output, window)
+
+    def global_avg_pool2d(self, x: Array) -> Array:
+        """Take the average of each map; where channels are outermost, the rows of all images are added at once."""
+        if not (_is_fast(x) and has_channels_outermost(x)):
+            return super().global_avg_pool2d(x)
+        N, C, H, W = x.shape
+        rows = x.transpose(1, 2, 0, 3).sum(axis=1)  # (C, N, W)
+        sums = matmul(rows.reshape(C * N, W), np.ones((W, 1), x.dtype))  # (C·N, 1)
+        return (sums / (H * W)).reshape(C, N).T[:, :, None, None]  # (N, C, 1, 1)
 
     def global_avg_pool2d_backward(self, grad_output: Array, x_shape: tuple[int, int, int, int]) -> Array:
         """Give each pixel its share, in an array whose channels are outermost."""
