@@ -85,7 +85,8 @@ def random_crop(images: np.ndarray, padding: int, rng: Any) -> np.ndarray:
     most = min(height, width) - 1
     if not 0 <= padding <= most:
         raise InvalidValueError(f"padding must be from 0 to {most} for images of {height}x{width}, but is {padding}")
-    padded = np.pad(images, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+    padded = np.zeros((*images.shape[:2], height + 2 * padding, width + 2 * padding), images.dtype)
+    padded[:, :, padding : padding + height, padding : padding + width] = images
     windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))  # (N, C, 2p+1, 2p+1, H, W)
     top, left = rng.integers(0, 2 * padding + 1, size=(2, count))
     return windows[np.arange(count), :, top, left]  # (N, C, H, W)
