@@ -4,7 +4,8 @@ A row is a framework; NAME is a target of "npresnext check", and NAME@LABEL make
 each dtype that the framework claims, four commands are run: the common cases, and three edges (empty batch, no input
 channels, windows of padding alone). Each command is a process of its own, so a crash ends neither the table nor the
 other cells. A row that is in the JSON file already, with the same versions, seed and options, is not run again unless
---again is given.
+--again is given. With --again, the commands that are not asked for (other dtypes, or the edges if --common is given)
+stay in the row as they are, if the versions are still the same.
 
 A wrong value is published only after SciPy and PyTorch, both in float64, agree with the definition about it; PyTorch is
 left out where there are no input channels, which it gets wrong itself.
@@ -82,6 +83,7 @@ def parse(argv):
     parser.add_argument("--budget", type=float, default=20, help="seconds for each command (default: 20)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--again", action="store_true", help="run rows again that are in the JSON file")
+    parser.add_argument("--common", action="store_true", help="run the common cases alone, no edges")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "conformance.json", help="the JSON file")
     args = parser.parse_args(argv)
     if args.budget <= 0 or args.cases < 0:
@@ -133,14 +135,26 @@ def add_row(table, label, python, options, variables, args):
         print(f"{label}: in the table already", flush=True)
         return
     row = {**what, "target": name, "date": datetime.date.today().isoformat(), "commands": []}
+    edges = [""] if args.common else ["", *(edge for edge in EDGES if edge not in found["left_out"])]
     for dtype in args.dtypes:
         if dtype in found["dtypes"]:
-            for edge in ("", *(edge for edge in EDGES if edge not in found["left_out"])):
+            for edge in edges:
                 command = check_command(name, dtype, edge, options)
                 row["commands"].append(run_command(command, dtype, edge, python, environment, args.budget))
                 print(f"{label}: {shlex.join(command)}: {row['commands'][-1]['verdict']}", flush=True)
-    table["rows"][label] = row
+    table["rows"][label] = with_what_stays(row, old, found)
     table["absent"].pop(label, None)
+
+
+def with_what_stays(row, old, found):
+    """Return a row with the commands of an earlier one that were not run again, if the versions are the same."""
+    if not old or any(old.get(key) != value for key, value in found.items()):
+        return row
+    run_again = {(command["dtype"], command["edge"]) for command in row["commands"]}
+    stay = [command for command in old["commands"] if (command["dtype"], command["edge"]) not in run_again]
+    order = [(dtype, edge) for dtype in DTYPES for edge in ("", *EDGES)]
+    every = sorted(row["commands"] + stay, key=lambda command: order.index((command["dtype"], command["edge"])))
+    return {**row, "asked": [dtype for dtype in DTYPES if dtype in {*row["asked"], *old["asked"]}], "commands": every}
 
 
 def probe(name, python, environment):

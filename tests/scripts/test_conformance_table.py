@@ -67,6 +67,9 @@ def test_every_cell_says_what_became_of_it(script, tmp_path, monkeypatch, capsys
     capsys.readouterr()
     script.main(arguments)
     assert capsys.readouterr().out == "fake_framework:forward: in the table already\n"
+    script.main([*arguments, "--cases", "3", "--again", "--common"])
+    (again,) = json.loads(out.read_text())["rows"].values()
+    assert "--cases 3 " in again["commands"][0]["command"] and again["commands"][1:] == row["commands"][1:]
 
 
 @pytest.mark.oracle
