@@ -159,7 +159,8 @@ class Runner:
             expected.failed += any(finding.ratio > 1 for finding in worst.values())
             return
         for finding in worst.values():
-            finding.first = self.report.cases
+            if finding.ratio > 1:
+                finding.first = self.report.cases
             self.report.add(finding)
 
     def _next_property(self, case: ConvCase) -> str:

@@ -51,7 +51,7 @@ class Subject:
         """Whether it sums products as they are, so that it is exact on integers."""
         return self.algorithm == "direct"
 
-    @property
+    @cached_property
     def is_complex(self) -> bool:
         """Whether its operands are complex."""
         return self.arithmetic.dtype in REAL_FORMATS
@@ -61,7 +61,7 @@ class Subject:
         """The kinds of values that are tried: integers (False) and real numbers (True); complex ones are integers."""
         return (False,) if self.is_complex else (False, True)
 
-    @property
+    @cached_property
     def channels_first(self) -> bool:
         """Whether arrays are (N, C, H, W)."""
         return self.axes == AXES["NCHW"]
@@ -70,7 +70,7 @@ class Subject:
         """Return the callable for forward or backward, or None if it is missing."""
         return self.forward if role == "forward" else self.backward
 
-    @property
+    @cached_property
     def roles(self) -> list[str]:
         """The directions that can be tried: forward, backward or both."""
         return [role for role in SIGNATURES if self.function(role) is not None]
@@ -94,4 +94,6 @@ class Subject:
 
     def place_given(self, place: tuple[int, ...]) -> tuple[int, ...]:
         """Return a shape or an index of NCHW as the callables see it."""
-        return tuple(place[axis] for axis in self.axes) if len(place) == 4 else place
+        if len(place) != 4 or self.channels_first:
+            return place
+        return tuple(place[axis] for axis in self.axes)

@@ -120,9 +120,10 @@ class Trial:
         """
         bits, unsigned = MEMORY_NEVER_WRITTEN[real_format(self.subject.arithmetic.dtype)]
         sizes = [math.prod(self.case.shapes[name]) * (1 + self.subject.is_complex) for name in names]
-        blocks = [np.empty(size, unsigned) for size in sizes * 4]
+        blocks = [np.empty(size, unsigned) for size in sizes]
         for block in blocks:
             block.fill(bits)
+        blocks += [block.copy() for block in blocks * 3]
 
     def _comparable(self, role: str, names: tuple[str, ...], values: Any) -> Iterator[tuple[str, Array]]:
         """Yield the name of each result that can be compared with its value in NCHW; note what breaks the contract."""
