@@ -18,6 +18,16 @@ FEATURES = {
     "zero channels": ("C_in = 0", "zero_channels"),
     "windows of padding alone": ("padding: wide", "wide_padding"),
 }
+# Name before a thread's number -> the repository on GitHub that has the thread.
+REPOSITORIES = {
+    "mlx": "ml-explore/mlx",
+    "ncnn": "Tencent/ncnn",
+    "oneDNN": "uxlfoundation/oneDNN",
+    "openvino": "openvinotoolkit/openvino",
+    "Paddle": "PaddlePaddle/Paddle",
+    "pytorch": "pytorch/pytorch",
+    "tvm": "apache/tvm",
+}
 LONGEST = 2500  # characters of a reproduction on the page
 COMMON = ("common", "")
 COLUMNS = {COMMON, *FEATURES.values()}
@@ -199,13 +209,24 @@ def describe(label, name, shown, notes):
         "oracles": ", ".join(f"{who}: {value}" for who, value in first["oracles"].items()),
         "case": f"`{first['line']}`",
     }
-    facts |= notes.get(f"{label.partition('@')[0]}: {first['title']}", {})
+    known = notes.get(f"{label.partition('@')[0]}: {first['title']}", {})
+    facts |= {what: link_threads(text) for what, text in known.items()}
     lines += ["", *(f"- {what}: {text}".replace("\n", "; ") for what, text in facts.items() if text)]
     if len(first["reproduction"]) > LONGEST:
         lines += ["", "Its lines, with many values, are in the JSON file."]
     elif first["reproduction"]:
         lines += ["", "```python", first["reproduction"], "```"]
     return lines
+
+
+def link_threads(text):
+    """The text with a link for each thread, such as pytorch#56998."""
+
+    def link(found):
+        repository, number = REPOSITORIES[found[1]], found[2]
+        return f"[{found[0]}](https://github.com/{repository}/issues/{number})"
+
+    return re.sub(rf"\b({'|'.join(REPOSITORIES)})#(\d+)", link, text)
 
 
 FEATURE_OF_EDGE = {edge: column for column, (_, edge) in FEATURES.items() if edge}

@@ -116,7 +116,8 @@ class ExactResult:
     def _sum(self, products: Array) -> Array:
         if np.iscomplexobj(products):
             return self._sum(products.real) + 1j * self._sum(products.imag)
-        return np.bincount(self._target, products, math.prod(self.shape)).reshape(self.shape)
+        sums = np.bincount(self._target, products, math.prod(self.shape))
+        return sums.astype(np.float64, copy=False).reshape(self.shape)  # without any product it counts in integers
 
     def _add(self, term: Array) -> None:
         """Add to `high`, and add what the rounding lost to `low` (Knuth, TAOCP 2, 4.2.2, theorem B)."""

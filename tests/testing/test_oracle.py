@@ -47,6 +47,7 @@ def test_the_oracle_equals_the_definition_on_integers():
         for name, expected in defined(case, operands).items():
             truth = ExactResult(name, case, operands)
             assert (truth.high == expected).all() and not truth.low.any(), (name, case)
+            assert truth.high.dtype == "float64"
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
