@@ -20,12 +20,17 @@ FEATURES = {
 }
 # Name before a thread's number -> the repository on GitHub that has the thread.
 REPOSITORIES = {
+    "chainer": "chainer/chainer",
+    "jax": "jax-ml/jax",
     "mlx": "ml-explore/mlx",
     "ncnn": "Tencent/ncnn",
+    "numpy": "numpy/numpy",
     "oneDNN": "uxlfoundation/oneDNN",
     "openvino": "openvinotoolkit/openvino",
     "Paddle": "PaddlePaddle/Paddle",
     "pytorch": "pytorch/pytorch",
+    "tensorflow": "tensorflow/tensorflow",
+    "torch-to-nnef": "sonos/torch-to-nnef",
     "tvm": "apache/tvm",
 }
 LONGEST = 2500  # characters of a reproduction on the page
