@@ -85,9 +85,11 @@ def checked_rows(rows: Iterable[Row], value: str) -> list[Row]:
 def autocorrelation_time(series: NumPyArray) -> float:
     """Return over how many steps the values of series stay correlated, on average over the series.
 
-    ``τ = 1 + 2·Σ ρ(k)`` with the autocorrelation ρ at lag k = 1, 2, ..., up to the first lag of at least 5·τ (Sokal
-    1997, "Monte Carlo methods in statistical mechanics", doi:10.1007/978-1-4899-0319-8_6, section 3). It is 1 for
-    independent steps. It comes out too small for series shorter than about ten times τ.
+    ``τ = 1 + 2·Σ ρ(k)`` with the autocorrelation ρ at lag k = 1, 2, ..., up to the first lag W of at least 5·τ (Sokal
+    1997, "Monte Carlo methods in statistical mechanics", doi:10.1007/978-1-4899-0319-8_6, section 3). The mean of a short
+    series follows the series, which makes τ too small; the factor ``1 + (2W + 1)/T`` corrects for that (Wolff 2004,
+    "Monte Carlo errors with less errors", doi:10.1016/S0010-4655(03)00467-3, equation 49). τ is 1 for independent
+    steps. It still comes out too small for series shorter than about ten times τ.
 
     Parameters
     ----------
@@ -113,7 +115,8 @@ def autocorrelation_time(series: NumPyArray) -> float:
         return 1.0
     times = 2 * np.cumsum(covariance / covariance[0]) - 1  # (T,): up to each lag
     stops = np.arange(steps) >= 5 * times
-    return max(1.0, float(times[np.argmax(stops)] if stops.any() else times[-1]))
+    window = int(np.argmax(stops)) if stops.any() else steps - 1
+    return max(1.0, float(times[window]) * (1 + (2 * window + 1) / steps))
 
 
 def blocks_of_steps(shares: NumPyArray) -> NumPyArray:
@@ -169,6 +172,9 @@ def _shares(layer: str, rows: Sequence[Row], value: str) -> NumPyArray:
 def _table(layer: str, rows: Sequence[Row], groups: int, norms: NumPyArray) -> NumPyArray:
     """Return the norms by step and group (T, G), after checking that each has its row."""
     group = np.array([row["conv_group"] for row in rows], dtype=np.int64)
+    outside = (group < 0) | (group >= groups)
+    if np.any(outside):
+        raise InvalidValueError(f"{layer} has a row with conv_group={group[np.argmax(outside)]} and groups={groups}")
     steps, index = np.unique(_steps(rows, group, groups), return_inverse=True)
     place = index * groups + group
     counts = np.bincount(place, minlength=len(steps) * groups)

@@ -175,6 +175,9 @@ def test_autocorrelation_time_of_an_autoregressive_process():
         series = np.log(correlated(rng, 20_000, 4, correlation))
         series -= series.mean(axis=1, keepdims=True)
         assert autocorrelation_time(series) == pytest.approx((1 + correlation) / (1 - correlation), rel=0.1)
+    short = [np.log(correlated(rng, 300, 8, 0.8)) for _ in range(40)]
+    times = [autocorrelation_time(series - series.mean(axis=1, keepdims=True)) for series in short]
+    assert np.mean(times) == pytest.approx(9, rel=0.1)  # without the correction for short series it is 7.2
     assert autocorrelation_time(np.ones((5, 2))) == 1
 
 
@@ -316,6 +319,8 @@ ROWS, GRADS = rows_of(np.ones((2, 2))), {"a": planted(0), "b": planted(1)}
         (InvalidValueError, "has 0 rows of conv group 1 at step 1", lambda: compare_groups(ROWS[:-1])),
         (InvalidValueError, "has 2 rows of conv group 0 at step 0", lambda: compare_groups([*ROWS, *ROWS])),
         (InvalidValueError, "groups=2 and 4", lambda: compare_groups([*ROWS, *rows_of(np.ones((2, 4)))])),
+        (InvalidValueError, "conv_group=2 and groups=2", lambda: compare_groups([{**ROWS[0], "conv_group": 2}])),
+        (InvalidValueError, "conv_group=-1 and", lambda: compare_groups([{**ROWS[0], "conv_group": -1}])),
         (InvalidValueError, "alpha must lie between", lambda: compare_groups(ROWS, alpha=0)),
         (InvalidTypeError, "alpha must be a number", lambda: compare_groups(ROWS, alpha="5 %")),
         (InvalidValueError, "n_resamples must be at least 1", lambda: compare_groups(ROWS, n_resamples=0)),
