@@ -13,7 +13,7 @@ def mean_cosine(vectors: NumPyArray) -> NumPyArray:
     The mean over a < b of ``⟨v_a, v_b⟩ / (‖v_a‖·‖v_b‖)``, between −1/(K − 1) and 1 for K vectors; no unit. For
     gradients of classes it is 1 if a step for one class helps all others as much as possible, about 0 if the gradients
     are unrelated, and below 0 if a step for one class harms the others (Yu et al. 2020, "Gradient surgery for
-    multi-task learning", arXiv:2001.06782, section 2.2, for gradients of tasks). Noise moves it towards 0.
+    multi-task learning", arXiv:2001.06782, for gradients of tasks). Noise moves it towards 0.
 
     Parameters
     ----------

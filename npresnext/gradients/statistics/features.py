@@ -119,7 +119,7 @@ def effective_rank(features: NumPyArray) -> float:
 
     With the singular values σ_i of the centred features and p_i = σ_i/Σσ, it is ``exp(−Σ p_i·log p_i)``, in directions:
     1 if all features lie in one direction, and their number if they use as many directions evenly. (Roy and Vetterli
-    2007, "The effective rank: a measure of effective dimensionality", EUSIPCO, section 2.)
+    2007, "The effective rank: a measure of effective dimensionality", EUSIPCO.)
 
     Parameters
     ----------

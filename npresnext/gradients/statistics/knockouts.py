@@ -19,7 +19,7 @@ def knockouts(
     """Return, for each convolution, by how much the mean loss changes if one of its groups is knocked out.
 
     The output channels of the group are set to 0, as if all its weights and biases were 0. (Morcos et al. 2018, "On the
-    importance of single directions for generalization", arXiv:1803.06959, section 2.2, set single channels to 0,
+    importance of single directions for generalization", arXiv:1803.06959, set single channels to 0,
     after the rectifier.) Each group takes a forward pass of its own.
 
     Parameters

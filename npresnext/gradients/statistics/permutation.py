@@ -90,7 +90,7 @@ def permutation_test(
     PermutationResult
         The interval of a ratio contains every factor f that the same permutations do not reject: if the group is
         divided by f², its two-sided p-value is above α (Ernst 2004, "Permutation methods: a basis for exact
-        inference", doi:10.1214/088342304000000396, section 3). The p-value of a group is the larger of that of
+        inference", doi:10.1214/088342304000000396). The p-value of a group is the larger of that of
         f = 1 and that of :func:`stepwise_pvalues`.
 
     Examples
@@ -140,7 +140,7 @@ def stepwise_pvalues(
     The sum of a group is compared with the largest and the smallest sum of any group of each permutation. The groups
     that stand out on one side are then taken out, and the others are compared among themselves; and so on. Otherwise a
     single large group would make all others stand out as small ones. (Max-T, step-down: Westfall and Young 1993,
-    "Resampling-based multiple testing", section 2.6.)
+    "Resampling-based multiple testing".)
 
     Parameters
     ----------

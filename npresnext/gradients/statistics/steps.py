@@ -88,7 +88,7 @@ def autocorrelation_time(series: NumPyArray) -> float:
     ``τ = 1 + 2·Σ ρ(k)`` with the autocorrelation ρ at lag k = 1, 2, ..., up to the first lag W of at least 5·τ (Sokal
     1997, "Monte Carlo methods in statistical mechanics", doi:10.1007/978-1-4899-0319-8_6, section 3). The mean of a
     short series follows the series, which makes τ too small; the factor ``1 + (2W + 1)/T`` corrects for that (Wolff
-    2004, "Monte Carlo errors with less errors", doi:10.1016/S0010-4655(03)00467-3, equation 49). τ is 1 for independent
+    2004, "Monte Carlo errors with less errors", doi:10.1016/S0010-4655(03)00467-3). τ is 1 for independent
     steps. It still comes out too small for series shorter than about ten times τ.
 
     Parameters
