@@ -17,12 +17,23 @@ from ..nn import Module
 from ..training import TrainingConfiguration
 
 FORMAT = "npresnext run 1"
-MEASURES = ("history", "gradnorms")
+MEASURES = ("history", "steps", "gradnorms", "statistics")
 NAME_LENGTH = 12  # hexadecimal digits: the same name for two of a million runs has the probability 0.002
 
 TRAINING_KEYS = tuple(field.name for field in dataclasses.fields(TrainingConfiguration))
 NETWORK_KEYS = ("design", "blocks", "planes")
-MEASURE_KEYS = ("measure", "gradnorms_every", "gradnorms_layers")
+MEASURE_KEYS = (
+    "test_limit",
+    "measure",
+    "gradnorms_every",
+    "gradnorms_layers",
+    "statistics_epochs",
+    "statistics_images",
+)
+NEEDS = {  # keys that go with a measure alone
+    "gradnorms": ("gradnorms_every", "gradnorms_layers"),
+    "statistics": ("statistics_epochs", "statistics_images"),
+}
 FIRST_KEYS, LAST_KEYS = ("data", "model", *NETWORK_KEYS), ("seed", *MEASURE_KEYS)
 KEYS = (  # in the order of messages and tables
     *FIRST_KEYS,
@@ -48,13 +59,20 @@ class RunConfiguration:
         With a design: the number of blocks in each stage.
     planes : int
         With a design: the channels of the stem. Blocks of stage i have ``4·planes·2^i`` output channels.
+    test_limit : int, optional
+        Evaluate on the first `test_limit` test images only.
     measure : tuple of str
-        Which rows are written: "history" (loss and accuracy of each epoch), "gradnorms" (see
-        :func:`npresnext.group_grad_norms`).
+        Which rows are written: "history" (loss and accuracy of each epoch), "steps" (the norm of the whole gradient at
+        each step), "gradnorms" (see :func:`npresnext.group_grad_norms`), "statistics" (see
+        :func:`npresnext.gradients.group_statistics`).
     gradnorms_every : int
         The number of steps from one set of gradient norms to the next.
     gradnorms_layers : tuple of str, optional
         Patterns such as ``*conv2``; all convolutions if None.
+    statistics_epochs : tuple of int, optional
+        The epochs, counted from 1, after which the statistics are computed; the last one alone if None.
+    statistics_images : int
+        The statistics are those of the first images of the training set, without augmentation.
 
     Raises
     ------
@@ -74,9 +92,12 @@ class RunConfiguration:
     design: str | None = None
     blocks: tuple[int, ...] = (1, 1, 1)
     planes: int = 16
+    test_limit: int | None = None
     measure: tuple[str, ...] = ("history",)
     gradnorms_every: int = 10
     gradnorms_layers: tuple[str, ...] | None = None
+    statistics_epochs: tuple[int, ...] | None = None
+    statistics_images: int = 256
 
     def __post_init__(self) -> None:
         if self.training.model.lower().endswith(".onnx"):
@@ -86,8 +107,13 @@ class RunConfiguration:
                 raise ConfigurationError("measure", measure, f"one or more of {', '.join(MEASURES)}")
         if len(set(self.measure)) != len(self.measure):
             raise ConfigurationError("measure", list(self.measure), "a list without repetitions")
-        _check_at_least_1("gradnorms_every", self.gradnorms_every)
-        _check_at_least_1("planes", self.planes)
+        for key in ("gradnorms_every", "planes", "statistics_images"):
+            _check_at_least_1(key, getattr(self, key))
+        if self.test_limit is not None:
+            _check_at_least_1("test_limit", self.test_limit)
+        for epoch in self.statistics_epochs or ():
+            if not 1 <= as_int(epoch, "statistics_epochs") <= self.training.epochs:
+                raise ConfigurationError("statistics_epochs", epoch, f"from 1 to {self.training.epochs}, the epochs")
         for blocks in self.blocks:
             _check_at_least_1("blocks", blocks)
         if not self.blocks:
@@ -116,7 +142,7 @@ class RunConfiguration:
         check_keys(settings, KEYS, "a run")
         _check_contradictions(settings)
         own = {key: settings[key] for key in (*NETWORK_KEYS, *MEASURE_KEYS) if key in settings}
-        for key in ("blocks", "measure", "gradnorms_layers"):
+        for key in ("blocks", "measure", "gradnorms_layers", "statistics_epochs"):
             if key in own:
                 own[key] = _as_tuple(own[key], key)
         if not isinstance(own.get("design", ""), str):
@@ -139,11 +165,11 @@ class RunConfiguration:
         if self.design is not None:
             del settings["model"]
             settings |= {"design": self.design, "blocks": list(self.blocks), "planes": self.planes}
-        settings["measure"] = sorted(self.measure)
-        if "gradnorms" in self.measure:
-            settings["gradnorms_every"] = self.gradnorms_every
-            if self.gradnorms_layers is not None:
-                settings["gradnorms_layers"] = list(self.gradnorms_layers)
+        settings |= {"test_limit": self.test_limit, "measure": sorted(self.measure)}
+        for measure in set(NEEDS) & set(self.measure):
+            for key in NEEDS[measure]:
+                value = getattr(self, key)
+                settings[key] = list(value) if isinstance(value, tuple) else value
         return {key: value for key, value in settings.items() if value is not None}
 
     @property
@@ -212,9 +238,11 @@ def _check_contradictions(settings: Mapping[str, Any]) -> None:
     for key in ("blocks", "planes"):
         if key in settings and "design" not in settings:
             raise InvalidValueError(f'{key} needs a design such as "4x6d": a network with a name has its own {key}')
-    for key in ("gradnorms_every", "gradnorms_layers"):
-        if key in settings and "gradnorms" not in settings.get("measure", ()):
-            raise InvalidValueError(f'{key} needs "gradnorms" in measure, but measure is {settings.get("measure", [])}')
+    for measure, keys in NEEDS.items():
+        for key in keys:
+            if key in settings and measure not in settings.get("measure", ()):
+                given = settings.get("measure", [])
+                raise InvalidValueError(f'{key} needs "{measure}" in measure, but measure is {given}')
 
 
 def _as_tuple(value: Any, key: str) -> tuple[Any, ...]:

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-import abc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .._support.files import atomic_path
-from ..gradients import COLUMNS, conv_layers, group_grad_norms, open_rows
+from .._support.typing import Array
+from ..backend import array_module, to_numpy
+from ..data import ImageSet, normalise
+from ..gradients import COLUMNS, STATISTIC_COLUMNS, conv_layers, group_grad_norms, group_statistics, open_rows
+from ..gradients.statistics import STATISTICS, mean_cosine
+from ..gradients.statistics.features import Moments, group_effective_rank
+from ..gradients.statistics.recording import record
 from ..gradients.watcher import choose_layers
+from ..nn import CrossEntropyLoss, Module
 from ..training import Trainer, Watcher
 from .configuration import RunConfiguration
 
 Row = dict[str, Any]
+STEP_COLUMNS = ("step", "epoch", "gradient_l2")
+GROUP_COLUMNS = tuple(name for name in STATISTIC_COLUMNS if name != "knockout")  # which takes a pass per group
 HISTORY_COLUMNS = ("epoch", "epoch_lr", "loss", "accuracy", "test_loss", "test_accuracy")
 
 
-class Recorder(Watcher, abc.ABC):
+class Recorder(Watcher):
     """Rows of a measure, written in pieces before each checkpoint and joined at the end of the run.
 
     A piece holds the rows between two checkpoints. A run that is resumed at some step drops the pieces of later steps,
@@ -38,9 +48,13 @@ class Recorder(Watcher, abc.ABC):
         self._path, self._columns, self._every = path, columns, every
         self._rows: list[Row] = []
 
-    @abc.abstractmethod
     def rows(self, trainer: Trainer) -> list[Row]:
-        """Return the rows of this step, whose gradients are there; empty if there are none."""
+        """Return the rows of this step, whose gradients are there."""
+        return []
+
+    def rows_of_epoch(self, trainer: Trainer) -> list[Row]:
+        """Return the rows of the epoch that has ended."""
+        return []
 
     def after_backward(self, trainer: Trainer) -> None:
         """Keep the rows of this step until the next checkpoint."""
@@ -53,6 +67,7 @@ class Recorder(Watcher, abc.ABC):
 
     def after_epoch(self, trainer: Trainer) -> None:
         """Write a piece before the checkpoint of the epoch."""
+        self._rows += self.rows_of_epoch(trainer)
         self._write_piece(trainer.step)
 
     def resume(self, step: int) -> None:
@@ -103,12 +118,117 @@ class GradNormRecorder(Recorder):
         return group_grad_norms(trainer.model, step=trainer.step, epoch=trainer.epoch, layers=self._layers)
 
 
+class StepRecorder(Recorder):
+    """The norm of the whole gradient, of all parameters together, at each step."""
+
+    def __init__(self, path: Path, every: int | None) -> None:
+        super().__init__(path, STEP_COLUMNS, every)
+
+    def rows(self, trainer: Trainer) -> list[Row]:
+        """Return the row of this step."""
+        total = 0.0
+        for parameter in trainer.model.parameters():
+            xp = array_module(grad=parameter.grad)
+            total += float(to_numpy(xp.sum(xp.astype(parameter.grad, xp.float64) ** 2)))
+        return [{"step": trainer.step, "epoch": trainer.epoch, "gradient_l2": total**0.5}]
+
+
+class StatisticsRecorder(Recorder):
+    """Statistics of each conv group of each 3x3 convolution of a block, and of each of these layers as a whole.
+
+    The rows of a layer as a whole have no `conv_group`, and only the statistics that do not compare groups: the norm
+    of the gradient, the cosine of classes and the effective rank, each of all channels together. They can be compared
+    between networks of different cardinality, in which groups have different sizes.
+    """
+
+    def __init__(self, path: Path, epochs: Sequence[int], images: ImageSet, dtype: str, every: int | None) -> None:
+        super().__init__(path, GROUP_COLUMNS, every)
+        self._epochs, self._images, self._dtype = epochs, images, dtype
+
+    def rows_of_epoch(self, trainer: Trainer) -> list[Row]:
+        """Return the rows of an epoch that was chosen."""
+        epoch = trainer.history[-1]["epoch"]
+        if epoch + 1 not in self._epochs:
+            return []
+        layers = [name for name in conv_layers(trainer.model) if name.endswith(".conv2")]
+        x, target = normalise(self._images, self._images.images, self._dtype), self._images.labels
+        of = [name for name in STATISTICS if name in GROUP_COLUMNS]
+        place: Row = {"step": trainer.step, "epoch": epoch}
+        groups = group_statistics(trainer.model, x, target, statistics=of, layers=layers, **place)
+        return [{**place, **row} for row in layer_statistics(trainer.model, x, target, layers)] + groups
+
+
+def layer_statistics(model: Module, x: Array, target: np.ndarray, layers: Sequence[str]) -> list[Row]:
+    """Return a row for each of the convolutions `layers`: statistics of all channels together.
+
+    Parameters
+    ----------
+    model : Module
+        Put into evaluation mode for the time of the call; its gradients are those of before.
+    x : array (N, C, H, W)
+        Images.
+    target : array (N,)
+        Their classes.
+    layers : sequence of str
+
+    Returns
+    -------
+    list of dict
+        `layer`, `groups`, `numel`, `l2`, `class_cosine` and `effective_rank`, as in
+        :func:`npresnext.gradients.group_statistics`.
+    """
+    convs = {name: conv for name, conv in conv_layers(model).items() if name in layers}
+    moments = {name: Moments(conv.out_channels) for name, conv in convs.items()}
+    sums: dict[str, list[np.ndarray]] = {name: [] for name in convs}
+    modes = [(module, module.training) for module in model.modules()]
+    grads = [(parameter, parameter.grad) for parameter in model.parameters()]
+    criterion = CrossEntropyLoss(reduction="sum")
+    model.eval()
+    try:
+        for label in np.unique(target):
+            chosen = np.flatnonzero(target == label)
+            model.zero_grad()
+            logits, found = record(model, convs, x[chosen, ...])
+            criterion(logits, target[chosen])
+            model.backward(criterion.backward())
+            for name, conv in convs.items():
+                moments[name].add(to_numpy(found[name].features))
+                sums[name].append(to_numpy(conv.weight.grad).astype(np.float64).ravel())  # (m,)
+    finally:
+        for module, training in modes:
+            module.training = training
+        for parameter, grad in grads:
+            parameter.grad = grad
+    rows: list[Row] = []
+    for name, conv in convs.items():
+        gradients = np.array(sums[name])  # (K, m)
+        rows.append(
+            {
+                "layer": name,
+                "groups": conv.groups,
+                "numel": gradients.shape[1],
+                "l2": float(np.linalg.norm(gradients.sum(axis=0))) / len(target),
+                "class_cosine": float(mean_cosine(gradients)),
+                "effective_rank": float(group_effective_rank(moments[name].covariance(), 1)[0]),
+            }
+        )
+    return rows
+
+
 def recorders(configuration: RunConfiguration, trainer: Trainer, folder: Path, every: int | None) -> list[Recorder]:
     """Return the recorders of a run."""
-    if "gradnorms" not in configuration.measure:
-        return []
-    layers = choose_layers(list(conv_layers(trainer.model)), configuration.gradnorms_layers)
-    return [GradNormRecorder(folder / "gradnorms.csv", layers, configuration.gradnorms_every, every)]
+    found: list[Recorder] = []
+    if "steps" in configuration.measure:
+        found.append(StepRecorder(folder / "steps.csv", every))
+    if "gradnorms" in configuration.measure:
+        layers = choose_layers(list(conv_layers(trainer.model)), configuration.gradnorms_layers)
+        found.append(GradNormRecorder(folder / "gradnorms.csv", layers, configuration.gradnorms_every, every))
+    if "statistics" in configuration.measure:
+        epochs = configuration.statistics_epochs or (configuration.training.epochs,)
+        images = trainer.train_set.first(min(configuration.statistics_images, len(trainer.train_set)))
+        dtype = configuration.training.dtype
+        found.append(StatisticsRecorder(folder / "statistics.csv", epochs, images, dtype, every))
+    return found
 
 
 def write_history(trainer: Trainer, path: Path) -> None:
@@ -117,8 +237,3 @@ def write_history(trainer: Trainer, path: Path) -> None:
     with atomic_path(path, overwrite=True) as temporary:
         with open_rows(str(temporary), HISTORY_COLUMNS, format="csv", overwrite=True) as file:
             file.write(rows)
-
-
-def columns_of(measure: str) -> Sequence[str]:
-    """Return the columns of the rows of a measure."""
-    return {"history": HISTORY_COLUMNS, "gradnorms": COLUMNS}[measure]

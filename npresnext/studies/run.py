@@ -24,7 +24,7 @@ from ..backend import to_numpy
 from ..engines.cpu.threads import get_num_threads, set_num_threads
 from ..errors import FileFormatError, MissingExtraError, NpresnextError
 from ..nn import Module
-from ..training import Checkpoints, Trainer, Watcher, load_checkpoint
+from ..training import Checkpoints, Trainer, Watcher, evaluate, load_checkpoint
 from ..training.checkpoint import previous_path
 from .claims import Claim
 from .configuration import RunConfiguration
@@ -175,6 +175,8 @@ def make_run(configuration: RunConfiguration, path: Path, options: RunOptions, c
     training = configuration.training
     data_dir = None if training.data == "digits" else options.data_dir
     train_set, test_set = training.load_data(data_dir)
+    if configuration.test_limit is not None:
+        test_set = test_set.first(min(configuration.test_limit, len(test_set)))
     arguments = {**configuration.to_settings(), FINGERPRINT: train_set.fingerprint()}
     checkpoint = path / CHECKPOINT
     with _threads(options.threads):
@@ -194,11 +196,20 @@ def make_run(configuration: RunConfiguration, path: Path, options: RunOptions, c
         writer = Checkpoints(checkpoint, arguments, options.checkpoint_every)
         trainer.watchers = [_KeepsClaim(claim), *measured, writer]
         trainer.run(steps)
+        train_loss, train_accuracy = evaluate(trainer.model, train_set)
     for recorder in measured:
         recorder.finish()
     if "history" in configuration.measure:
         write_history(trainer, path / "history.csv")
-    results = _results(trainer, arguments[FINGERPRINT])
+    results = {
+        "steps": trainer.step,
+        "parameters": sum(parameter.data.size for parameter in trainer.model.parameters()),
+        **{name: value for name, value in trainer.history[-1].items() if name not in ("epoch", "lr")},
+        "train_loss": train_loss,
+        "train_accuracy": train_accuracy,
+        "weights_sha256": _weights_sha256(trainer.model),
+        "train_images_sha256": arguments[FINGERPRINT],
+    }
     log = {"started": started.isoformat(timespec="seconds"), "seconds": round(time.monotonic() - began, 3)}
     write_json(path / LOG, {**log, "began_at_step": began_at, **_where(options)})
     write_json(path / RESULTS, results)  # with this file the run is done
@@ -245,18 +256,6 @@ def _threads(count: int) -> Iterator[None]:
             yield
         finally:
             set_num_threads(before)
-
-
-def _results(trainer: Trainer, fingerprint: str) -> dict[str, Any]:
-    """Return the figures of the end."""
-    last = {name: value for name, value in trainer.history[-1].items() if name not in ("epoch", "lr")}
-    return {
-        "steps": trainer.step,
-        "parameters": sum(parameter.data.size for parameter in trainer.model.parameters()),
-        **last,
-        "weights_sha256": _weights_sha256(trainer.model),
-        "train_images_sha256": fingerprint,
-    }
 
 
 def _weights_sha256(model: Module) -> str:

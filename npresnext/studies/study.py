@@ -14,7 +14,7 @@ from .._support.arguments import as_int
 from ..errors import FileFormatError, InvalidTypeError, InvalidValueError, NpresnextError
 from .configuration import KEYS, RunConfiguration, check_keys
 
-LISTS = ("blocks", "measure", "gradnorms_layers")  # keys of which one value is a list
+LISTS = ("blocks", "measure", "gradnorms_layers", "statistics_epochs")  # keys of which one value is a list
 
 
 @dataclasses.dataclass(frozen=True)
