@@ -83,7 +83,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--again", action="store_true", default=None, help="make runs that are done again, and compare every byte"
     )
     table = parser.add_argument_group("collect")
-    table.add_argument("--what", metavar="ROWS", help="results (one row per run), history or gradnorms")
+    table.add_argument(
+        "--what", metavar="ROWS", help="results (one row per run), history, steps, gradnorms or statistics"
+    )
     table.add_argument("--force", action="store_true", default=None, help="overwrite an existing table")
 
 

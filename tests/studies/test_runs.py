@@ -4,13 +4,16 @@ import errno
 import json
 import shutil
 
+import numpy as np
 import pytest
 import threadpoolctl
 
 from npresnext import studies, training
+from npresnext.data import normalise
 from npresnext.engines.cpu.threads import get_num_threads
 from npresnext.errors import InvalidValueError
-from npresnext.studies import RunConfiguration, RunFolder, RunOptions, claims, create_folders, perform, sweep
+from npresnext.gradients import group_statistics
+from npresnext.studies import RunConfiguration, RunFolder, RunOptions, claims, collect, create_folders, perform, sweep
 from npresnext.studies.run import MOST_DEATHS
 
 from tests.studies.test_claims import leave_claim
@@ -127,6 +130,61 @@ def test_a_damaged_checkpoint_is_replaced_by_the_one_before_or_by_the_start(run,
     assert perform(other.path.parent, other.name, OPTIONS).state == "done"
     assert json.loads(other.file("log.json").read_bytes())["began_at_step"] == step
     assert contents(other) == contents(run)
+
+
+def test_steps_and_statistics_are_those_of_the_run_when_it_was_interrupted_too(tmp_path, monkeypatch):
+    settings = {**SETTINGS, "measure": ["steps", "statistics"], "statistics_epochs": [1, 2], "statistics_images": 40}
+    del settings["gradnorms_every"]
+    whole, other = made(tmp_path / "whole", settings), made(tmp_path / "interrupted", settings)
+    perform(whole.path.parent, whole.name, OPTIONS)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 5)
+        with pytest.raises(KeyboardInterrupt):
+            perform(other.path.parent, other.name, OPTIONS)
+    perform(other.path.parent, other.name, OPTIONS)
+    assert contents(other) == contents(whole)
+
+    configuration = whole.configuration()
+    train, test = configuration.training.load_data()
+    trainer = configuration.training.build(train, test, model=configuration.build_model(train))
+    norms = GradientNorms()
+    trainer.watchers.append(norms)
+    trainer.run(6)
+    steps = collect([whole.path.parent], "steps")
+    np.testing.assert_allclose([row["gradient_l2"] for row in steps], norms.values, rtol=1e-6)
+    found = [row for row in collect([whole.path.parent], "statistics") if row["epoch"] == 1]
+    x = normalise(train, train.images[:40])
+    expected = group_statistics(trainer.model, x, train.labels[:40], statistics=["l2", "snr", "cka"])
+    layer, *groups = found
+    assert layer["conv_group"] is None and [row["conv_group"] for row in groups] == [0, 1, 2, 3]
+    for name in ("l2", "snr", "cka"):
+        assert [row[name] for row in groups] == [row[name] for row in expected]
+    assert layer["l2"] ** 2 == pytest.approx(sum(row["l2"] ** 2 for row in groups), rel=1e-5)
+    assert (
+        -1 / 9 < layer["class_cosine"] < 1
+        and max(row["effective_rank"] for row in groups) < layer["effective_rank"] < 8
+    )
+
+
+class GradientNorms(training.Watcher):
+    """The norm of the whole gradient, by NumPy alone."""
+
+    def __init__(self):
+        self.values = []
+
+    def after_backward(self, trainer):
+        self.values.append(np.linalg.norm(np.concatenate([each.grad.ravel() for each in trainer.model.parameters()])))
+
+
+def test_only_the_first_test_images_are_used(tmp_path):
+    results = []
+    for settings in (SETTINGS, {**SETTINGS, "test_limit": 20}):
+        run = made(tmp_path / "runs", settings)
+        perform(run.path.parent, run.name, OPTIONS)
+        results.append(json.loads(run.file("results.json").read_bytes()))
+    assert results[0]["weights_sha256"] == results[1]["weights_sha256"]
+    assert results[1]["test_accuracy"] * 20 == int(results[1]["test_accuracy"] * 20)
+    assert results[0]["test_loss"] != results[1]["test_loss"]
 
 
 def test_a_second_time_gives_the_same_bytes_and_a_changed_file_is_found(run):

@@ -5,6 +5,8 @@ import pytest
 from npresnext.errors import NpresnextError
 from npresnext.studies import RunConfiguration, read_study
 
+from tests.support.paths import ROOT
+
 
 def written(tmp_path, text):
     path = tmp_path / "study.toml"
@@ -93,9 +95,17 @@ def test_a_design_gives_c_groups_of_d_channels_in_the_first_stage(design, conv2)
         ("[[run]]\ndesign = 4\n", 'design must be text such as "4x6d", but is 4'),
         ('[[run]]\ndesign = "4x3d"\nplanes = 128\n', "64·d is a multiple of planes=128, but is '4x3d'"),
         ('[[run]]\ndesign = "4x3d"\nblocks = []\n', r"blocks must be the number of blocks in each stage"),
-        ('[[run]]\nmeasure = ["norms"]\n', "measure must be one or more of history, gradnorms"),
+        (
+            '[[run]]\nmeasure = ["norms"]\n',
+            "measure must be one or more of history, steps, gradnorms, statistics, but is .norms.",
+        ),
         ('[[run]]\nmeasure = "history"\n', "measure must be a list, but is 'history'"),
         ('[[run]]\nmodel = "net.onnx"\n', "model must be the name of a network, not a file"),
+        ("[[run]]\nstatistics_images = 9\n", 'statistics_images needs "statistics" in measure'),
+        (
+            '[[run]]\nmeasure = ["statistics"]\nepochs = 3\nstatistics_epochs = [4]\n',
+            "statistics_epochs must be from 1 to 3, the epochs, but is 4",
+        ),
         ("title = 3\n[[run]]\n", "title must be text, but is 3"),
     ],
 )
@@ -111,3 +121,19 @@ def test_a_folder_and_a_missing_file_are_no_study(tmp_path):
         read_study(tmp_path)
     with pytest.raises(FileNotFoundError):
         read_study(tmp_path / "absent.toml")
+
+
+def test_the_study_of_the_claims_is_what_its_plan_says():
+    study = read_study(ROOT / "docs" / "claims" / "study.toml")
+    digits = [run for run in study.runs if run.training.data == "digits"]
+    images = [run for run in study.runs if run.training.data == "fashion-mnist"]
+    assert [len(digits), len(images)] == [6 * 20, 6 * 10]
+    assert [run.training.seed for run in digits[:7]] == [0] * 6 + [1]
+    assert {(run.training.epochs, run.training.batch_size, run.training.crop) for run in digits} == {(12, 32, 2)}
+    assert {(run.training.epochs, run.training.batch_size, run.training.flip) for run in images} == {(5, 64, True)}
+    assert {(run.training.limit, run.test_limit) for run in images} == {(8000, 2000)}
+    train, _ = digits[0].training.load_data()
+    sizes = {
+        run.design: sum(parameter.data.size for parameter in run.build_model(train).parameters()) for run in digits[:6]
+    }
+    assert sizes == {"1x8d": 33_090, "2x5d": 32_500, "4x3d": 31_910, "16x1d": 32_242, "1x1d": 13_987, "4x1d": 17_638}

@@ -185,7 +185,7 @@ def test_parts_are_every_nth_run():
         (["collect", "{runs}", "-o", "{new}.xls"], "none of .csv, .jsonl, .parquet"),
         (
             ["collect", "{runs}", "-o", "{new}.csv", "--what", "norms"],
-            "what must be one of results, history, gradnorms",
+            "what must be one of results, history, steps",
         ),
         (["collect", "{runs}", "-o", "{study}"], "the extension of .*study.toml is none of"),
     ],
