@@ -16,7 +16,7 @@ import numpy as np
 
 import npresnext as nx
 from npresnext.gradients import draw_grad_norms
-from npresnext.training import TrainingConfiguration, Watcher
+from npresnext.training import Progress, TrainingConfiguration, Watcher
 
 # %% [markdown]
 # The data set is part of the package: handwritten digits of 8x8 pixels.
@@ -64,7 +64,8 @@ assert len(layers) == 3 and all(conv.groups == G for conv in layers.values())
 # ### Watch a training
 #
 # A *watcher* is called in each step. Ours asks for the gradient norms after the backward pass, before the weights are
-# changed. `group_grad_norms` returns one row for each group.
+# changed. `group_grad_norms` returns one row for each group. `Progress` is a watcher too: it shows a bar, and prints a
+# line after each epoch.
 
 
 # %%
@@ -80,13 +81,8 @@ class Norms(Watcher):
 
 
 norms = Norms()
-trainer.watchers.append(norms)
+trainer.watchers += [norms, Progress(epochs=3)]
 trainer.run(steps=3 * trainer.steps_per_epoch)
-
-print("epoch    loss   test images that are right")
-for epoch in trainer.history:
-    accuracy = f"{epoch['test_accuracy']:.1%}"
-    print(f"{epoch['epoch']:5} {epoch['loss']:7.3f} {accuracy:>28}")
 assert trainer.history[-1]["test_accuracy"] > 0.9
 assert trainer.history[-1]["loss"] < trainer.history[0]["loss"] / 3
 
