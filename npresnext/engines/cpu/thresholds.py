@@ -31,14 +31,17 @@ BLAS_SINGLE_THREAD_SUM = 10_000
 #     512 channels, 3x3 at 7x7, batch 8                        28.0 / 99.8    25.1 / 81.0    23.3 / 56.8    20.0 / 53.0
 TILE_BYTES = 3 * 2**19
 WIDE_TILE_BYTES = 3 * 2**21
-WIDE_TILE_CHANNELS = 64
+WIDE_TILE_CHANNELS = 64  # with 32, layers of 32 channels in a group take 1.08 to 1.11 times as long
 
 # Results of one row, in all images of a tile together: shorter products are slower.
 LONG_ROW = 256
 
-# Multiply-adds up to which OpenBLAS's AVX-512 kernels multiply without packing the operands first, in panels of so many
-# columns (kernel/x86_64/sgemm_small_kernel_permit_skylakex.c). One thread of a Xeon, ms forward and both gradients:
-# 32 channels, 3x3 at 16x16, batch 128: 8.1 / 16.9 with rows of 64 columns, 8.9 / 18.2 with rows of 2048.
+# Up to so many multiply-adds OpenBLAS's AVX-512 kernels do not pack the operands first
+# (kernel/x86_64/sgemm_small_kernel_permit_skylakex.c), and a product is fastest with so many columns or a multiple.
+# With 32 channels it then runs at 1.2 times the speed of a large matmul, in place of 0.7. One thread of a Xeon, ms
+# forward and both gradients, 32 channels, 3x3 at 16x16, batch 128:
+#     rows of 64 columns 8.1 / 16.9        rows of 2048 columns 8.9 / 18.2
+# From 64 channels on, products would have to be cut along the channels: that took 1.1 to 2 times as long.
 SMALL_PRODUCT = 10**6
 PANEL_COLUMNS = 64
 
@@ -85,8 +88,9 @@ PARTIAL_SUM_BYTES = 4 * 2**20
 # Runs of the last two differ by more than that.
 ROW_BY_ROW_CHANNELS = 192
 
-# Channels from which on a weight gradient is computed transposed, from a transposed copy of the multiplier. A
-# product of 144 by 112 by 16 then runs at 60 GFLOP/s in place of 25; one of 36 by 448 by 4 at 44 in place of 85.
+# Channels from which on a weight gradient is computed transposed, from a transposed copy of the multiplier, if products
+# go row by row. A product of 144 by 112 by 16 then runs at 60 GFLOP/s in place of 25; one of 36 by 448 by 4 at 44 in
+# place of 85. Not row by row, with 256 and 512 channels, both gradients take 0.95 of the time without it.
 TRANSPOSED_CHANNELS = 16
 
 # --- batch norm ------------------------------------------------------------------------------------------------------
