@@ -8,11 +8,13 @@ out over the threads; they depend on shapes alone, so results are the same bits 
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 
 from ..._support.integers import ceil_div, chunks
 from ..._support.typing import Array
@@ -38,9 +40,14 @@ def for_each_block(function: Callable[[slice], None], x: Array, length: int) -> 
 def by_elements(calls: Iterable[tuple[Callable[..., None], tuple[Array | None, ...]]]) -> None:
     """Make every call ``function(*arrays)`` block by block: for functions that work element by element.
 
-    The arrays of a call have one shape, or are None. Small arrays share a block. No two calls may write to the same
-    memory.
+    The arrays of a call have one shape, or are None. Small arrays share a block. Where the first arrays of two calls
+    share memory, as those of tied weights do, all calls are made whole and in order.
     """
+    calls = list(calls)
+    if _overlap([arrays[0] for _, arrays in calls]):
+        for function, arrays in calls:
+            function(*arrays)
+        return
     tasks: list[list[Callable[[], None]]] = []  # the calls of one block each
     bytes_left = 0  # in the block of the last task
     for function, arrays in calls:
@@ -59,6 +66,12 @@ def by_elements(calls: Iterable[tuple[Callable[..., None], tuple[Array | None, .
             tasks[-1].append(functools.partial(function, *parts))
             bytes_left -= block_bytes
     parallel_for(_run_in_order, tasks, on_one_thread=len(tasks) < 2)
+
+
+def _overlap(arrays: Iterable[Any]) -> bool:
+    """Return whether two of the arrays use some of the same range of memory."""
+    ranges = sorted(byte_bounds(array) for array in arrays if array.size)
+    return any(end > start for (_, end), (start, _) in itertools.pairwise(ranges))
 
 
 def _run_in_order(calls: Tasks) -> None:

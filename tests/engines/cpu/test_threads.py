@@ -178,8 +178,30 @@ def test_steps_of_sgd_in_blocks_equal_those_of_the_whole(monkeypatch):
     for settings in ({}, {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}, {"momentum": 0.9, "dampening": 0.5}):
         whole = descend(**settings)
         with monkeypatch.context() as patch:
-            patch.setattr(thresholds, "BLOCK_BYTES", 64)
+            patch.setattr(thresholds, "UPDATE_BYTES", 64)
             np.testing.assert_array_equal(descend(**settings), whole)
+
+
+@pytest.mark.parametrize("tie", [lambda w: w, lambda w: w.T, lambda w: w[3:], lambda w: w[::2], lambda w: w[:, 1:]])
+def test_steps_of_sgd_on_tied_weights_follow_each_other(tie, monkeypatch):
+    monkeypatch.setattr(thresholds, "UPDATE_BYTES", 64)
+
+    def descend():
+        rng = np.random.default_rng(0)
+        weight = rng.normal(size=(90, 90))
+        parameters = [nx.nn.Parameter(array) for array in (weight, rng.normal(size=50), tie(weight))]
+        optimizer = nx.nn.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=0.5)
+        for _ in range(3):
+            for parameter in parameters:
+                parameter.grad = rng.normal(size=parameter.shape)
+            optimizer.step()
+        return weight
+
+    with nx.use_engine("im2col"):
+        one_by_one = descend()
+    for threads in (1, 2, 5):
+        nx.set_num_threads(threads)
+        np.testing.assert_array_equal(descend(), one_by_one)
 
 
 def test_calls_from_several_threads_do_not_disturb_each_other():
