@@ -1,18 +1,16 @@
 """Measure the claims about grouped convolutions; docs/claims.md explains the results.
 
-    python scripts/measure_claims.py -o claims.json                      # ten minutes on two cores
+    python scripts/measure_claims.py -o claims.json                      # a minute
     python scripts/measure_claims.py -o speed.json --only speed          # on a machine that does nothing else
 
-Every figure is one row: claim, setting, quantity, value, and its spread over seeds if there are several. The trainings
-use only 300 digits, so that overfitting is possible. The networks of one comparison differ only in cardinality and have
-about the same number of parameters.
+Every figure is one row: claim, setting, quantity, value, and its spread if there are several values. The trainings are
+those of docs/claims/study.toml, and scripts/analyse_claims.py analyses them.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
-import functools
 import json
 import os
 import platform
@@ -28,14 +26,9 @@ import npresnext as nx
 from npresnext import data, models, nn
 from npresnext._support.files import atomic_path, check_writable
 from npresnext.nn.init import Undrawn
-from npresnext.nn.module import calls_through
 from npresnext.paper import equal_complexity, network_counts
-from npresnext.training import Trainer, Watcher, schedules
 
 Row = dict[str, Any]
-EQUAL_COST = [(1, 16), (2, 10), (4, 6), (16, 2), (32, 1)]  # C x d with about 4,400 weights between 64 channels
-EQUAL_WIDTH = [(1, 2), (4, 2), (16, 2)]  # more paths of width 2: more parameters
-SEEDS, EPOCHS, IMAGES, BATCH = 10, 10, 300, 50
 
 
 def main() -> int:
@@ -213,123 +206,10 @@ def _ratios(runs: dict[str, Callable[[], None]], macs: list[float], repetitions:
         yield row("efficiency", name, "time forward and backward, relative", medians[name] / first)
 
 
-# ---------------------------------------------------------------------------------------------------------
-# Training
-
-
-class Norms(Watcher):
-    """Records the norm of the whole gradient at each step."""
-
-    def __init__(self) -> None:
-        self.values: list[float] = []
-
-    def after_backward(self, trainer: Trainer) -> None:
-        """Record it."""
-        squares = [float((parameter.grad**2).sum()) for parameter in trainer.model.parameters()]
-        self.values.append(sum(squares) ** 0.5)
-
-
-def measure_training() -> Iterator[Row]:
-    """Yield the results of small trainings: for each cardinality with equal parameters, and for each C with equal d."""
-    for claim, designs in (("equal parameters", EQUAL_COST), ("equal width of a path", EQUAL_WIDTH)):
-        for cardinality, width in designs:
-            found: dict[str, list[float]] = {}
-            for seed in range(SEEDS):
-                for quantity, value in _train(cardinality, width, seed).items():
-                    found.setdefault(quantity, []).append(value)
-            for quantity, values in found.items():
-                yield row(claim, f"{cardinality}x{width}d", quantity, values)
-
-
-@functools.cache
-def _train(cardinality: int, width: int, seed: int) -> dict[str, float]:
-    """Train one network on a few digits, and return its figures."""
-    train, test = data.load_digits()
-    train = train.first(IMAGES)
-    model = models.ResNet(
-        models.Bottleneck,
-        [1, 1, 1],
-        num_classes=10,
-        in_channels=1,
-        groups=cardinality,
-        width_per_group=4 * width,
-        planes=16,
-        stem="cifar",
-        rng=seed,
-    )
-    optimizer = nn.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    norms = Norms()
-    trainer = Trainer(
-        model,
-        optimizer,
-        train,
-        test,
-        batch_size=BATCH,
-        schedule=schedules.cosine(0.1, EPOCHS),
-        seed=seed,
-        watchers=[norms],
-    )
-    with nx.use_engine("im2col"):  # for images of 8x8, tiles and threads cost more than they gain
-        trainer.run(2 * trainer.steps_per_epoch)
-        cosines = _class_cosines(model, train)
-        trainer.run(EPOCHS * trainer.steps_per_epoch)
-    last = trainer.history[-1]
-    settled = np.array(norms.values[trainer.steps_per_epoch :])
-    dimension, channels = _effective_dimension(model, test)
-    return {
-        "parameters": float(sum(parameter.data.size for parameter in model.parameters())),
-        "training loss, last epoch": last["loss"],
-        "training accuracy, last epoch, %": 100 * last["accuracy"],
-        "test accuracy, %": 100 * last["test_accuracy"],
-        "test loss": last["test_loss"],
-        "training loss, second epoch": trainer.history[1]["loss"],
-        "test loss minus training loss": last["test_loss"] - last["loss"],
-        "step to step change of log gradient norm": float(np.abs(np.diff(np.log(settled))).mean()),
-        "mean cosine between gradients of two classes": float(cosines.mean()),
-        "effective dimension of the last 3x3's output": dimension,
-        "the same, a share of its channels": dimension / channels,
-    }
-
-
-def _class_cosines(model: nn.Module, train: data.ImageSet) -> np.ndarray:
-    """Return the cosines between the gradients that two classes send to the 3x3 convolutions."""
-    gradients = []
-    model.eval()
-    for label in range(10):
-        chosen = train.labels == label
-        found = _gradients(model, data.normalise(train, train.images[chosen]), train.labels[chosen])
-        gradients.append(np.concatenate([grad.ravel() for name, grad in found.items() if ".conv2." in name]))
-    model.train()
-    unit = np.array([grad / np.linalg.norm(grad) for grad in gradients])
-    return (unit @ unit.T)[np.triu_indices(10, 1)]
-
-
-def _effective_dimension(model: nn.Module, test: data.ImageSet) -> tuple[float, int]:
-    """Return the effective dimension of the last grouped convolution's output, and its number of channels.
-
-    It is (Σλ)²/Σλ², with the eigenvalues λ of the covariance over channels, after batch norm.
-    """
-    seen = []
-
-    def note(module: nn.Module, *inputs: np.ndarray) -> np.ndarray:
-        output = module.forward(*inputs)
-        if module is model.layer3[0].bn2:
-            seen.append(output)
-        return output
-
-    model.eval()
-    with nn.no_grad(), calls_through(note):
-        model(data.normalise(test, test.images))
-    features = seen[0].transpose(1, 0, 2, 3).reshape(seen[0].shape[1], -1)  # (C, N·oh·ow)
-    values = np.linalg.eigvalsh(np.cov(features))
-    return float(values.sum() ** 2 / (values**2).sum()), len(values)
-
-
 PARTS: dict[str, Callable[[], Iterator[Row]]] = {
     "counts": measure_counts,
     "locality": measure_locality,
     "speed": measure_speed,
-    "training": measure_training,
 }
 
 if __name__ == "__main__":

@@ -181,9 +181,18 @@ def states_as_text(states: Sequence[str]) -> str:
 
 
 def labels_of(folders: Sequence[RunFolder]) -> dict[str, str]:
-    """Return for each run, by name, the settings in which the runs differ, such as "design=4x6d seed=3"."""
+    """Return for each run, by name, the settings that tell it from the others, such as "design=4x6d seed=3".
+
+    A setting that follows from those before it, as the epochs from the data set, is left out.
+    """
     settings = {folder.name: folder.configuration().to_settings() for folder in folders}
-    keys = [key for key in KEYS if len({repr(each.get(key)) for each in settings.values()}) > 1]
+    keys: list[str] = []
+    told_apart = 1
+    for key in KEYS:
+        kinds = {repr([each.get(name) for name in (*keys, key)]) for each in settings.values()}
+        if len(kinds) > told_apart:
+            keys.append(key)
+            told_apart = len(kinds)
     return {
         name: " ".join(f"{key}={each[key]}" for key in keys if key in each) or each["data"]
         for name, each in settings.items()
