@@ -1,5 +1,8 @@
 """Copies: the only step of a convolution that moves data without computing.
 
+Where the rows of all images follow each other in memory, they are copied as one row. A shift then takes columns from
+the neighbouring image, and zeros are written over them.
+
 Rows and columns outside the image become zeros; no padded image is ever made.
 """
 

@@ -75,10 +75,10 @@ class Workload:
         return thresholds.WIDE_TILE_BYTES if wide else thresholds.TILE_BYTES
 
     def images_for_blas(self, images: int) -> int:
-        """How many of so many images are one row of a tile, so that BLAS multiplies it fast.
+        """Return how many images a tile has, `images` at most, so that BLAS multiplies its rows fast.
 
-        That is a product which OpenBLAS multiplies without packing its operands first, if these are enough columns for
-        it, and whole panels of columns.
+        OpenBLAS reads panels of columns, and does not pack the operands of small products. So a row has whole panels,
+        and is a small product if one panel is.
         """
         columns = self.correlation.columns.count
         panel = math.lcm(thresholds.PANEL_COLUMNS, columns) // columns  # images
