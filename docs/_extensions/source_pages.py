@@ -19,7 +19,15 @@ logger = logging.getLogger(__name__)
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 SHOWN_PAGES = {"README.md": "readme", "CONTRIBUTING.md": "contributing", "CHANGELOG.md": "changelog"}
-LANGUAGES = {".py": "python", ".cu": "cuda", ".cuh": "cuda", ".json": "json", ".cff": "yaml", ".cfg": "ini"}
+LANGUAGES = {
+    ".py": "python",
+    ".cu": "cuda",
+    ".cuh": "cuda",
+    ".json": "json",
+    ".cff": "yaml",
+    ".cfg": "ini",
+    ".toml": "toml",
+}
 FOLDERS = ("npresnext", "scripts", "docs/claims")
 AS_THEY_ARE = ("docs/explorer",)  # pages that lesson_pages.py copies
 IMAGES = {".png", ".svg"}  # which Sphinx finds by itself

@@ -158,7 +158,7 @@ def _sweep(args: argparse.Namespace, folder: str, names: list[str], engine: Any)
     import os
     import sys
 
-    from ..studies import RunFolder, RunOptions, SweepStoppedError, sweep
+    from ..studies import DaskEngine, RunFolder, RunOptions, SweepStoppedError, sweep
     from ..studies.folder import states_as_text
 
     options = RunOptions(
@@ -172,6 +172,9 @@ def _sweep(args: argparse.Namespace, folder: str, names: list[str], engine: Any)
     except SweepStoppedError as error:
         print(f"npresnext: error: {error}: the same command goes on from here", file=sys.stderr)
         return 1
+    finally:
+        if isinstance(engine, DaskEngine):
+            engine.close()
     states = [RunFolder(folder, name).state for name in names]
     print(f"in {folder}: {states_as_text(states)}")
     if summary.failed:

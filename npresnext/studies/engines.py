@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -65,10 +66,17 @@ class JoblibEngine:
         parallel = joblib.Parallel(
             self._jobs, backend="loky", batch_size=1, pre_dispatch="n_jobs", return_as="generator_unordered"
         )
+        outcomes = parallel(joblib.delayed(task)(name) for name in names)
         try:
-            yield from parallel(joblib.delayed(task)(name) for name in names)
+            # a "yield from" would close it before the finally block does
+            for outcome in outcomes:  # noqa: UP028
+                yield outcome
         except TerminatedWorkerError as error:
             raise WorkersDiedError("a process was killed") from error
+        finally:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of tasks that are cancelled, which is intended
+                outcomes.close()
 
 
 class DaskEngine:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from .._support.plurals import counted
 from ..errors import InvalidValueError, NpresnextError
 from .claims import records
 from .engines import Engine, SchedulerDiedError, WorkersDiedError, sequential
@@ -89,7 +90,7 @@ def sweep(
     task = functools.partial(perform, str(root), options=options)
     labels = labels_of([RunFolder(root, name) for name in names])
     outcomes: list[Outcome] = []
-    left, losses, before = _left(root, names, options), 0, None
+    left, losses, before, has_waited = _left(root, names, options), 0, None, False
     while left:
         waiting = True
         try:
@@ -118,6 +119,9 @@ def sweep(
         others = set(left) - set(_left(root, left, options))
         left = [name for name in left if name not in others]
         if left and waiting:
+            if not has_waited:
+                report(f"waiting for {counted(len(left), 'run')} that other processes make")
+            has_waited = True
             time.sleep(SECONDS_BETWEEN_LOOKS)
     failed = sum(RunFolder(root, name).file(ERROR).exists() for name in names)
     return Summary(tuple(outcomes), failed, sum(outcome.state == "different" for outcome in outcomes))
