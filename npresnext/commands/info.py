@@ -20,6 +20,10 @@ OPTIONAL = {
     "safetensors": "safetensors",
     "ml_dtypes": "bfloat16",
     "Pillow": "images",
+    "pyarrow": "parquet",
+    "tensorboardX": "tensorboard",
+    "joblib": "sweep",
+    "distributed": "dask",
     "mpi4py": "mpi",
 }
 

@@ -239,9 +239,17 @@ def _encode(text: str, encoding: str) -> bytes:
     return text.encode(encoding)
 
 
+def _member(owner: Any, name: str) -> Placeholder:
+    """Answer the call by which Python 3.11.0 to 3.11.3 pickles a member of an enumeration."""
+    if not (isinstance(owner, _Name) and isinstance(name, str)):
+        raise FileFormatError("the pickle asks for builtins.getattr, which no state file needs: refused")
+    return Placeholder(owner.dotted)
+
+
 _ANSWERS: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": _dictionary,
     "collections.Counter": _dictionary,
+    "builtins.getattr": _member,
     "builtins.set": lambda items=(): set(map(_key, items)),
     "builtins.complex": lambda real, imag: complex(float(real), float(imag)),
     "_codecs.encode": _encode,
@@ -258,9 +266,10 @@ _ANSWERS: dict[str, Callable[..., Any]] = {
 # since nothing is ever called; the file is refused because whoever made it cannot be trusted.
 _REFUSED = {"_io", "_pickle", "code", "commands", "ctypes", "importlib", "io", "marshal", "nt", "os", "pickle", "posix"}
 _REFUSED |= {"pty", "runpy", "shutil", "socket", "subprocess", "sys", "webbrowser"}
-# Of Python's own names, only types: not eval, exec, getattr, open
-_TYPES = {"bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "object", "range"}
-_TYPES |= {"set", "slice", "str", "tuple"} | {"basestring", "long", "unicode", "xrange"}  # the latter are Python 2's
+# Of Python's own names, only types and getattr, which a member of an enumeration needs: not eval, exec, open
+_HARMLESS = {"bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "object", "range"}
+_HARMLESS |= {"set", "slice", "str", "tuple"} | {"basestring", "long", "unicode", "xrange"}  # the latter are Python 2's
+_HARMLESS |= {"getattr"}
 # Until PyTorch 0.2 a tensor was pickled as an empty object of its class, to be filled by BUILD
 _EMPTY_TENSORS = {f"torch.{storage.removesuffix('Storage')}Tensor" for storage in OF_TORCH_STORAGE}
 
@@ -269,7 +278,7 @@ def _named(dotted: str) -> _Name:
     """Return a name, or refuse one that no state file needs; either way nothing of that name is looked up."""
     dotted = dotted.replace("__builtin__.", "builtins.").replace("torch.cuda.", "torch.")
     module, _, name = dotted.rpartition(".")
-    if module.partition(".")[0] in _REFUSED or (module == "builtins" and name not in _TYPES):
+    if module.partition(".")[0] in _REFUSED or (module == "builtins" and name not in _HARMLESS):
         raise FileFormatError(f"the pickle asks for {dotted}, which no state file needs: refused")
     return _Name(dotted)
 

@@ -1,5 +1,6 @@
 """Hostile pickles: refused by the name of what they ask for, and nothing is executed."""
 
+import datetime
 import io
 import os
 import pickle
@@ -40,6 +41,15 @@ def test_a_call_is_refused_by_name_and_not_made(tmp_path, function, args, name, 
     with pytest.raises(FileFormatError, match=f"asks for ({name})"):
         unpickle(io.BytesIO(program))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+def test_a_member_of_an_enumeration_as_python_3_11_2_pickles_it_is_its_class_by_name(protocol):
+    member = Calls(getattr, datetime.timezone, "utc")
+    found, _ = unpickle(io.BytesIO(pickle.dumps({"zone": member, member: 1}, protocol)))
+    assert repr(found["zone"]) == "<datetime.timezone>" and len(found) == 2
+    with pytest.raises(FileFormatError, match=r"asks for builtins\.getattr"):
+        unpickle(io.BytesIO(pickle.dumps(Calls(getattr, datetime.timezone, 1), protocol)))
 
 
 @pytest.mark.parametrize(
