@@ -62,8 +62,8 @@ h = relu(nx.conv2d(h, w2, padding=1, groups=C))
 form_c = nx.conv2d(h, w3)
 
 # %% [markdown]
-# **From (c) to (b).** A grouped convolution is C small convolutions side by side. Path p has the channels 2p and 2p +
-# 1. Cut the first two weights along their output channels:
+# **From (c) to (b).** A grouped convolution is C small convolutions side by side. Path p has the
+# channels 2p and 2p + 1. Cut the first two weights along their output channels:
 
 
 # %%
@@ -181,7 +181,7 @@ assert moved_in_sum == [0, 1, 2, 3] and moved_in_basic == [0]
 # ## Picture
 #
 # Each weight is drawn as a matrix of kernels: a row for each output channel, a column for each input channel. A colour
-# stands for a path. A white cell is a connection that does not exist.
+# stands for a path. An empty cell is a connection that does not exist.
 
 # %%
 COLOURS = ListedColormap(["white", "#0072b2", "#e69f00", "#009e73", "#cc79a7"])
