@@ -8,6 +8,7 @@ it lets the others wait forever.
 from __future__ import annotations
 
 import os
+import time
 import warnings
 from typing import Any
 
@@ -94,7 +95,12 @@ class MpiCommunicator(Communicator):
         return self._comm.allgather(value)
 
     def abort(self, code: int) -> None:
-        """End the processes of all ranks at once."""
+        """End the processes of all ranks a second from now.
+
+        Launchers kill every rank as soon as one of them aborts. Of what this process has printed, they lose what they
+        have not read by then; a second lets a busy machine read it.
+        """
+        time.sleep(1)
         self._comm.Abort(code)
         raise SystemExit(code)  # where Abort returns before the launcher has ended this process
 
