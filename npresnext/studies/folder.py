@@ -12,8 +12,8 @@ from typing import Any
 from .._support.files import atomic_path
 from .._support.plurals import counted
 from ..errors import FileFormatError, InvalidValueError
-from .claims import ClaimRecord, records
 from .configuration import FORMAT, KEYS, NAME_LENGTH, RunConfiguration
+from .locks import LockRecord, records
 
 # In the order in which a table shows them
 STATES = ("done", "failed", "running", "stopped", "waiting")
@@ -31,7 +31,7 @@ class RunFolder:
 
     ====================  ===================================================================
     configuration.json    what decides the numbers
-    claim.1, claim.2      which process works on the run
+    lock.1, lock.2      which process works on the run
     checkpoint.npz        where it can be resumed; in the end, the trained network
     NAME.csv              the rows of a measure
     results.json          the figures of the end; written last, so a run with it is done
@@ -61,16 +61,16 @@ class RunFolder:
             return "done"
         if self.file(ERROR).exists():
             return "failed"
-        claims = records(self.path)
-        if claims and claims[-1].is_alive:
+        locks = records(self.path)
+        if locks and locks[-1].is_alive:
             return "running"
-        return "stopped" if claims or self.file(CHECKPOINT).exists() else "waiting"
+        return "stopped" if locks or self.file(CHECKPOINT).exists() else "waiting"
 
     @property
-    def claim(self) -> ClaimRecord | None:
-        """The last claim on the run."""
-        claims = records(self.path)
-        return claims[-1] if claims else None
+    def lock(self) -> LockRecord | None:
+        """The last lock on the run."""
+        locks = records(self.path)
+        return locks[-1] if locks else None
 
     def configuration(self) -> RunConfiguration:
         """Return the configuration of the run.

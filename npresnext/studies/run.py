@@ -1,4 +1,4 @@
-"""One run: claimed, trained or resumed, measured, and written so that nothing is ever half there."""
+"""One run: locked, trained or resumed, measured, and written so that nothing is ever half there."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from ..errors import FileFormatError, MissingExtraError, NpresnextError
 from ..nn import Module
 from ..training import Checkpoints, Trainer, Watcher, evaluate, load_checkpoint
 from ..training.checkpoint import previous_path
-from .claims import Claim
 from .configuration import RunConfiguration
 from .folder import CHECKPOINT, ERROR, LOG, RESULTS, RunFolder, write_json
+from .locks import RunLock
 from .measures import Recorder, recorders, write_history
 
 FINGERPRINT = "data_fingerprint"
@@ -79,7 +79,7 @@ class Outcome:
     message: str
 
 
-class LostClaimError(NpresnextError, RuntimeError):
+class LostLockError(NpresnextError, RuntimeError):
     """Another process has taken over the run."""
 
 
@@ -112,14 +112,14 @@ def perform(root: str | os.PathLike[str], name: str, options: RunOptions) -> Out
         with contextlib.ExitStack() as stack:
             if _is_over(folder, options):
                 return Outcome(name, "elsewhere", "")
-            claim = Claim.take(folder.path)
-            if claim is None:
+            lock = RunLock.acquire(folder.path)
+            if lock is None:
                 return Outcome(name, "elsewhere", "")
-            stack.enter_context(claim)
+            stack.enter_context(lock)
             if _is_over(folder, options):  # just before
                 return Outcome(name, "elsewhere", "")
-            return _compare_again(folder, options, claim) if options.again else _recorded(folder, options, claim)
-    except LostClaimError:
+            return _compare_again(folder, options, lock) if options.again else _recorded(folder, options, lock)
+    except LostLockError:
         return Outcome(name, "elsewhere", "")
     except (OSError, MissingExtraError, FileFormatError) as error:
         return Outcome(name, "stopped", f"{folder.path}: {error}")
@@ -130,16 +130,16 @@ def _is_over(folder: RunFolder, options: RunOptions) -> bool:
     return not options.again and (folder.file(RESULTS).exists() or folder.file(ERROR).exists())
 
 
-def _recorded(folder: RunFolder, options: RunOptions, claim: Claim) -> Outcome:
+def _recorded(folder: RunFolder, options: RunOptions, lock: RunLock) -> Outcome:
     """Make the run, and record its error if it fails."""
     configuration = folder.configuration()
     try:
-        results = make_run(configuration, folder.path, options, claim)
-    except (LostClaimError, MissingExtraError):
+        results = make_run(configuration, folder.path, options, lock)
+    except (LostLockError, MissingExtraError):
         raise
     except Exception as error:
-        if claim.is_lost:  # the other process has written files that this one did not expect
-            raise LostClaimError from error
+        if lock.is_lost:  # the other process has written files that this one did not expect
+            raise LostLockError from error
         if isinstance(error, OSError) and not isinstance(error, NpresnextError):
             raise
         message = str(error) or type(error).__name__
@@ -151,12 +151,12 @@ def _recorded(folder: RunFolder, options: RunOptions, claim: Claim) -> Outcome:
     return Outcome(folder.name, "done", _summary(results))
 
 
-def _compare_again(folder: RunFolder, options: RunOptions, claim: Claim) -> Outcome:
+def _compare_again(folder: RunFolder, options: RunOptions, lock: RunLock) -> Outcome:
     """Make a run that is done a second time, in a folder of its own, and compare every file."""
     again = folder.path / AGAIN
     shutil.rmtree(again, ignore_errors=True)
     again.mkdir()
-    make_run(folder.configuration(), again, options, claim)
+    make_run(folder.configuration(), again, options, lock)
     different = [
         path.name
         for path in sorted(again.iterdir())
@@ -169,7 +169,7 @@ def _compare_again(folder: RunFolder, options: RunOptions, claim: Claim) -> Outc
     return Outcome(folder.name, "same", f"{counted(count, 'file')} with the same bytes")
 
 
-def make_run(configuration: RunConfiguration, path: Path, options: RunOptions, claim: Claim) -> dict[str, Any]:
+def make_run(configuration: RunConfiguration, path: Path, options: RunOptions, lock: RunLock) -> dict[str, Any]:
     """Train or resume in the folder `path`, write all files there, and return the results."""
     started, began = datetime.datetime.now(datetime.UTC), time.monotonic()
     training = configuration.training
@@ -185,7 +185,7 @@ def make_run(configuration: RunConfiguration, path: Path, options: RunOptions, c
         measured = recorders(configuration, trainer, path, options.checkpoint_every)
         began_at = _resume(checkpoint, trainer, arguments)
         steps = training.epochs * trainer.steps_per_epoch
-        deaths = claim.begin(began_at, steps)
+        deaths = lock.begin(began_at, steps)
         if deaths >= MOST_DEATHS:
             raise DiedRepeatedlyError(
                 f"{deaths} processes in a row died after step {began_at} of this run: killed from outside, such as for "
@@ -194,7 +194,7 @@ def make_run(configuration: RunConfiguration, path: Path, options: RunOptions, c
         for recorder in measured:
             recorder.resume(began_at)
         writer = Checkpoints(checkpoint, arguments, options.checkpoint_every)
-        trainer.watchers = [_KeepsClaim(claim), *measured, writer]
+        trainer.watchers = [_KeepsLock(lock), *measured, writer]
         trainer.run(steps)
         train_loss, train_accuracy = evaluate(trainer.model, train_set)
     for recorder in measured:
@@ -217,21 +217,21 @@ def make_run(configuration: RunConfiguration, path: Path, options: RunOptions, c
     return results
 
 
-class _KeepsClaim(Watcher):
-    """Notes in the claim how far the run is, and ends the run if another process has taken it over."""
+class _KeepsLock(Watcher):
+    """Notes in the lock how far the run is, and ends the run if another process has taken it over."""
 
     SECONDS_BETWEEN_LOOKS = 1.0
 
-    def __init__(self, claim: Claim) -> None:
-        self._claim, self._looked = claim, time.time()
+    def __init__(self, lock: RunLock) -> None:
+        self._lock, self._looked = lock, time.time()
 
     def after_step(self, trainer: Trainer) -> None:
-        """Look whether the claim holds, at most once a second."""
-        self._claim.reach(trainer.step)
+        """Look whether the lock holds, at most once a second."""
+        self._lock.reach(trainer.step)
         if time.time() - self._looked >= self.SECONDS_BETWEEN_LOOKS:
             self._looked = time.time()
-            if self._claim.is_lost:
-                raise LostClaimError("another process took this one for dead, and works on its run")
+            if self._lock.is_lost:
+                raise LostLockError("another process took this one for dead, and works on its run")
 
 
 def _resume(checkpoint: Path, trainer: Trainer, arguments: dict[str, Any]) -> int:

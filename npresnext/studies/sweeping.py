@@ -11,9 +11,9 @@ from pathlib import Path
 
 from .._support.plurals import counted
 from ..errors import InvalidValueError, NpresnextError
-from .claims import records
 from .engines import Engine, SchedulerDiedError, WorkersDiedError, sequential
 from .folder import ERROR, RESULTS, RunFolder, labels_of
+from .locks import records
 from .run import Outcome, RunOptions, perform
 
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -157,11 +157,11 @@ def _left(root: Path, names: Sequence[str], options: RunOptions) -> list[str]:
 
 
 def _progress(root: Path, names: Sequence[str]) -> list[tuple[str, int]]:
-    """Return what changes when any worker gets as far as to claim a run."""
+    """Return what changes when any worker gets as far as to lock a run."""
     found = []
     for name in names:
-        claims = records(root / name)
-        found.append((name, claims[-1].number if claims else 0))
+        locks = records(root / name)
+        found.append((name, locks[-1].number if locks else 0))
     return found
 
 

@@ -120,10 +120,10 @@ def status_table(folders: Sequence[RunFolder]) -> str:
     parts = [states_as_text(states)]
     running = []
     for folder, state in zip(folders, states):
-        claim = folder.claim if state == "running" else None
-        if claim is not None:
-            step = "starting" if claim.step is None else f"step {claim.step:,} of {claim.steps:,}"
-            by = f"process {claim.pid} on {claim.host}, {claim.age:.0f} s ago"
+        lock = folder.lock if state == "running" else None
+        if lock is not None:
+            step = "starting" if lock.step is None else f"step {lock.step:,} of {lock.steps:,}"
+            by = f"process {lock.pid} on {lock.host}, {lock.age:.0f} s ago"
             running.append([folder.name, labels[folder.name], step, by])
     if running:
         parts.append(text_table(["running", "settings", "at", "by"], running))

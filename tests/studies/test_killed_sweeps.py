@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from npresnext.studies.claims import records
 from npresnext.studies.folder import run_folders
+from npresnext.studies.locks import records
 
 from tests.support.sweeps import end, kill, start, tables, undisturbed, wait_for_worker, write_study
 

@@ -13,10 +13,10 @@ from npresnext.data import normalise
 from npresnext.engines.cpu.threads import get_num_threads
 from npresnext.errors import InvalidValueError
 from npresnext.gradients import group_statistics
-from npresnext.studies import RunConfiguration, RunFolder, RunOptions, claims, collect, create_folders, perform, sweep
+from npresnext.studies import RunConfiguration, RunFolder, RunOptions, collect, create_folders, locks, perform, sweep
 from npresnext.studies.run import MOST_DEATHS
 
-from tests.studies.test_claims import leave_claim
+from tests.studies.test_locks import leave_lock
 
 SETTINGS = {
     "design": "4x2d",
@@ -97,7 +97,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(run, tmp_path, monkeypatch
         interrupt_at(patch, step)
         with pytest.raises(KeyboardInterrupt):
             perform(other.path.parent, other.name, OPTIONS)
-    assert other.state == ("waiting" if step == 0 else "stopped") and claims.records(other.path) == []
+    assert other.state == ("waiting" if step == 0 else "stopped") and locks.records(other.path) == []
     perform(other.path.parent, other.name, OPTIONS)
     assert contents(other) == contents(run)
     assert json.loads(other.file("log.json").read_bytes())["began_at_step"] == step - step % 2 + (step == 3)
@@ -222,27 +222,27 @@ def test_a_full_disk_stops_the_sweep_and_fails_no_run(run, monkeypatch):
         patch.setattr("npresnext.training.checkpoint.save", full)
         with pytest.raises(studies.SweepStoppedError, match=f"{run.path}: .*No space left on device"):
             sweep(run.path.parent, [run.name], options=OPTIONS)
-    assert run.state == "waiting" and claims.records(run.path) == []
+    assert run.state == "waiting" and locks.records(run.path) == []
     assert perform(run.path.parent, run.name, OPTIONS).state == "done"
 
 
 def test_a_run_whose_processes_die_again_and_again_at_one_place_fails(run):
     for number in range(1, MOST_DEATHS + 1):
-        leave_claim(run.path, number, began_at=0)
+        leave_lock(run.path, number, began_at=0)
     outcome = perform(run.path.parent, run.name, OPTIONS)
     assert outcome.state == "failed" and "5 processes in a row died after step 0 of this run" in outcome.message
 
 
-def test_a_process_that_lost_its_claim_leaves_the_run_to_the_other(run, monkeypatch):
-    monkeypatch.setattr(studies.run._KeepsClaim, "SECONDS_BETWEEN_LOOKS", 0)
-    monkeypatch.setattr(claims.Claim, "reach", lambda self, step: step == 3 and leave_claim(run.path, 2))
+def test_a_process_that_lost_its_lock_leaves_the_run_to_the_other(run, monkeypatch):
+    monkeypatch.setattr(studies.run._KeepsLock, "SECONDS_BETWEEN_LOOKS", 0)
+    monkeypatch.setattr(locks.RunLock, "reach", lambda self, step: step == 3 and leave_lock(run.path, 2))
     assert perform(run.path.parent, run.name, OPTIONS).state == "elsewhere"
     assert run.state == "stopped" and not run.file("error.json").exists()
 
 
-def test_an_error_after_the_claim_was_lost_fails_no_run(run, monkeypatch):
+def test_an_error_after_the_lock_was_lost_fails_no_run(run, monkeypatch):
     def learn(self, *args):
-        leave_claim(run.path, 2)
+        leave_lock(run.path, 2)
         raise ValueError("a file is there that the other process has written")
 
     monkeypatch.setattr(training.Trainer, "learn", learn)

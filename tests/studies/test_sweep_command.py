@@ -10,7 +10,7 @@ import pytest
 from npresnext import cli
 from npresnext.studies import collect, read_study, run_folders, shard_of
 
-from tests.studies.test_claims import leave_claim
+from tests.studies.test_locks import leave_lock
 from tests.support.sweeps import tables, undisturbed, write_study
 
 
@@ -90,8 +90,8 @@ def test_status_shows_runs_of_every_state(swept, tmp_path, capsys):
     assert cli.main(["sweep", str(study), "-o", str(runs), "--shard", "1/4"]) == 0
     done, failed, stopped, running = sorted(run_folders(runs), key=lambda run: run.state != "done")
     failed.file("error.json").write_text(json.dumps({"message": "the loss is nan"}))
-    leave_claim(stopped.path, 1)
-    leave_claim(running.path, 1, host="cluster-7", pid=4711, step=12, steps=40)
+    leave_lock(stopped.path, 1)
+    leave_lock(running.path, 1, host="cluster-7", pid=4711, step=12, steps=40)
     capsys.readouterr()
     assert cli.main(["sweep", "status", str(runs)]) == 0
     text = capsys.readouterr().out

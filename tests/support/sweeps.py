@@ -7,8 +7,8 @@ import sys
 import time
 
 from npresnext.studies import RunOptions, collect, create_folders, read_study, sweep, write_table
-from npresnext.studies.claims import records
 from npresnext.studies.folder import run_folders
+from npresnext.studies.locks import records
 
 from tests.support.paths import ROOT
 
@@ -84,9 +84,9 @@ def wait_for_worker(folder, *, seconds=60):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         for run in run_folders(folder) if folder.is_dir() else []:
-            claims = records(run.path)
-            if claims and claims[-1].is_alive and run.file("checkpoint.npz").exists() and run.state == "running":
-                return claims[-1].pid
+            locks = records(run.path)
+            if locks and locks[-1].is_alive and run.file("checkpoint.npz").exists() and run.state == "running":
+                return locks[-1].pid
         time.sleep(0.01)
     return None
 

@@ -1,7 +1,7 @@
-"""Claims: at most one process at a time works on a run, and the claim of a dead process is taken over.
+"""Locks: at most one process at a time works on a run, and the lock of a dead process is taken over.
 
-The claims of a run are the files claim.1, claim.2, ... in its folder. A process claims a run by creating the file with
-the next number, which the file system grants to one process alone (O_EXCL). It may do so where there is no claim, or
+The locks of a run are the files lock.1, lock.2, ... in its folder. A process locks a run by creating the file with
+the next number, which the file system grants to one process alone (O_EXCL). It may do so where there is no lock, or
 where the process of the last one is dead: where no process of this host has its number, or where its file was not
 written for a minute. A living process writes its file every few seconds, from a thread of its own.
 
@@ -27,8 +27,8 @@ RECORD_LENGTH = 256  # bytes: every record is written over the one before
 
 
 @dataclasses.dataclass(frozen=True)
-class ClaimRecord:
-    """What a claim file says.
+class LockRecord:
+    """What a lock file says.
 
     Attributes
     ----------
@@ -60,19 +60,19 @@ class ClaimRecord:
         return self.age < SECONDS_TO_LIVE
 
 
-class Claim:
-    """The claim of this process on a run, for use in a ``with`` block; :meth:`take` makes one.
+class RunLock:
+    """The lock of this process on a run, for use in a ``with`` block; :meth:`acquire` makes one.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     with Claim.take(folder) as claim:
-    ...         Claim.take(folder) is None, records(folder)[-1].pid == os.getpid()
+    ...     with RunLock.acquire(folder) as lock:
+    ...         RunLock.acquire(folder) is None, records(folder)[-1].pid == os.getpid()
     ...     records(folder)
     (True, True)
     []
     """
 
-    def __init__(self, folder: Path, number: int, descriptor: int, earlier: list[ClaimRecord]) -> None:
+    def __init__(self, folder: Path, number: int, descriptor: int, earlier: list[LockRecord]) -> None:
         self._folder, self._number, self._descriptor, self._earlier = folder, number, descriptor, earlier
         self._began_at: int | None = None
         self._step: int | None = None
@@ -80,8 +80,8 @@ class Claim:
         self._ended, self._writing = threading.Event(), threading.Lock()
 
     @classmethod
-    def take(cls, folder: str | os.PathLike[str]) -> Claim | None:
-        """Claim the run of a folder; None if a living process has claimed it."""
+    def acquire(cls, folder: str | os.PathLike[str]) -> RunLock | None:
+        """Lock the run of a folder; return None if a living process has done so."""
         folder = Path(folder)
         earlier = records(folder)
         if earlier and earlier[-1].is_alive:
@@ -91,16 +91,16 @@ class Claim:
             descriptor = os.open(_path(folder, number), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
         except FileExistsError:  # another process was faster
             return None
-        claim = cls(folder, number, descriptor, earlier)
+        lock = cls(folder, number, descriptor, earlier)
         try:
-            claim._write()
+            lock._write()
         except OSError:  # a full disk
-            claim._release()
+            lock._release()
             raise
-        return claim
+        return lock
 
-    def __enter__(self) -> Claim:
-        self._thread = threading.Thread(target=self._keep_writing, name="claim", daemon=True)
+    def __enter__(self) -> RunLock:
+        self._thread = threading.Thread(target=self._keep_writing, name="lock", daemon=True)
         self._thread.start()
         return self
 
@@ -111,7 +111,7 @@ class Claim:
 
     @property
     def is_lost(self) -> bool:
-        """Whether another process took this one for dead, and has claimed the run."""
+        """Whether another process took this one for dead, and locked the run."""
         try:
             is_own = os.path.samestat(os.stat(_path(self._folder, self._number)), os.fstat(self._descriptor))
         except FileNotFoundError:
@@ -134,16 +134,16 @@ class Claim:
         self._step = step
 
     def _release(self) -> None:
-        """Remove the claims of this run, unless they are another process's."""
+        """Remove the locks of this run, unless they are another process's."""
         is_lost = self.is_lost
         os.close(self._descriptor)
         if not is_lost:
-            for number in range(1, self._number + 1):  # the own one last: until then, nobody can claim the run
+            for number in range(1, self._number + 1):  # the own one last: until then, nobody can lock the run
                 _path(self._folder, number).unlink(missing_ok=True)
 
     def _keep_writing(self) -> None:
         while not self._ended.wait(SECONDS_BETWEEN_WRITES):
-            with contextlib.suppress(OSError):  # then the claim expires, which is harmless
+            with contextlib.suppress(OSError):  # then the lock expires, which is harmless
                 self._write()
 
     def _write(self) -> None:
@@ -159,10 +159,10 @@ class Claim:
             os.write(self._descriptor, json.dumps(record).ljust(RECORD_LENGTH - 1).encode() + b"\n")
 
 
-def records(folder: str | os.PathLike[str]) -> list[ClaimRecord]:
-    """Return what the claim files of a folder say, in the order of their numbers."""
+def records(folder: str | os.PathLike[str]) -> list[LockRecord]:
+    """Return what the lock files of a folder say, in the order of their numbers."""
     folder = Path(folder)
-    numbers = sorted(int(path.suffix[1:]) for path in folder.glob("claim.*") if path.suffix[1:].isdigit())
+    numbers = sorted(int(path.suffix[1:]) for path in folder.glob("lock.*") if path.suffix[1:].isdigit())
     if not numbers:
         return []
     now = _time_of_file_system(folder)
@@ -177,12 +177,12 @@ def records(folder: str | os.PathLike[str]) -> list[ClaimRecord]:
             known = json.loads(text)
         except ValueError:  # its process has created it, and not written it
             known = {"host": "", "pid": 0, "began_at": None, "step": None, "steps": None}
-        found.append(ClaimRecord(number=number, age=now - written, **known))
+        found.append(LockRecord(number=number, age=now - written, **known))
     return found
 
 
 def _path(folder: Path, number: int) -> Path:
-    return folder / f"claim.{number}"
+    return folder / f"lock.{number}"
 
 
 def _time_of_file_system(folder: Path) -> float:
