@@ -19,10 +19,14 @@ from ..backend import to_numpy
 from ..errors import InvalidTypeError, InvalidValueError
 from ._colours import Theme, ink_on
 
-CELL = 0.46  # inches: 29 cells on a slide of 13.3 inches, with numbers of 13 points
-MOST_ACROSS, MOST_DOWN = 60, 44  # cells of one picture
-POINTS = 13
+CELL = 0.46  # inches: 29 cells on a slide of 13.3 inches, with numbers of 15 points
+MOST_ACROSS, MOST_DOWN = 60, 36  # cells of one picture: on a slide of 1920x1080 pixels, numbers are 12 pixels high
+POINTS = 15  # of numbers and titles
+SMALL_POINTS = 12  # of the names of rows and columns
+FITTING, USUAL = 3, 5  # characters: of numbers that fit into a cell at full size, and of the longest usual ones
 MARGIN = 0.4  # cells
+
+NARROW, WIDE = frozenset(" .,:;·()[]/-ijlftr"), frozenset("+=mwMW")
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
@@ -41,6 +45,8 @@ class Cell:
         The number, the colour of the square, and the colour of its edge.
     muted : str
         The colour of the number, if it is less important than others; "" for the one with most contrast.
+    points : float
+        The size of the number.
     """
 
     name: str
@@ -50,16 +56,12 @@ class Cell:
     fill: str
     line: str
     muted: str = ""
+    points: float = POINTS
 
     @property
     def ink(self) -> str:
         """The colour of the number."""
         return self.muted or ink_on(self.fill)
-
-    @property
-    def points(self) -> float:
-        """The size of the number: long ones are smaller, so that they stay inside."""
-        return POINTS * min(1, 3.4 / max(len(self.text), 1))
 
     @property
     def box(self) -> Box:
@@ -90,8 +92,8 @@ class Label:
 
     @property
     def box(self) -> Box:
-        """Left, top, right and bottom, of a text with letters of usual width."""
-        width = 0.62 * self.points / 72 / CELL * max(map(len, self.text.splitlines()), default=0)
+        """Left, top, right and bottom."""
+        width = max((text_width(line, self.points) for line in self.text.splitlines()), default=0)
         height = 1.3 * self.points / 72 / CELL * (self.text.count("\n") + 1)
         left = self.x - {"left": 0, "center": width / 2, "right": width}[self.anchor]
         return left, self.y - height / 2, left + width, self.y + height / 2
@@ -109,6 +111,7 @@ def grid(
     *,
     fill: Callable[[int, int], str] | str,
     first: tuple[int, int] = (0, 0),
+    points: float | None = None,
 ) -> list[Part]:
     """Return the cells of a matrix with its upper left corner at (x, y).
 
@@ -122,24 +125,47 @@ def grid(
         The colour of all cells, or a function of row and column that gives it.
     first : pair of int
         The index of the upper left cell.
+    points : float, optional
+        The size of the numbers; if None, that of `points_of`.
     """
+    size = points_of(values) if points is None else points
     cells: list[Part] = []
     for row, column in np.ndindex(values.shape):
         at = row + first[0], column + first[1]
         colour = fill(*at) if callable(fill) else fill
         text = number_text(values[row, column])
         muted = theme.muted if colour == theme.background else ""
-        cells.append(Cell(name.format(*at), x + column, y + row, text, colour, theme.line, muted))
+        points_here = min(size, fitting_points(text))
+        cells.append(Cell(name.format(*at), x + column, y + row, text, colour, theme.line, muted, points_here))
     return cells
 
 
-def number_text(value: Any) -> str:
-    """Return a number as short as a cell needs it: whole numbers as they are, others with at most three digits.
+def points_of(values: NumPyArray) -> float:
+    """Return one size for all numbers of an array, with which they fit into cells; only unusually long ones do not."""
+    texts = [number_text(value)[:USUAL] for value in values.ravel()]
+    return min(map(fitting_points, texts), default=POINTS)
 
-    Fewer digits are shown where three would need more than five characters.
+
+def fitting_points(text: str) -> float:
+    """Return the size with which a number fits into a cell."""
+    return POINTS * min(1, FITTING / max(len(text), 1))
+
+
+def text_width(text: str, points: float) -> float:
+    """Return about how many cells wide a line of text is, in the widths of DejaVu Sans."""
+    ems = sum(0.37 if letter in NARROW else 0.9 if letter in WIDE else 0.64 for letter in text)
+    return ems * points / 72 / CELL
+
+
+def number_text(value: Any, most: int = 3) -> str:
+    """Return a number as short as a cell needs it: whole numbers as they are, others with at most `most` digits.
+
+    Fewer digits are shown where so many would need more than two further characters.
 
     >>> number_text(3.0), number_text(0.12345), number_text(-0.12345), number_text(2e-9), number_text("")
     ('3', '0.123', '-0.12', '2e-09', '')
+    >>> number_text(5.934, most=2)
+    '5.9'
     """
     if isinstance(value, str):
         return value
@@ -148,8 +174,8 @@ def number_text(value: Any) -> str:
         return str(int(number))
     if 100 <= abs(number) < 1e6:
         return f"{number:.0f}"
-    texts = [f"{number:.{digits}g}" for digits in (3, 2, 1)]
-    return next((text for text in texts if len(text) <= 5), texts[-1])
+    texts = [f"{number:.{digits}g}" for digits in range(most, 0, -1)]
+    return next((text for text in texts if len(text) <= most + 2), texts[-1])
 
 
 def as_array(value: Any, name: str, least_axes: int, most_axes: int, form: str) -> NumPyArray:
@@ -171,7 +197,7 @@ def one_image(x: Any, name: str = "x") -> NumPyArray:
 
 
 def check_size(name: str, across: int, down: int, advice: str) -> None:
-    """Raise unless a picture of so many cells fits on a slide with numbers that can be read."""
+    """Raise unless a picture of so many cells fits on a slide with numbers that people can read."""
     if across > MOST_ACROSS or down > MOST_DOWN:
         raise InvalidValueError(
             f"{name} is too large to draw with readable numbers: {across} cells across and {down} down, and at most "

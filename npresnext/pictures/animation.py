@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from ..errors import InvalidValueError
 from ..functional import conv2d
 from ..geometry import ConvGeometry
 from ._animation_files import FORMATS, Frame, gif_of, svg_of
-from ._cells import Cell, Label, Part, as_array, check_size, grid, number_text, one_image
+from ._cells import POINTS, Cell, Label, Part, as_array, check_size, grid, number_text, one_image, points_of, text_width
 from ._colours import Theme, theme_of
 from .column_matrix import padded_cells, padded_image, padded_ranges, window_pixels
 from .weights import kernel_cells
@@ -25,6 +26,9 @@ from .weights import kernel_cells
 MOST_FRAMES = 150
 MOST_PRODUCTS = 9  # written out in the line below the picture
 MOST_LINES = 4
+LINE = 0.75  # cells from one line to the next
+LEAST_WIDTH = 16.0  # cells of a line
+INDENT = 1.0  # cells, of the second and later lines of a sum
 GAP = 3.0  # cells between x, the weight and y
 
 
@@ -166,6 +170,7 @@ class _Scene:
         window = {"stride": geometry.stride, "padding": geometry.padding, "dilation": geometry.dilation}
         operands = image[None].astype(np.float64), kernels.astype(np.float64)
         self.y = conv2d(*operands, groups=geometry.groups, **window)[0]  # (C_out, oh, ow)
+        self.points_x, self.points_weight, self.points_y = map(points_of, (image, kernels, self.y))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -191,6 +196,7 @@ class _Scene:
                 theme,
                 self.theme.group(self._group_in(c)),
                 (),
+                self.points_x,
             )
             middle = self._top_of_x(c) + self.height / 2
             parts.append(Label(-0.3, middle, str(c), theme.muted, "right"))
@@ -230,19 +236,21 @@ class _Scene:
                     value = padded[row - top, column - first, None, None]
                     place = float(column - first), self._top_of_x(c) + row - top
                     name = f"x[{c}, {{}}, {{}}]"
-                    parts += grid(name, value, *place, theme, fill=theme.mark, first=(row, column))
+                    at = row, column
+                    parts += grid(name, value, *place, theme, fill=theme.mark, first=at, points=self.points_x)
         for o in range(geometry.out_channels):
             if self._group_out(o) == group:
                 for c in range(len(self.kernels[o])):
                     left = self.x_of_weight + (group * len(self.kernels[o]) + c) * (geometry.kernel[1] + 0.5)
                     place = left, o * (geometry.kernel[0] + 0.5)
                     name = f"weight[{o}, {c}, {{}}, {{}}]"
-                    parts += grid(name, self.kernels[o, c], *place, theme, fill=theme.mark)
+                    kernel, points = self.kernels[o, c], self.points_weight
+                    parts += grid(name, kernel, *place, theme, fill=theme.mark, points=points)
                 parts.append(self._y_cell(o, position, theme.mark))
         return parts
 
     def _sums(self, group: int, position: int) -> list[Part]:
-        """Return a line for each value of y that the window gives."""
+        """Return the sum of each value of y that the window gives; a long sum takes several lines."""
         geometry, theme = self.geometry, self.theme
         p, q = divmod(position, geometry.out_width)
         (top, _), (first, _) = padded_ranges(geometry)
@@ -250,25 +258,39 @@ class _Scene:
         own = [c for c in range(geometry.in_channels) if self._group_in(c) == group]
         values = [padded_image(self.image[c], geometry)[r - top, s - first] for c in own for r, s in pixels]
         heading = f"group {group}, window {p},{q}" if geometry.groups > 1 else f"window {p},{q}"
-        parts: list[Part] = [Label(0, self.bottom + 0.6, heading, theme.ink)]
+        lines = [heading]
         outputs = [o for o in range(geometry.out_channels) if self._group_out(o) == group]
-        for line, o in enumerate(outputs[:MOST_LINES]):
+        for o in outputs[:MOST_LINES]:
             products = [
                 f"{_factor(w)}·{_factor(value)}" for w, value in zip(self.kernels[o].ravel(), values, strict=True)
             ]
             total = number_text(self.y[o, p, q])
             known = " + ".join(products) if len(products) <= MOST_PRODUCTS else f"{len(products)} products"
-            text = f"y[{o}, {p}, {q}] = {known} = {total}"
-            parts.append(Label(0, self.bottom + 1.4 + 0.7 * line, text, theme.ink))
+            lines += _wrapped(f"y[{o}, {p}, {q}] = {known} = {total}", self._width)
         if len(outputs) > MOST_LINES:
-            more = f"and {len(outputs) - MOST_LINES} more"
-            parts.append(Label(0, self.bottom + 1.4 + 0.7 * MOST_LINES, more, theme.ink))
-        return parts
+            lines.append(f"and {len(outputs) - MOST_LINES} more")
+        return [
+            Label(INDENT if text[0] in "+=" else 0, self.bottom + 0.6 + LINE * line, text, theme.ink)
+            for line, text in enumerate(lines)
+        ]
 
     def _y_cell(self, o: int, index: int, fill: str) -> Part:
         p, q = divmod(index, self.geometry.out_width)
         text = number_text(self.y[o, p, q])
-        return Cell(f"y[{o}, {p}, {q}]", self.x_of_y + q, self._top_of_y(o) + p, text, fill, self.theme.line)
+        return Cell(
+            f"y[{o}, {p}, {q}]",
+            self.x_of_y + q,
+            self._top_of_y(o) + p,
+            text,
+            fill,
+            self.theme.line,
+            points=self.points_y,
+        )
+
+    @property
+    def _width(self) -> float:
+        """How many cells wide a line of text can be: as x, the weight and y together, and a little more."""
+        return max(self.x_of_y + self.geometry.out_width + 1, LEAST_WIDTH)
 
     def _top_of_x(self, c: int) -> float:
         return c * (self.height + 0.5)
@@ -281,6 +303,19 @@ class _Scene:
 
     def _group_out(self, o: int) -> int:
         return o * self.geometry.groups // self.geometry.out_channels
+
+
+def _wrapped(text: str, width: float) -> list[str]:
+    """Break a sum in front of a plus or an equals sign, so that each line is about `width` cells wide at most."""
+    first, *rest = re.split(r" (?=[+=] )", text)
+    lines = [first]
+    for piece in rest:
+        longer = f"{lines[-1]} {piece}"
+        if text_width(longer, POINTS) <= width - INDENT:
+            lines[-1] = longer
+        else:
+            lines.append(piece)
+    return lines
 
 
 def _factor(value: Any) -> str:

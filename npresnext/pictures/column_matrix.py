@@ -12,10 +12,11 @@ from .._support.typing import NumPyArray
 from ..errors import InvalidValueError
 from ..functional import im2col as columns_of
 from ..geometry import WindowGeometry
-from ._cells import Label, Part, check_size, figure_of, grid, one_image
+from ._cells import SMALL_POINTS, Label, Part, check_size, figure_of, fitting_points, grid, one_image, points_of
 from ._colours import Theme, theme_of
 
-GAP = 5.5  # cells between the image and the matrix, for the names of its rows
+GAP = 4.0  # cells between the image and the matrix, for the names of its rows
+GAP_OF_CHANNELS = 5.8  # the same, where these names begin with a channel
 
 
 def im2col(
@@ -71,19 +72,20 @@ def im2col(
         raise InvalidValueError(f"column must be below oh·ow = {positions}, but is {column}")
     height, width = (stop - start for start, stop in padded_ranges(window))
     down = max(rows, len(image) * (height + 2))
-    check_size("the column matrix", width + int(GAP) + positions, down, "take a smaller image or a larger stride")
+    gap = GAP if len(image) == 1 else GAP_OF_CHANNELS
+    check_size("the column matrix", width + int(gap) + positions, down, "take a smaller image or a larger stride")
     marked = set() if column is None else window_pixels(window, column)
 
-    left = 0.0
+    left, points = 0.0, points_of(image)
     parts: list[Part] = []
     for c in range(len(image)):
         top = 1.2 + c * (height + 2)
         name = "x" if len(image) == 1 else f"x, channel {c}"
         cells = padded_image(image[c], window)
         fill = theme.group(c)
-        parts += padded_cells(cells, window, f"x[{c}, {{}}, {{}}]", left, top, theme, fill, marked)
+        parts += padded_cells(cells, window, f"x[{c}, {{}}, {{}}]", left, top, theme, fill, marked, points)
         parts.append(Label(left, top - 0.6, name, theme.ink))
-    right = left + width + GAP
+    right = left + width + gap
     matrix = columns_of(image[None].astype(float), window.kernel, **_arguments(window))[0]  # (C·kh·kw, P)
     parts += _matrix(matrix, window, right, 1.2, theme, column)
     return figure_of(parts, theme)
@@ -98,17 +100,19 @@ def _matrix(
     def fill(row: int, column: int) -> str:
         return theme.mark if column == marked else theme.group(row // (kh * kw))
 
-    parts = grid("columns[{}, {}]", matrix, x, y, theme, fill=fill)
+    parts = grid("columns[{}, {}]", matrix, x, y, theme, fill=fill)  # its numbers are those of the image
     for row, (c, i, j) in enumerate(np.ndindex(channels, kh, kw)):
         name = f"{i}, {j}" if channels == 1 else f"{c}: {i}, {j}"
-        parts.append(Label(x - 0.25, y + row + 0.5, name, theme.muted, "right", 11))
+        parts.append(Label(x - 0.25, y + row + 0.5, name, theme.muted, "right", SMALL_POINTS))
     for column, (p, q) in enumerate(np.ndindex(window.out_height, window.out_width)):
         colour = theme.ink if column == marked else theme.muted
-        parts.append(Label(x + column + 0.5, y - 0.4, f"{p},{q}", colour, "center", 11))
-    heading = f"columns: {len(matrix)} x {window.positions}, one for each window (p, q)"
+        name = f"{p},{q}"
+        points = min(SMALL_POINTS, 1.1 * fitting_points(name))
+        parts.append(Label(x + column + 0.5, y - 0.4, name, colour, "center", points))
+    heading = f"columns: {len(matrix)} x {window.positions}, one column for each window (p, q)"
     parts.append(Label(x, y - 1.3, heading, theme.ink))
     rows = "tap i, j" if channels == 1 else "channel: tap i, j"
-    parts.append(Label(x - 0.25, y - 0.4, rows, theme.muted, "right", 11))
+    parts.append(Label(x - 0.25, y - 0.4, rows, theme.muted, "right", SMALL_POINTS))
     return parts
 
 
@@ -129,6 +133,7 @@ def padded_cells(
     theme: Theme,
     fill: str,
     marked: Collection[tuple[int, int]],
+    points: float | None = None,
 ) -> list[Part]:
     """Return the cells of a padded channel: pixels of colour `fill`, marked ones, and the padding without colour."""
     (top, _), (first, _) = padded_ranges(window)
@@ -138,7 +143,7 @@ def padded_cells(
             return theme.mark
         return fill if 0 <= row < window.height and 0 <= column < window.width else theme.background
 
-    return grid(name, values, x, y, theme, fill=colour, first=(top, first))
+    return grid(name, values, x, y, theme, fill=colour, first=(top, first), points=points)
 
 
 def padded_ranges(window: WindowGeometry) -> list[tuple[int, int]]:

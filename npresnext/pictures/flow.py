@@ -13,10 +13,11 @@ from .._support.typing import Array, NumPyArray
 from ..backend import to_numpy
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError
 from ..nn import Conv2d, Module
-from ._cells import Label, Part, check_size, figure_of, grid, number_text
+from ._cells import SMALL_POINTS, Label, Part, check_size, figure_of, grid, number_text, points_of
 from ._colours import theme_of
 
 GAP = 1.5  # cells between two layers
+DIGITS = 2  # of a norm
 
 
 def gradient_flow(model: Module, x: Array, grad_output: Array, *, parts: int | None = None, dark: bool = False) -> Any:
@@ -77,28 +78,38 @@ def gradient_flow(model: Module, x: Array, grad_output: Array, *, parts: int | N
     norms = _norms(block, convs, x, grad_output, count)
     theme = theme_of(dark)
     largest = max(float(matrix.max()) for matrix in norms.values()) or 1.0
+    points = min(points_of(_texts(matrix)) for matrix in norms.values())
     parts_of_picture: list[Part] = []
     y = 0.0
     for name, matrix in reversed(norms.items()):  # as the gradient flows: the last layer first
-        texts = np.vectorize(number_text, otypes=[object])(matrix)
-        texts[matrix == 0] = ""
+        texts = _texts(matrix)
 
         def colour(group: int, part: int, matrix: NumPyArray = matrix) -> str:
             return theme.heat(matrix[group, part] / largest) if matrix[group, part] else theme.background
 
-        parts_of_picture += grid(f"{name}[{{}}, {{}}]", texts, 0, y, theme, fill=colour)
+        if y:
+            parts_of_picture.append(Label(count / 2, y - GAP / 2, "↓", theme.muted, "center"))
+        parts_of_picture += grid(f"{name}[{{}}, {{}}]", texts, 0, y, theme, fill=colour, points=points)
         conv = convs[name]
         kind = f"{conv.kernel_size[0]}x{conv.kernel_size[1]}, G={conv.groups}"
         parts_of_picture.append(Label(count + 0.4, y + conv.groups / 2, f"{name}\n{kind}", theme.ink))
         for group in range(conv.groups):
-            parts_of_picture.append(Label(-0.2, y + group + 0.5, str(group), theme.muted, "right", 11))
+            parts_of_picture.append(Label(-0.2, y + group + 0.5, str(group), theme.muted, "right", SMALL_POINTS))
         y += conv.groups + GAP
     for part in range(count):
-        parts_of_picture.append(Label(part + 0.5, -0.5, str(part), theme.muted, "center", 11))
+        parts_of_picture.append(Label(part + 0.5, -0.4, str(part), theme.muted, "center", SMALL_POINTS))
     heading = "norm of the weight gradient of each conv group,\nfrom one part of the output at a time"
-    parts_of_picture.append(Label(0, -1.8, heading, theme.ink))
-    parts_of_picture.append(Label(-0.2, -0.5, "conv group", theme.muted, "right", 11))
+    parts_of_picture.append(Label(-0.2, -2.7, heading, theme.ink))
+    parts_of_picture.append(Label(0, -1.1, "part of the output", theme.muted, "left", SMALL_POINTS))
+    parts_of_picture.append(Label(-0.2, -0.4, "conv group", theme.muted, "right", SMALL_POINTS))
     return figure_of(parts_of_picture, theme)
+
+
+def _texts(norms: NumPyArray) -> NumPyArray:
+    """Return the text of each cell: nothing where nothing flows."""
+    texts = np.vectorize(lambda norm: number_text(norm, DIGITS), otypes=[object])(norms)
+    texts[norms == 0] = ""
+    return texts
 
 
 def _norms(block: Module, convs: dict[str, Conv2d], x: Array, grad_output: Array, count: int) -> dict[str, NumPyArray]:

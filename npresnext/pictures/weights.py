@@ -8,7 +8,7 @@ from .._support.arguments import as_int
 from .._support.plurals import counted
 from .._support.typing import NumPyArray
 from ..errors import ShapeError
-from ._cells import Label, Part, as_array, check_size, figure_of, grid
+from ._cells import Label, Part, as_array, check_size, figure_of, grid, points_of
 from ._colours import Theme, theme_of
 
 
@@ -58,7 +58,7 @@ def weight_matrix(weight: Any, groups: int = 1, *, dark: bool = False) -> Any:
     parts = kernel_cells(kernels, groups, 0, 0, theme)
     across, down = C_in * (kw + 0.5), C_out * (kh + 0.5)
     parts.append(Label(0, -1.3, "input channel", theme.ink))
-    parts.append(Label(-0.8, -0.5, "output channel", theme.ink, "right"))
+    parts.append(Label(-0.8, -0.75, "output\nchannel", theme.ink, "right"))
     for g in range(groups if groups > 1 else 0):
         middle = (g + 0.5) * down / groups - 0.25
         parts.append(Label(across, middle, f"group {g}", theme.ink))
@@ -72,6 +72,7 @@ def weight_matrix(weight: Any, groups: int = 1, *, dark: bool = False) -> Any:
 def kernel_cells(kernels: NumPyArray, groups: int, x: float, y: float, theme: Theme) -> list[Part]:
     """Return the cells of a weight (C_out, C_in/G, kh, kw) as a matrix of kernels, its holes, and channel numbers."""
     C_out, per_group, kh, kw = kernels.shape
+    points = points_of(kernels)
     parts: list[Part] = []
     for o in range(C_out):
         parts.append(Label(x - 0.3, y + o * (kh + 0.5) + kh / 2, str(o), theme.muted, "right"))
@@ -80,7 +81,8 @@ def kernel_cells(kernels: NumPyArray, groups: int, x: float, y: float, theme: Th
             g = o * groups // C_out
             c = channel - g * per_group
             if 0 <= c < per_group:
-                parts += grid(f"weight[{o}, {c}, {{}}, {{}}]", kernels[o, c], left, top, theme, fill=theme.group(g))
+                name, colour = f"weight[{o}, {c}, {{}}, {{}}]", theme.group(g)
+                parts += grid(name, kernels[o, c], left, top, theme, fill=colour, points=points)
             else:
                 parts += _hole(left, top, kh, kw, theme)
     for channel in range(per_group * groups):

@@ -10,7 +10,7 @@ import numpy as np
 from .._support.typing import NumPyArray
 from ..errors import ShapeError
 from ..geometry import WindowGeometry
-from ._cells import Label, Part, check_size, figure_of, grid
+from ._cells import Label, Part, check_size, figure_of, fitting_points, grid
 from ._colours import theme_of
 from .column_matrix import padded_cells, padded_ranges
 
@@ -66,6 +66,7 @@ def taps(
     height, width = bottom - top, last - first
     kh, kw = window.kernel
     check_size("this picture", kw * (width + 2), kh * (height + 2), "take a smaller image or kernel")
+    points = fitting_points(f"{window.out_height - 1},{window.out_width - 1}")
     parts: list[Part] = []
     for i, j in np.ndindex(kh, kw):
         readers = np.full((height, width), "", dtype=object)
@@ -78,7 +79,8 @@ def taps(
                 read.add((row, column))
         x, y = j * (width + 2), i * (height + 2)
         parts.append(Label(x, y - 0.6, f"tap {i}, {j}", theme.ink))
-        parts += padded_cells(readers, window, f"tap[{i}, {j}] x[{{}}, {{}}]", x, y, theme, theme.group(0), read)
+        name, colour = f"tap[{i}, {j}] x[{{}}, {{}}]", theme.group(0)
+        parts += padded_cells(readers, window, name, x, y, theme, colour, read, points)
     return figure_of(parts, theme)
 
 

@@ -8,7 +8,7 @@ import pytest
 import npresnext as nx
 from npresnext import pictures, reference
 from npresnext.errors import InvalidValueError, OutputExistsError, ShapeError
-from npresnext.pictures._cells import Cell
+from npresnext.pictures._cells import Cell, Label
 from npresnext.pictures._colours import DARK, LIGHT
 from npresnext.pictures.animation import window_frames
 
@@ -40,8 +40,9 @@ def test_each_frame_marks_and_adds_the_products_of_its_window(groups):
             f"weight[{group}, {', '.join(map(str, at))}]" for at in np.ndindex(weight.shape[1:])
         }
         assert {name for name in marked if name[0] == "y"} == {f"y[{group}, {p}, {q}]"}
-        (line,) = [part.text for part in frame if part.text.startswith("y[")]
-        left, middle, right = line.split(" = ")
+        lines = [part.text for part in frame if part.text.startswith(("y[", "+ ", "= "))]
+        assert lines[0].startswith("y[")
+        left, middle, right = " ".join(lines).split(" = ")
         assert left == f"y[{group}, {p}, {q}]" and right == str(y[group, p, q])
         assert len(middle.split(" + ")) == weight[0].size
         assert eval(middle.replace("·", "*")) == y[group, p, q] == sum(weight[b] * x[c[1:]] for b, c in own)
@@ -49,6 +50,15 @@ def test_each_frame_marks_and_adds_the_products_of_its_window(groups):
         assert known == {
             f"y[{o}, {r}, {s}]": str(y[o, r, s]) for at, (o, r, s) in enumerate(np.ndindex(y.shape)) if at <= number
         }
+
+
+def test_a_long_sum_takes_several_lines_that_are_hardly_wider_than_the_arrays():
+    x, weight = np.random.default_rng(0).standard_normal((2, 1, 1, 3, 3))  # one image, one kernel
+    for frame in window_frames(x, weight, 1, 1, 1, 1, LIGHT):
+        lines = [part for part in frame if isinstance(part, Label) and part.text.startswith(("y[", "+ ", "= "))]
+        assert len(lines) > 1 and " ".join(part.text for part in lines).count("·") == weight.size
+        right = max(part.box[2] for part in frame if isinstance(part, Cell))
+        assert max(part.box[2] for part in lines) < right + 2
 
 
 def test_many_products_and_many_filters_are_counted_instead():

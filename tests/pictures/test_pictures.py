@@ -6,7 +6,7 @@ import pytest
 import npresnext as nx
 from npresnext import nn, pictures, reference
 from npresnext.errors import InvalidTypeError, InvalidValueError, ShapeError
-from npresnext.pictures._cells import CELL, number_text
+from npresnext.pictures._cells import CELL, POINTS, number_text
 from npresnext.pictures._colours import DARK, DARKEST, GROUPS, LIGHT, blend, contrast, ink_on
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -154,7 +154,7 @@ def test_gradient_flow_shows_the_norms_of_each_part_alone_and_changes_nothing():
         model.backward(only)
         for row in nx.group_grad_norms(model):
             text = shown[f"{row['layer']}[{row['conv_group']}, {part}]"]
-            assert text == (number_text(row["l2"]) if row["l2"] else "")
+            assert text == (number_text(row["l2"], most=2) if row["l2"] else "")
     grouped = [[shown[f"{layer}[{g}, {k}]"] != "" for k in range(3)] for layer in "03" for g in range(3)]
     assert np.array_equal(grouped[3:], np.eye(3)) and np.all(grouped[:3])
 
@@ -234,6 +234,16 @@ def test_every_number_fits_into_its_cell_and_no_label_lies_on_another():
         assert all(page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1 for box in boxes)
 
 
+def test_numbers_of_an_array_have_one_size():
+    x = np.array([[1, 2.25, -31.5], [4, 5, 6], [7, -0.00612, 0]])
+    figure = pictures.im2col(x, 2, column=0)
+    sizes = {text.get_text(): text.get_fontsize() for text in figure.axes[0].texts if text.get_gid()}
+    unusual = sizes.pop("-0.006")
+    assert set(sizes.values()) == {POINTS * 3 / 5} and unusual < POINTS * 3 / 5  # "-31.5" has five characters
+    whole = pictures.im2col(np.arange(9).reshape(3, 3), 2)
+    assert {text.get_fontsize() for text in whole.axes[0].texts if text.get_gid()} == {POINTS}
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -250,7 +260,7 @@ def test_every_number_fits_into_its_cell_and_no_label_lies_on_another():
         (lambda: pictures.im2col(np.ones((64, 64)), 3), InvalidValueError, "the column matrix is too large to draw"),
         (lambda: pictures.taps((64, 64), 3), InvalidValueError, "too large to draw with readable numbers: 198 cells"),
         (lambda: pictures.taps(7, 3), ShapeError, r"x_shape must be \(H, W\), or end so, but is 7"),
-        (lambda: pictures.overlaps((224, 224), 3), InvalidValueError, "at most 60 and 44"),
+        (lambda: pictures.overlaps((224, 224), 3), InvalidValueError, "at most 60 and 36"),
         (lambda: pictures.weight_matrix(np.ones((3, 1, 1, 1)), 2), ShapeError, "groups=2 must divide C_out=3"),
         (
             lambda: pictures.weight_matrix(np.ones((3, 1)), 1),
