@@ -188,7 +188,8 @@ class Report:
         """The verdict in one line."""
         outcome = "holds" if self.passed else count_failures(len(self.failures))
         declared = f"{self.arithmetic}; {self.algorithm}"
-        return f"Convolution in {self.arithmetic.dtype} ({declared}): {outcome} in {self.cases} cases, seed {self.seed}"
+        cases = f"{self.cases} case" if self.cases == 1 else f"{self.cases} cases"
+        return f"Convolution in {self.arithmetic.dtype} ({declared}): {outcome} in {cases}, seed {self.seed}"
 
     def _table(self) -> list[str]:
         width = max(len(name) for name, _ in self.checks)
