@@ -48,6 +48,7 @@ nb_execution_mode = "force"
 nb_execution_timeout = 120
 nb_execution_raise_on_error = True
 nb_merge_streams = True
+nb_code_prompt_show, nb_code_prompt_hide = "Show the solution", "Hide the solution"
 nb_output_stderr = "remove"  # what progress bars draw
 
 # Reference: from the docstrings

@@ -1,15 +1,19 @@
-"""Pictures in the dark mode of the site.
+"""Pictures of the site: sharp, readable on a phone, and in dark mode.
 
-A picture that is drawn dark on white is shown with its lightness turned round (``_static/npresnext.css``). That would
-change the colours of a heat map, so a heat map has a second version, with the same colours and with light text on
-nothing:
+A figure of a lesson is drawn with two dots for each dot of the page, because most screens have so many. Its width goes
+into the variable ``--width``, from which ``_static/npresnext.css`` decides how small it may become on a phone.
+
+A picture that is drawn dark on white is shown with its lightness turned round (``_static/npresnext.css``). That changes
+its colours, and the contrast of text on coloured cells. So three kinds of pictures have a second version:
 
 - a file ``NAME.png`` of the documentation, if there is a file ``NAME-dark.png``;
-- a figure of a lesson, which is drawn twice while the page is executed.
+- a picture of ``npresnext.pictures`` in a lesson: it is drawn again with ``dark=True``;
+- a heat map in a lesson: it is drawn again, with the same colours and with light text on nothing.
 """
 
-import base64
+import functools
 import html
+import re
 from pathlib import Path
 
 import nbformat
@@ -17,6 +21,7 @@ from docutils import nodes
 from sphinx.transforms import SphinxTransform
 
 INK = "#d6dbe1"
+LIGHT, DARK = 'class="only-light"', 'class="only-dark"'
 
 
 class BothVersions(SphinxTransform):
@@ -37,44 +42,82 @@ class BothVersions(SphinxTransform):
                 image.parent.insert(image.parent.index(image) + 1, other)
 
 
-def with_both_versions(notebook):
-    """Return a notebook that draws its heat maps twice when a page is made of it."""
-    source = (
-        f"import sys; sys.path.append({str(Path(__file__).parent)!r})\nimport dark_pictures; dark_pictures.draw_twice()"
-    )
+def with_pictures_for_a_page(notebook):
+    """Return a notebook whose pictures are drawn for a page of the site."""
+    folder = str(Path(__file__).parent)
+    source = f"import sys; sys.path.append({folder!r})\nimport dark_pictures; dark_pictures.draw_for_a_page()"
     cell = nbformat.v4.new_code_cell(source, metadata={"tags": ["remove-cell"]})
     notebook.cells.insert(1, cell)  # after the title
     return notebook
 
 
-def draw_twice():
-    """Let the notebook that calls this show each heat map as two images."""
+def draw_for_a_page():
+    """Let the notebook that calls this show its figures as HTML, and each heat map as two images."""
     from IPython import get_ipython
     from matplotlib import pyplot
     from matplotlib.figure import Figure
 
+    from npresnext import pictures
+
     pyplot.switch_backend("module://matplotlib_inline.backend_inline")  # now: it removes what is registered for figures
-    get_ipython().display_formatter.formatters["text/html"].for_type(Figure, _both_images)
+    get_ipython().display_formatter.formatters["text/html"].for_type(Figure, _figure)
+    for name in set(pictures.__all__) - {"Animation"}:
+        setattr(pictures, name, _drawn_twice(getattr(pictures, name)))
 
 
-def _both_images(figure):
-    """Return a heat map as HTML, or None for another figure, which is shown as usual."""
+class _TwoVersions:
+    """What a notebook shows as two images, of which a page shows one."""
+
+    def __init__(self, light, dark):
+        self.light, self.dark = light, dark
+
+    def _repr_html_(self):
+        image = _animation if hasattr(self.light, "frames") else _image
+        return image(self.light, LIGHT) + image(self.dark, DARK)
+
+
+def _drawn_twice(draw):
+    """Return a function that draws with a light and with a dark background."""
+
+    @functools.wraps(draw)
+    def both(*arguments, **options):
+        return _TwoVersions(draw(*arguments, **options), draw(*arguments, **options, dark=True))
+
+    return both
+
+
+def _figure(figure):
+    """Return a figure as HTML; a heat map as two images."""
     from matplotlib.collections import QuadMesh
 
     if not figure.findobj(QuadMesh):
-        return None
-    title = html.escape(figure.get_suptitle() or figure.axes[0].get_title(), quote=True)
-    light = _data(figure)
+        return _image(figure)
+    light = _image(figure, LIGHT)
     with_light_ink(figure)
-    dark = _data(figure, facecolor="none")
-    return f'<img class="only-light" alt="{title}" src="{light}"><img class="only-dark" alt="{title}" src="{dark}">'
+    return light + _image(figure, DARK, facecolor="none")
 
 
-def _data(figure, **options):
-    """Return a figure as the address of an image."""
-    from IPython.core.pylabtools import print_figure
+def _image(figure, attributes="", **options):
+    """Return a figure as an image of HTML."""
+    from IPython.core.pylabtools import retina_figure
 
-    return "data:image/png;base64," + base64.b64encode(print_figure(figure, "png", **options)).decode()
+    content, size = retina_figure(figure, base64=True, **options)
+    style = f'style="--width: {size["width"]}px" width="{size["width"]}"'
+    alt = html.escape(_description(figure), quote=True)
+    return f'<img {attributes} {style} alt="{alt}" src="data:image/png;base64,{content.strip()}">'
+
+
+def _description(figure):
+    """Return the title of a figure, or the longest text in it that is not the number of a cell."""
+    title = figure.get_suptitle() or figure.axes[0].get_title()
+    labels = [text.get_text() for text in figure.axes[0].texts if not text.get_gid()]
+    return title or max(labels, key=len, default="a picture")
+
+
+def _animation(animation, attributes):
+    """Return an animation as HTML, with its width."""
+    width = re.search(rb'width="(\d+)', animation.content)[1].decode()
+    return animation._repr_html_().replace("<img ", f'<img {attributes} style="--width: {width}px" ', 1)
 
 
 def with_light_ink(figure):

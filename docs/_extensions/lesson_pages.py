@@ -22,7 +22,11 @@ def read_script(text):
 
 def read_page(text):
     """Return a script as the notebook that is executed for its page."""
-    return dark_pictures.with_both_versions(read_script(text))
+    notebook = dark_pictures.with_pictures_for_a_page(read_script(text))
+    for cell in notebook.cells:
+        if "inspect.getsource" in cell.source:  # it prints code
+            cell.metadata["mystnb"] = {"text_lexer": "python"}
+    return notebook
 
 
 def scripts():

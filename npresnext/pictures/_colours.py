@@ -48,7 +48,7 @@ class Theme:
 
 
 LIGHT = Theme("#ffffff", "#111111", "#5f5f5f", "#8c8c8c", "#111111", SKY, (0.45, 0.8, 1, 0.75, 0.95, 0.2))
-DARK = Theme("#14171c", "#f2f2f2", "#a9b0ba", "#6f7885", "#ffffff", SKY, (0.5, 0.85, 0.66, 0.95, 0.83, 0.9))
+DARK = Theme("#14181e", "#f2f2f2", "#a9b0ba", "#6f7885", "#ffffff", SKY, (0.5, 0.85, 0.66, 0.95, 0.83, 0.9))
 
 
 def theme_of(dark: bool) -> Theme:

@@ -108,10 +108,12 @@ def test_a_lesson_is_a_page_with_results_a_notebook_and_a_script(path):
     assert text(page.with_suffix(".py")) == path.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name, heat_maps", [("first_hour", 1), ("lessons/13_tour", 2), ("gradient-norms", 2)])
-def test_a_heat_map_has_a_version_for_dark_mode(name, heat_maps):
+@pytest.mark.parametrize(
+    "name, pictures", [("first_hour", 2), ("lessons/06_groups", 2), ("lessons/13_tour", 2), ("gradient-norms", 2)]
+)
+def test_heat_maps_and_coloured_cells_have_a_version_for_dark_mode(name, pictures):
     """Of a lesson the page has both; the notebook has nothing but the script's cells."""
     images = re.findall(r'<img\b[^>]*class="[^"]*\bonly-(light|dark)\b[^>]*>', text(SITE / f"{name}.html"))
-    assert sorted(images) == ["dark"] * heat_maps + ["light"] * heat_maps
+    assert sorted(images) == ["dark"] * pictures + ["light"] * pictures
     notebook = SITE / f"{name}.ipynb"
     assert not notebook.exists() or "dark_pictures" not in text(notebook)
