@@ -50,7 +50,7 @@ assert y.shape == (1, 1, 2, 2)
 #
 # Write down your three answers before you read on.
 #
-# 1. To compute this `y`, how many numbers of `x` are multiplied with a weight? Count every multiplication.
+# 1. How many multiplications does it take to compute this `y`?
 # 2. Another image has a single 1 in its middle, and zeros everywhere else. The 3x3 kernel contains 1 to 9, row by row.
 #    What does `y` look like around the middle?
 # 3. A layer makes 64 channels from an RGB image, with 3x3 kernels. How many 3x3 kernels are in its weight: 3, 64 or
@@ -64,7 +64,7 @@ assert y.shape == (1, 1, 2, 2)
 # `reference.products` lists all multiplications. Each entry has three indices: `a` into y, `b` into the weight, and `c`
 # into x. It means: multiply `weight[b]` by `x[c]`, and add the product to `y[a]`.
 
-# %%
+# %% tags=["wide"]
 entries = list(reference.products(x.shape, weight.shape))
 for a, b, c in entries[:5]:
     print(f"y{list(a)} += weight{list(b)} * x{list(c)}")
@@ -73,8 +73,8 @@ print(len(entries), "products")
 assert len(entries) == 16
 
 # %% [markdown]
-# The answer to question 1 is 16: there are 2·2 values of y, and each is the sum of 2·2 products. Do they give the `y`
-# of above? We go through the list, and add:
+# The answer to question 1 is 16: there are 2·2 values of y, and each is the sum of 2·2 products. Do they give the same
+# `y` as above? We go through the list, and add:
 
 # %%
 by_hand = np.zeros(y.shape)
@@ -126,8 +126,10 @@ assert (convolution[0, 0, 1:4, 1:4] == kernel).all()
 
 # %% [markdown]
 # The layers of all common frameworks correlate, and call it convolution. Nothing is lost: the weights are learned, and
-# a network could learn the rotated kernel as well. But you must not mix the two in one program. If you predicted 1 to
-# 9, then you computed with this mistake of the package's catalogue:
+# a network could learn the rotated kernel as well. But you must not mix the two in one program.
+#
+# If you predicted 1 to 9, you rotated the kernel. The package has a catalogue of named mistakes, and this is one of
+# them:
 
 # %%
 mistake = mistakes.find("rotates the kernel")
@@ -137,7 +139,7 @@ assert (mistake.result("y", call) == convolution).all()
 print("A convolution that", mistake.name)
 
 # %% [markdown]
-# Lesson 5 meets the rotated kernel again. It appears in the backward pass, where it is right.
+# You will see the rotated kernel again in lesson 5, in the backward pass. There it is right.
 
 # %% [markdown]
 # (misconception-10)=

@@ -5,7 +5,7 @@
 #
 # ## Question
 #
-# A window slides over an image. It starts at the first pixel, moves by the *stride*, and must not go over the end.
+# A window slides over an image. It starts at the first pixel, moves by the *stride*, and must not go beyond the end.
 #
 # **How many positions does it have? And does it see every pixel?**
 
@@ -33,7 +33,7 @@ def integers(*shape):
 # Write down your four answers before you read on.
 #
 # 1. The image is 7x7, the kernel 3x3, the stride 2. How large is the output?
-# 2. The image is 6x6, everything else stays the same. How large is the output?
+# 2. The image is 6x6; everything else stays the same. How large is the output?
 # 3. In this 6x6 image, we change the pixel in the lower right corner. Which values of the output change?
 # 4. `padding="same"` gives the output the size of the image. With a 2x2 kernel this needs one more row and one more
 #    column of zeros. Where are they put?
@@ -97,8 +97,9 @@ assert (nx.conv2d(changed, weight, stride=2) == y).all()
 print("The last row and column changed by 100, and y is the same.")
 
 # %% [markdown]
-# So no value changes in question 3. It follows that the gradient of these pixels is zero, whatever comes from above.
-# Use this as a test of your own backward pass:
+# So no value changes in question 3. It follows that the gradient of these pixels is zero, because the loss does not
+# depend on them. You can test your own backward pass with this. Here `grad_output` stands for the gradient of the loss
+# with respect to `y`, and `dx` is the gradient with respect to `x`:
 
 # %%
 grad_output = integers(*y.shape)
@@ -108,7 +109,7 @@ assert (dx[:, :, 5, :] == 0).all() and (dx[:, :, :, 5] == 0).all()
 
 # %% [markdown]
 # Some programs round up instead, as pooling layers can do (`ceil_mode`). Then the output has one row and one column
-# more, and its last windows read zeros behind the image:
+# more, and its last windows read zeros beyond the image:
 
 # %%
 mistake = mistakes.find("rounds the output size up")
@@ -138,7 +139,7 @@ print("zeros at the bottom and right:", after[0, 0], sep="\n")
 print("zeros at the top and left:", before[0, 0], sep="\n")
 
 # %% [markdown]
-# The two results have the same shape, and other numbers. So a test that compares shapes finds nothing. The second
+# The two results have the same shape, but different numbers. So a test that compares shapes finds nothing. The second
 # result is the first one, moved by one pixel:
 
 # %%
@@ -154,9 +155,9 @@ assert (before[0, 0, 1:, 1:] == after[0, 0, :-1, :-1]).all()
 pictures.overlaps((6, 6), 3, stride=2)
 
 # %% [markdown]
-# The next picture shows the same windows from the view of the kernel, which has nine weights, or *taps*. Each small
-# image shows which pixels one tap multiplies, and for which value (p, q) of the output. Row 5 and column 5 are empty in
-# all nine.
+# The next picture shows the same windows, one *tap* at a time. A tap is one position of the kernel, with its weight;
+# this kernel has nine. Each small image shows which pixels one tap multiplies, and for which value (p, q) of the
+# output. Row 5 and column 5 are empty in all nine.
 
 # %%
 pictures.taps((6, 6), 3, stride=2)
@@ -180,7 +181,7 @@ for padding in (((1, 0), (1, 0)), ((0, 1), (0, 1))):
     x, weight = np.zeros((1, 1, 6, 6)), np.ones((1, 1, 3, 3))
     x[0, 0, 5, 5] = 1
     y = nx.conv2d(x, weight, stride=2, padding=padding)
-    print(f"padding={padding}: the last pixel is in {int(y.sum())} window of {y.size}")
+    print(f"padding={padding}: the last pixel is in {int(y.sum())} of {y.size} windows")
     assert y.sum() == 1 and y.size == 9
 
 # %% [markdown]

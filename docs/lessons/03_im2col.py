@@ -11,7 +11,6 @@
 
 # %%
 import inspect
-import textwrap
 
 import numpy as np
 
@@ -74,7 +73,7 @@ assert (y == nx.conv2d(x, weight)).all()
 print("(3, 4) @ (4, 9) gives the 3 channels of 9 values.")
 
 # %% [markdown]
-# This is the function itself, as the package computes it for any array library. It has one copy for each tap, and no
+# This is the function itself, as the package computes it for any array library. It copies once for each tap, and has no
 # loop over windows:
 
 # %%
@@ -154,7 +153,7 @@ assert wrong.shape == y.shape and (wrong != y).any()
 mistake = mistakes.find("reads the weight as (C_out, kh, kw, C_in/G)")
 assert (mistake.result("y", mistakes.Call(two, weight, None, y)) == wrong).all()
 print("A convolution that", mistake.name, "\n")
-print("A question that leads to it:", textwrap.fill(mistake.question, 72), sep="\n")
+print("A question that leads to it:", mistake.question, sep="\n")
 
 # %% [markdown]
 # ## Picture

@@ -12,7 +12,6 @@
 
 # %%
 import inspect
-import textwrap
 
 import numpy as np
 
@@ -143,7 +142,7 @@ wrong = mistake.result("dx", call)
 dx = nx.conv2d_input_grad(grad_output, x.shape, weight)
 
 print("right:", dx[0, 0], "overwritten:", wrong[0, 0], sep="\n")
-print("\nA question that leads to it:", textwrap.fill(mistake.question, 72), sep="\n")
+print("\nA question that leads to it:", mistake.question, sep="\n")
 assert (wrong != dx).any()
 assert wrong[0, 0, 0, 0] == dx[0, 0, 0, 0]  # a corner is in one window
 
@@ -174,7 +173,7 @@ print("<g, conv(x)> =", left, "and <transposed(g), x> =", right)
 assert left == right
 assert (transposed(nx.conv2d(x, weight)) != x).any()
 assert (nx.conv2d(transposed(g), weight) != g).any()
-print("Neither transposed(conv(x)) is x, nor conv(transposed(g)) is g.")
+print("transposed(conv(x)) is not x, and conv(transposed(g)) is not g.")
 
 # %% [markdown]
 # ## Picture

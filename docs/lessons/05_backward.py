@@ -12,7 +12,6 @@
 
 # %%
 import inspect
-import textwrap
 
 import numpy as np
 
@@ -43,7 +42,7 @@ assert y.shape == (2, 1, 5, 5)
 # 1. We change one weight by 1. By how much does Σ grad_output · y change: by the sum, or by the average, of the
 #    products grad_output · x over all images and positions?
 # 2. With stride 1, the gradient of the input is again a convolution. Which array is convolved, and with which kernel?
-# 3. With stride 2, `grad_output` is smaller than `x`. How is the convolution of question 2 repaired?
+# 3. With stride 2, `grad_output` is smaller than `x`. What must be changed in the convolution of question 2?
 # 4. With `padding=1`, the output is larger. Does the gradient of the input have a border, too?
 
 # %% [markdown]
@@ -62,7 +61,8 @@ assert y.shape == (2, 1, 5, 5)
 # > **Each product `y[a] += weight[b] · x[c]` gives `dx[c] += grad_output[a] · weight[b]` and
 # > `dweight[b] += grad_output[a] · x[c]`.**
 #
-# That is the whole backward pass, with any stride, padding, dilation and groups. As a program:
+# That is the whole backward pass, with any stride, padding, dilation and groups. Here it is as a program (`np.conj`
+# changes nothing in real numbers):
 
 # %%
 print(inspect.getsource(reference.conv2d_input_grad_loops))
@@ -113,10 +113,10 @@ assert dbias == grad_output.sum()
 # %% [markdown]
 # ### The rotated kernel
 #
-# Question 2. Along one axis, tap `i` of window `p` reads pixel `p + i`. Now take a pixel `r`, and ask who reads it: tap
-# `i` of window `p = r - i`. The sign of `i` has changed. So the kernel is read backwards: **dx is the correlation of
-# grad_output with the rotated kernel.** Near the border, some of these windows do not exist. So `grad_output` gets a
-# border of k - 1 zeros in their place.
+# Question 2. Along one axis, tap `i` of window `p` reads pixel `p + i`. Now take a pixel `r`, and ask which taps read
+# it: tap `i` of window `p = r - i`. The sign of `i` has changed. So the kernel is read backwards: **dx is the
+# correlation of grad_output with the rotated kernel.** Near the border, some of these windows do not exist. So
+# `grad_output` gets a border of k - 1 zeros in their place.
 
 # %%
 rotated = weight[:, :, ::-1, ::-1]
@@ -127,7 +127,7 @@ wrong = mistake.result("dx", mistakes.Call(x, weight, None, grad_output))
 assert (nx.conv2d(grad_output, weight, padding=2) == wrong).all()
 assert (wrong != dx).any()
 print("A backward pass that", mistake.name, "\n")
-print("A question that leads to it:", textwrap.fill(mistake.question, 72), sep="\n")
+print("A question that leads to it:", mistake.question, sep="\n")
 
 # %% [markdown]
 # The correlation with the rotated kernel is what mathematics calls a convolution (lesson 1). So the forward pass
@@ -169,7 +169,7 @@ mistake = mistakes.find("puts no zeros between the upstream gradients")
 call = mistakes.Call(x, weight, None, small, stride=(2, 2))
 assert (mistake.result("dx", call) != dx_strided).any()
 print("A backward pass that", mistake.name, "\n")
-print("A question that leads to it:", textwrap.fill(mistake.question, 72), sep="\n")
+print("A question that leads to it:", mistake.question, sep="\n")
 
 # %% [markdown]
 # (misconception-7)=
@@ -191,7 +191,7 @@ print("the gradient of the padded image:", dx_of_padded[0, 0], sep="\n")
 assert (dx_of_padded[:, :, 0] != 0).any()
 
 # %% [markdown]
-# The border is not zero. It is the effect that the border's pixels *would* have. Nobody asked for it, so it is thrown
+# The border is not zero. It is the effect that the border's pixels *would* have. It is not needed, so it is thrown
 # away. In the list of products there is nothing to do at all: products with pixels outside the image are not in the
 # list.
 

@@ -11,8 +11,6 @@
 # **What does a convolution with groups compute? What is the shape of its weight, and why?**
 
 # %%
-import textwrap
-
 import numpy as np
 
 import npresnext as nx
@@ -80,7 +78,7 @@ assert (np.concatenate(parts, axis=1) == y).all()
 
 # %% [markdown]
 # **Second:** take a dense convolution, in which every output channel reads every input channel. Set its weight to zero
-# everywhere but in G blocks on the diagonal.
+# everywhere except in G blocks on the diagonal.
 
 # %%
 dense = reference.block_diagonal_weight(weight, G)  # (C_out, C_in, kh, kw)
@@ -130,7 +128,7 @@ shared = mistakes.find("uses the weight of the first group for every group")
 wrong = shared.result("y", mistakes.Call(x, weight, None, y, groups=G))
 assert (wrong[:, :2] == y[:, :2]).all() and (wrong[:, 2:] != y[:, 2:]).any()
 print("A convolution that", shared.name, "is right in group 0 only.\n")
-print("A question that leads to it:", textwrap.fill(shared.question, 72), sep="\n")
+print("A question that leads to it:", shared.question, sep="\n")
 
 # %% [markdown]
 # (misconception-4)=
@@ -145,7 +143,7 @@ wrong = dealt.result("y", mistakes.Call(x, weight, None, y, groups=G))
 in_turn = x[:, [0, 3, 1, 4, 2, 5]]
 assert (wrong == nx.conv2d(in_turn, weight, groups=G)).all()
 assert (wrong != y).any()
-print("A question that leads to it:", textwrap.fill(dealt.question, 72), sep="\n")
+print("A question that leads to it:", dealt.question, sep="\n")
 
 # %% [markdown]
 # This mistake is easily overlooked, because it makes no difference in two cases: with G = 1, where one group has all
@@ -183,7 +181,7 @@ assert products_of_dense == G * products
 # (misconception-13)=
 # ### Depthwise, multiplier, separable
 #
-# Three words for special cases:
+# There are three words for special cases:
 #
 # | word | meaning | shape of the weight |
 # |---|---|---|
@@ -206,13 +204,13 @@ assert (nx.conv2d(x, twice, groups=6)[:, :2] == one_channel).all()
 # ## Picture
 #
 # The weight as a matrix of kernels: a row for each output channel, a column for each input channel. A dot is a kernel
-# that a dense layer has and this layer has not.
+# that a dense layer has, and this layer does not have.
 
 # %%
 pictures.weight_matrix(integers(6, 2, 2, 2), groups=3)
 
 # %% [markdown]
-# And the layer at work. Each frame marks one window of one group.
+# Here is the layer at work. Each frame marks one window of one group.
 
 # %%
 small_x, small_weight = integers(4, 3, 3), integers(2, 2, 2, 2)

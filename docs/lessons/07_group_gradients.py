@@ -32,7 +32,7 @@ grad_output = integers(1, 6, 2, 2)  # (N, C_out, oh, ow): the upstream gradient
 # The *upstream gradient* is the gradient of the loss with respect to the output of the layer. The backward pass starts
 # from it.
 #
-# Two helper functions. The channels of group `g`, and the list of groups in which two arrays differ:
+# Two helper functions return the channels of group `g`, and the list of groups in which two arrays differ:
 
 
 # %%
@@ -220,8 +220,8 @@ layer = nx.nn.Sequential({"grouped": conv})
 nx.pictures.gradient_flow(layer, x, grad_output)
 
 # %% [markdown]
-# The same layer, followed by the 1x1 convolution (above, as the gradient comes from the output): each part reaches
-# every group.
+# The same layer, followed by the 1x1 convolution. The 1x1 convolution is drawn at the top, because the gradient comes
+# from the output. Now each part reaches every group:
 
 # %%
 conv_1x1 = nx.nn.Conv2d(6, 6, 1, bias=False, dtype="float64")
@@ -229,7 +229,7 @@ conv_1x1.weight.data[...] = mix
 both = nx.nn.Sequential({"grouped": conv, "mix": conv_1x1})
 nx.pictures.gradient_flow(both, x, grad_output)
 
-# %% tags=["hide-cell"]
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Show this as a test", "code_prompt_hide": "Hide the test"}
 # The same as a test: an upstream gradient in the channels of group 1 alone.
 of_group_1 = grad_output.copy()
 of_group_1[:, [0, 1, 4, 5]] = 0

@@ -8,7 +8,7 @@
 # Batch norm gives each channel the mean 0 and the variance 1. It computes the mean and the variance from the batch
 # itself. So both depend on the input.
 #
-# **What must the backward pass do, beside dividing by the standard deviation? And what happens to the gradient of the
+# **What must the backward pass do, besides dividing by the standard deviation? And what happens to the gradient of the
 # convolution in front?**
 
 # %%
@@ -128,7 +128,7 @@ assert f"{values.size} of {values.size} elements differ" in found
 # (misconception-24)=
 # ### A weight in front of a batch norm has no scale
 #
-# Question 2 and 3. We multiply the weight of a convolution by 1, 10 and 100, and compute the loss and the gradient.
+# Questions 2 and 3. We multiply the weight of a convolution by 1, 10 and 100, and compute the loss and the gradient.
 
 # %%
 images = rng.standard_normal((8, 64, 6, 6))  # (N, C_in, H, W)
@@ -149,13 +149,13 @@ def norm(array):
     return np.sqrt((array**2).sum())
 
 
-print("scale      loss   ‖w‖   ‖dw‖   ‖dw‖/‖w‖   ‖dw‖·‖w‖")
+print("scale    loss   ‖w‖   ‖dw‖  ‖dw‖/‖w‖  ‖dw‖·‖w‖")
 table = []
 for scale in (1, 10, 100):
     loss, dweight = loss_and_gradient(scale * weight, groups=4)
     w, dw = norm(scale * weight), norm(dweight)
     table.append((loss, dw, dw / w, dw * w))
-    print(f"{scale:5} {loss:9.3f} {w:5.0f} {dw:6.2f} {dw / w:10.5f} {dw * w:10.1f}")
+    print(f"{scale:5} {loss:7.3f} {w:5.0f} {dw:6.2f} {dw / w:9.5f} {dw * w:9.1f}")
 
 losses, raw, ratios, products = np.array(table).T
 assert np.allclose(losses, losses[0], rtol=1e-9)
@@ -172,18 +172,18 @@ assert np.allclose(products, products[0], rtol=1e-9)
 
 # %% [markdown]
 # (misconception-23)=
-# ### An initialisation that does not know the groups
+# ### An initialisation that ignores the groups
 #
 # Initial weights are drawn at random. Their variance is chosen as 2/fan_in, so that the output is about as large as the
 # input. fan_in is the number of products that make one output value. With G groups it is (C_in/G)·kh·kw, since an
 # output channel reads the input channels of its own group only.
 #
 # What happens if somebody takes C_in·kh·kw and forgets the groups? We draw weights both ways, and look at the standard
-# deviation of the output, and at the gradient behind a batch norm.
+# deviation of the output, and at the gradient of the weight when a batch norm follows.
 
 # %%
-print("             std of y          ‖dw‖              ‖dw‖·‖w‖")
-print("   G    forgot   right    forgot   right    forgot   right")
+print("        std of y         ‖dw‖       ‖dw‖·‖w‖")
+print("   G forgot right  forgot right  forgot right")
 deviations, raw, products = {}, {}, {}
 for G in (1, 4, 16):
     drawn = rng.standard_normal((64, 64 // G, 3, 3))
@@ -194,12 +194,11 @@ for G in (1, 4, 16):
         deviations[G, name] = nx.conv2d(images, weight, groups=G).std()
         raw[G, name] = norm(dweight)
         products[G, name] = norm(dweight) * norm(weight)
-    columns = [
-        f"{each[G, name]:8.{digits}f}"
+    pairs = [
+        f"{each[G, 'forgot']:6.{digits}f} {each[G, 'right']:5.{digits}f}"
         for each, digits in ((deviations, 2), (raw, 0), (products, 0))
-        for name in fan_in
     ]
-    print(f"{G:4}  " + " ".join(columns))
+    print(f"{G:4}", "  ".join(pairs))
 
 for G in (1, 4, 16):
     assert np.isclose(deviations[G, "right"], deviations[G, "forgot"] * np.sqrt(G))
@@ -235,14 +234,14 @@ for scale in scales:
     raw.append(norm(dweight))
     products.append(norm(dweight) * norm(scale * weight))
 
-figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
+figure, ax = plt.subplots(figsize=(6, 3.6), layout="constrained")
 ax.plot(scales, np.array(raw) / raw[3], "o-", linewidth=2, label="‖dw‖")
 ax.plot(scales, np.array(products) / products[3], "s--", linewidth=2, label="‖dw‖·‖w‖")
 ax.set_xscale("log", base=2)
 ax.set_yscale("log", base=2)
 ax.set_xlabel("scale of the weight", fontsize=12)
 ax.set_ylabel("relative to scale 1", fontsize=12)
-ax.set_title("Behind a convolution comes a batch norm", fontsize=13)
+ax.set_title("A convolution, followed by a batch norm", fontsize=13)
 ax.legend(fontsize=12)
 ax.grid(alpha=0.3)
 assert np.allclose(np.array(raw) * scales, raw[3])

@@ -152,7 +152,7 @@ assert weights_of_paths == u.size + v.size == 576
 # %% [markdown]
 # The paths are the dense block, written in another way. There is no grouped convolution in it: the first layer reads
 # all channels, and the second layer writes all channels. **A path needs a layer that is neither its first nor its
-# last.** Only such a layer sees nothing but its own path. In the block of three layers it is the 3x3 convolution.
+# last.** Only such a layer reads nothing but its own path. In the block of three layers it is the 3x3 convolution.
 #
 # Question 3: `groups=4` in the second layer. Then each output channel sees one path only. No sum of paths is left:
 
@@ -209,14 +209,16 @@ two = {
     "3x3 ": columns_by_path(channels, C * d, C),
 }
 
-figure, axes = plt.subplots(2, 3, figsize=(9, 5.4), layout="constrained")
+figure, axes = plt.subplots(2, 3, figsize=(7, 5.2), layout="constrained")
 for row, (label, layers) in zip(axes, (("three layers", three), ("two layers", two))):
     row[0].set_ylabel(label, fontsize=13)
     for ax, (title, cells) in zip(row, layers.items()):
         ax.imshow(cells, cmap=COLOURS, vmin=0, vmax=4)
-        ax.set_title(f"{title}: {(cells > 0).mean():.0%} of the kernels", fontsize=11)
-        ax.set_xticks([])
-        ax.set_yticks([])
+        ax.set_title(f"{title}\n{(cells > 0).mean():.0%} of the kernels", fontsize=11)
+        ax.set_xticks(np.arange(0.5, cells.shape[1]), [])
+        ax.set_yticks(np.arange(0.5, cells.shape[0]), [])
+        ax.tick_params(length=0)
+        ax.grid(color="#d9d9d9")  # between the kernels
 axes[1, 2].set_visible(False)
 
 shares = [(cells > 0).mean() for cells in (*three.values(), *two.values())]
@@ -252,7 +254,7 @@ assert differ > 0.1 and (relu_in_the_paths >= relu_at_the_end).all()
 # <details><summary>Explanation</summary>
 #
 # It is another function. Only linear steps may be exchanged with a sum. A ReLU is not linear, and batch norm in
-# training is not linear either. That is why form (a) has one batch norm and one ReLU behind the sum, and not one in
+# training is not linear either. That is why form (a) has one batch norm and one ReLU after the sum, and not one in
 # each path.
 #
 # </details>

@@ -32,18 +32,18 @@ rng = np.random.default_rng(10)
 # 1. A layer of 64 channels goes from G = 1 to G = 64. Its MACs become 1/64. Its time becomes about: 1/64, 1/4, or 1?
 # 2. And the memory for its im2col matrix: 1/64, 1/4, or 1?
 # 3. In ResNet-50 we change nothing but `groups=32` in each 3x3 convolution. How many weights remain: 3 %, 30 % or 60 %?
-# 4. How many weights has ResNeXt-50, relative to ResNet-50: 3 %, 60 % or 98 %?
+# 4. How many weights does ResNeXt-50 have, relative to ResNet-50: 3 %, 60 % or 98 %?
 
 # %% [markdown]
 # ## Experiment
 #
 # (misconception-11)=
-# ### One layer: fewer MACs, but not in the same measure less time
+# ### One layer: 1/G of the MACs is not 1/G of the time
 #
-# We measure one 3x3 convolution with 64 channels, forward and backward. We take the least of several runs, because
-# other programs can only make a run slower.
+# We measure one 3x3 convolution with 64 channels, forward and backward. We take the shortest of several times,
+# because other programs can only make a run slower.
 
-# %%
+# %% tags=["wide"]
 N, channels, size = 2, 64, 28
 x = rng.standard_normal((N, channels, size, size), dtype=np.float32)
 upstream = rng.standard_normal((N, channels, size, size), dtype=np.float32)
@@ -90,7 +90,7 @@ print(f"\nG = 64 has 1/64 of the MACs and takes 1/{faster:.1f} of the time.")
 assert faster < 32  # so fewer than half as many MACs are done per nanosecond
 
 # %% [markdown]
-# The times are those of the machine that built this page. Yours will be others. But look at the column "MACs per ns":
+# The times are those of the machine that built this page. Yours will differ. But look at the column "MACs per ns":
 # with G = 64 less than half as many are done as with G = 1. The time goes into moving numbers, and these do not become
 # fewer. **Time follows the memory traffic and the quality of the kernel, not the MACs.**
 #
@@ -125,7 +125,7 @@ assert of_3x3 == 11_317_248 and saved * 32 % 31 == 0
 assert round(100 * share) == 57
 
 # %% [markdown]
-# The 3x3 convolutions have less than half of the weights. Nobody can save more than that there. The 1x1 convolutions
+# The 3x3 convolutions have less than half of the weights. Groups can save no more than this share. The 1x1 convolutions
 # and the classifier stay as they are.
 #
 # And ResNeXt-50? It is written 32x4d: 32 groups of **4** channels. It uses what the groups save for more channels: the
@@ -143,7 +143,7 @@ assert round(100 * parameters) == 98 and 1.03 < macs_share < 1.04
 # So **cardinality is not a way to save. It is a third way to spend**, besides depth and width. The paper compares
 # networks of equal cost. Its Table 2 asks: how wide can each of C paths be, if the block is to keep its weights?
 
-# %%
+# %% tags=["wide"]
 designs = equal_complexity([1, 2, 4, 8, 32])
 print("block   weights         MACs   channels of the 3x3   inputs kept for backward")
 for design in designs:
@@ -181,7 +181,7 @@ curves = {
     "time": ("s-", [measured[G][0] / measured[1][0] for G in GROUPS]),
     "memory (im2col)": ("^-", [measured[G][1] / measured[1][1] for G in GROUPS]),
 }
-figure, ax = plt.subplots(figsize=(7, 4.2), layout="constrained")
+figure, ax = plt.subplots(figsize=(6, 3.8), layout="constrained")
 for name, (style, values) in curves.items():
     ax.plot(GROUPS, values, style, linewidth=2, label=name)
 ax.set_xscale("log", base=2)
@@ -197,8 +197,8 @@ ax.grid(alpha=0.3)
 # %% [markdown]
 # ## Exercise
 #
-# A block maps 256 channels to C·d by a 1x1 convolution, then C groups of d channels to themselves by a 3x3, then C·d
-# back to 256. It has C·(256·d + 9·d² + 256·d) weights.
+# A block has three convolutions: a 1x1 from 256 channels to C·d, a 3x3 from d channels to d channels in each of C
+# groups, and a 1x1 from C·d channels back to 256. It has C·(256·d + 9·d² + 256·d) weights.
 #
 # **How wide can each of C = 16 paths be, if the block is to have the weights of 1x64d?** Solve the equation for d on
 # paper, round to the nearer design, and compare with `equal_complexity(16)`.

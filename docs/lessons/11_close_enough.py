@@ -56,8 +56,8 @@ print("equal in all", y.size, "values")
 #
 # ### Real numbers: right results differ
 #
-# Now a weight gradient. Each value sums n = N·oh·ow products: images times positions. We add the images once in their
-# order, and once in the opposite order. float64 is our exact result: its rounding errors are 2²⁹ times smaller.
+# Now look at a weight gradient. Each value sums n = N·oh·ow products: images times positions. We add the images once in
+# their order, and once in the opposite order. float64 is our exact result: its rounding errors are 2²⁹ times smaller.
 
 # %%
 N, size = 16, 28
@@ -97,8 +97,9 @@ assert abs(exact[refused]).max() < np.median(abs(exact))
 # %% [markdown]
 # ### A tolerance that is proven
 #
-# How far can rounding carry a sum of n products? There is a theorem (Higham, *Accuracy and Stability of Numerical
-# Algorithms*, section 3.1). In any order of summation, a computed sum of products differs from the exact one by at most
+# How large can the rounding error of a sum of n products be? There is a theorem (Higham, *Accuracy and Stability of
+# Numerical Algorithms*, section 3.1). In any order of summation, a computed sum of products differs from the exact one
+# by at most
 #
 # $$\gamma_n \sum |a_i\,b_i|, \qquad \gamma_n = \frac{n\,u}{1 - n\,u},$$
 #
@@ -207,17 +208,17 @@ error = abs(one - exact).ravel()
 value = abs(exact).ravel()
 line = np.geomspace(value.min(), value.max(), 50)
 
-figure, ax = plt.subplots(figsize=(7, 4.4), layout="constrained")
+figure, ax = plt.subplots(figsize=(6, 4.2), layout="constrained")
 ax.scatter(value, bound.ravel(), s=12, color="#7a7a7a", label="proven bound")
 ax.scatter(value, error, s=12, color="#0072b2", label="error of a right result")
 ax.plot(line, 1e-8 + 1e-5 * line, color="#e69f00", linewidth=2, label="np.allclose")
 ax.set_xscale("log")
 ax.set_yscale("log")
-ax.set_ylim(error[error > 0].min() / 2, bound.max() * 30)
+ax.set_ylim(error[error > 0].min() / 2, bound.max() * 4)
 ax.set_xlabel("size of the exact value", fontsize=12)
 ax.set_ylabel("difference", fontsize=12)
 ax.set_title("Near 0 a right result fails np.allclose", fontsize=13)
-ax.legend(fontsize=11, loc="upper left", ncols=3)
+figure.legend(fontsize=11, loc="outside lower center", ncols=3)
 ax.grid(alpha=0.3)
 above_the_line = error > 1e-8 + 1e-5 * value
 assert (above_the_line == refused.ravel()).all() and (error < bound.ravel()).all()

@@ -9,7 +9,7 @@
 #
 # **What does this prove? How can you find out whether a test is good?**
 #
-# There is a way to measure it: take a wrong convolution, and look whether the test fails. If it passes, it is blind to
+# There is a way to measure it: take a wrong convolution, and check whether the test fails. If it passes, it is blind to
 # this mistake. This package has a catalogue of named mistakes that convolutions make. So a test gets a score: the
 # number of mistakes that it catches.
 
@@ -91,8 +91,8 @@ for name, grad_output in upstreams.items():
     assert stars.any()
 
 # %% [markdown]
-# **A mean and a norm know nothing about places.** If the values are right and stand in the wrong places, both stay the
-# same. A well-known course compares the mean of the gradient. It accepts this one:
+# **A mean and a norm do not depend on places.** If the values are right but in the wrong places, both stay the same. A
+# well-known course compares the mean of the gradient. It accepts this one:
 
 # %%
 right = nx.conv2d_weight_grad(integers(1, 6, 2, 2), x, weight.shape, groups=3)
@@ -121,7 +121,7 @@ def caught_by(test):
 
 
 # %% [markdown]
-# Three cases. They go from plain to unequal: in the last one, every number differs from its neighbour on purpose.
+# Here are three cases, from plain to unequal. In the last one, every number differs from its neighbour on purpose.
 
 # %%
 ONE = {"stride": (1, 1), "padding": ((0, 0), (0, 0)), "dilation": (1, 1)}
@@ -142,7 +142,7 @@ CASES = {
 }
 
 # %% [markdown]
-# And four ways to compare. The right results come from the definition.
+# And here are four ways to compare. The right results come from the definition.
 
 
 # %%
@@ -198,7 +198,7 @@ COMPARISONS = {
 }
 
 # %% [markdown]
-# Now the four tests of the prediction.
+# Now we score the four tests of the prediction.
 
 # %%
 all_ones = case((2, 4, 5, 5), (6, 2, 3, 3), 2, ONE, draw=lambda *shape: np.ones(shape))
@@ -288,10 +288,10 @@ assert (np.array(right_slopes) + left_slopes).tolist() == [2 * 1.5] * 4
 # The score of each combination. Further down, the cases get more unequal. Further right, the comparison gets stricter.
 
 # %%
-figure, ax = plt.subplots(figsize=(8, 3.8), layout="constrained")
+figure, ax = plt.subplots(figsize=(6.5, 3.4), layout="constrained")
 ax.imshow(scores, cmap="Blues", vmin=0, vmax=len(mistakes.MISTAKES), aspect="auto")
 for (row, column), score in np.ndenumerate(scores):
-    ink = "white" if score > scores.max() / 2 else "black"
+    ink = "white" if score > 0.65 * len(mistakes.MISTAKES) else "black"
     ax.text(column, row, score, ha="center", va="center", fontsize=14, color=ink)
 ax.set_xticks(range(len(COMPARISONS)), COMPARISONS, fontsize=11)
 ax.set_yticks(range(len(CASES)), CASES, fontsize=11)

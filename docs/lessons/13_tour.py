@@ -26,7 +26,7 @@ train, test = nx.data.load_digits()
 images, labels = next(nx.data.all_batches(train, 10))
 print(len(train), "images for training,", len(test), "for testing")
 
-figure, axes = plt.subplots(1, 10, figsize=(9, 1.3), layout="constrained")
+figure, axes = plt.subplots(1, 10, figsize=(7, 1.1), layout="constrained")
 for ax, image, label in zip(axes, images, labels):
     ax.imshow(image[0], cmap="gray_r")
     ax.set_title(label, fontsize=11)
@@ -127,7 +127,7 @@ for name in layers:
     assert l2[-10:].mean() < 0.7 * l2[:10].mean()
 
 # %% [markdown]
-# They shrink: when the network is right about an image, the image hardly asks for a change.
+# They shrink: once the network is right about an image, the gradient of this image's loss is small.
 #
 # In the first steps the three layers seem to have gradients of the same size. Lesson 8 says: do not trust this number.
 # A batch norm follows each of these layers, so a raw norm depends on the scale of the weight. The product ‖dw‖·‖w‖ does
@@ -182,7 +182,7 @@ for name in layers:
 draw_grad_norms(norms.rows)
 
 # %% [markdown]
-# All groups of a layer grow dark and bright together: steps differ more than groups. To see the groups, divide each
+# All groups of a layer become dark and bright together: steps differ more than groups. To see the groups, divide each
 # column by its mean over the groups of the layer:
 
 # %%
@@ -203,8 +203,8 @@ assert relative.max() > 1.05 and relative.min() < 0.95
 # ## Exercise
 #
 # Does a group stay ahead because of its initial weights, or because of its place? **Train again with another seed, and
-# compare.** If the place decided, the same groups would be ahead. Predict first: which value does the correlation of
-# the two sets of relative norms have, near 1 or anything?
+# compare.** If the place decided, the same groups would be ahead. Predict first: is the correlation of the two sets
+# of relative norms near 1, or can it have any value?
 
 # %% tags=["hide-cell"]
 again = TrainingConfiguration.for_data("digits", epochs=3, seed=1).build(train)
