@@ -11,7 +11,7 @@ import numpy as np
 from .._support.arguments import check_number
 from .._support.memory import allocating
 from .._support.typing import Array
-from ..backend import array_module, to_numpy, widen
+from ..backend import array_module, sum_dtype, to_numpy, widen
 from ..engines import engine_for
 from ..errors import InvalidTypeError, InvalidValueError, StateDictError
 from .module import Module
@@ -99,14 +99,26 @@ class SGD:
         ValueError
             A gradient does not have the shape of its parameter; nothing has moved.
         """
+        moving = [
+            (index, parameter.data, parameter.grad)
+            for index, parameter in enumerate(self.params)
+            if parameter.grad is not None
+        ]
+        for index, data, grad in moving:
+            check_grad(f"params[{index}]", data, grad)
         updates: dict[Any, list[Any]] = {}  # by array library
-        for index, parameter in enumerate(self.params):
-            data, grad = parameter.data, parameter.grad
-            if grad is not None:
-                check_grad(f"params[{index}]", data, grad)
-                buffer, is_new = self._buffer(index, data)
-                xp = array_module(data=data)
-                updates.setdefault(xp, []).append((functools.partial(self._update, xp, is_new), (data, grad, buffer)))
+        for index, data, grad in moving:
+            xp, buffer = array_module(data=data), self._buffers[index]
+            is_new = False
+            if not self.momentum:
+                buffer = None
+            elif buffer is None:
+                buffer = self._buffers[index] = xp.empty_like(data)
+                is_new = True
+            elif type(buffer) is not type(data) or buffer.dtype != data.dtype:  # the parameter has moved
+                buffer = self._buffers[index] = _copied_to(data, buffer)
+            update = self._update if sum_dtype(xp, data.dtype) == data.dtype else self._update_widened
+            updates.setdefault(xp, []).append((functools.partial(update, is_new), (data, grad, buffer)))
         for xp, of_library in updates.items():
             engine_for(xp).update_elementwise(of_library)
 
@@ -154,33 +166,18 @@ class SGD:
     def __repr__(self) -> str:
         return f"SGD({', '.join(f'{name}={getattr(self, name)}' for name in _SETTINGS)})"
 
-    def _buffer(self, index: int, data: Array) -> tuple[Array | None, bool]:
-        """Return a parameter's momentum buffer, None if there is no momentum, and whether it is yet to be filled."""
-        if not self.momentum:
-            return None, False
-        buffer, is_new = self._buffers[index], False
-        if buffer is None:
-            buffer, is_new = array_module(data=data).empty_like(data), True
-        elif type(buffer) is not type(data) or buffer.dtype != data.dtype:
-            buffer = _copied_to(data, buffer)  # the parameter has moved: its momentum follows
-        self._buffers[index] = buffer
-        return buffer, is_new
-
-    def _update(self, xp: Any, is_new: bool, data: Array, grad: Array, buffer: Array | None) -> None:
-        """Advance buffer and parameter by the formula, 16-bit ones in float32; the gradient itself stays raw."""
-        p, direction = widen(xp, data), widen(xp, grad)
+    def _update(self, is_new: bool, p: Array, grad: Array, b: Array | None) -> None:
+        """Change the parameter p and its momentum buffer b in place, by the formula; the gradient stays as it is."""
+        direction = grad
         if self.weight_decay:
-            decayed = self.weight_decay * p
-            decayed += direction
-            direction = decayed
-        if buffer is not None:
-            b = widen(xp, buffer)
+            direction = self.weight_decay * p
+            direction += grad
+        if b is not None:
             if is_new:
                 b[...] = direction
             else:
                 b *= self.momentum
                 b += direction if self.dampening == 0 else (1 - self.dampening) * direction
-            _write_back(buffer, b)
             if self.nesterov:
                 ahead = self.momentum * b
                 ahead += direction
@@ -188,13 +185,15 @@ class SGD:
             else:
                 direction = b
         p -= self.lr * direction
-        _write_back(data, p)
 
-
-def _write_back(array: Array, wide: Array) -> None:
-    """Write what :func:`widen` made of an array back to it."""
-    if wide is not array:
-        array[...] = wide
+    def _update_widened(self, is_new: bool, data: Array, grad: Array, buffer: Array | None) -> None:
+        """Update a 16-bit parameter and its momentum buffer in float32, rounded where they are kept."""
+        xp = array_module(data=data)
+        p, b = widen(xp, data), None if buffer is None else widen(xp, buffer)
+        self._update(is_new, p, widen(xp, grad), b)
+        data[...] = p
+        if buffer is not None:
+            buffer[...] = b
 
 
 def _copied_to(data: Array, buffer: Array) -> Array:

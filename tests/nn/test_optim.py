@@ -182,9 +182,11 @@ def test_mistakes_are_named():
 def test_a_gradient_of_another_shape_moves_nothing(shape):
     first, second = nn.Parameter(np.ones(2)), nn.Parameter(np.ones((2, 3)))
     first.grad, second.grad = np.ones(2), np.ones(shape)
+    optimizer = nn.SGD([first, second], lr=1.0, momentum=0.9)
     with pytest.raises(ShapeError, match=r"params\[1\].grad has shape .* but params\[1\].data has \(2, 3\)"):
-        nn.SGD([first, second], lr=1.0, momentum=0.9).step()
+        optimizer.step()
     assert (first.data == 1).all() and (second.data == 1).all()
+    assert optimizer.state_dict()["momentum_buffers"] == [None, None]  # the next step is still the first
 
 
 def test_a_gradient_of_another_library_moves_nothing():

@@ -10,7 +10,8 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterable
+import operator
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,17 +23,21 @@ from . import thresholds
 from .threads import Tasks, parallel_for
 from .workspace import get_workspace_limit, scratch_arrays
 
+_owns_memory = operator.attrgetter("flags.owndata")  # of an array
+
 
 def for_each_block(function: Callable[[slice], None], x: Array, length: int) -> None:
     """Call ``function(block)`` for all blocks of ``range(length)``: the channels, rows or values of the array x."""
     if not x.size:
         return
     count = ceil_div(x.nbytes, thresholds.BLOCK_BYTES)
-    if count > 1:
-        count = min(length, count + count % 2)  # even, so that two threads have the same number
     before = np.setbufsize(thresholds.UFUNC_BUFFER)  # on the other threads, too: they run in a copy of this context
     try:
-        parallel_for(function, chunks(length, ceil_div(length, count)), on_one_thread=count < 2)
+        if count == 1:
+            function(slice(0, length))
+        else:
+            count = min(length, count + count % 2)  # even, so that two threads have the same number
+            parallel_for(function, chunks(length, ceil_div(length, count)))
     finally:
         np.setbufsize(before)
 
@@ -40,8 +45,8 @@ def for_each_block(function: Callable[[slice], None], x: Array, length: int) -> 
 def by_elements(calls: Iterable[tuple[Callable[..., None], tuple[Array | None, ...]]]) -> None:
     """Make every call ``function(*arrays)`` block by block: for functions that work element by element.
 
-    The arrays of a call have one shape, or are None. Small arrays share a block. Where the first arrays of two calls
-    share memory, as those of tied weights do, all calls are made whole and in order.
+    The arrays of a call have one shape, or are None; the first is an array. Small arrays share a block. Where the first
+    arrays of two calls share memory, as those of tied weights do, all calls are made whole and in order.
     """
     calls = list(calls)
     if _overlap([arrays[0] for _, arrays in calls]):
@@ -51,25 +56,31 @@ def by_elements(calls: Iterable[tuple[Callable[..., None], tuple[Array | None, .
     tasks: list[list[Callable[[], None]]] = []  # the calls of one block each
     bytes_left = 0  # in the block of the last task
     for function, arrays in calls:
-        present = [array for array in arrays if array is not None]
-        if not all(type(array) is np.ndarray and array.flags.c_contiguous for array in present):
-            function(*arrays)  # these cannot be cut
-            continue
-        flat = [array if array is None else array.reshape(-1) for array in arrays]
-        itemsize = present[0].itemsize
-        for block in chunks(present[0].size, thresholds.UPDATE_BYTES // itemsize):
-            block_bytes = (block.stop - block.start) * itemsize
-            if block_bytes > bytes_left:
+        for parts in _parts(arrays):
+            if parts[0].nbytes > bytes_left:
                 tasks.append([])
                 bytes_left = thresholds.UPDATE_BYTES
-            parts = [array if array is None else array[block] for array in flat]
             tasks[-1].append(functools.partial(function, *parts))
-            bytes_left -= block_bytes
+            bytes_left -= parts[0].nbytes
     parallel_for(_run_in_order, tasks, on_one_thread=len(tasks) < 2)
 
 
-def _overlap(arrays: Iterable[Any]) -> bool:
+def _parts(arrays: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    """Cut arrays of one shape, or None, into blocks; small ones and those that are not contiguous stay whole."""
+    first = arrays[0]
+    if first.nbytes <= thresholds.UPDATE_BYTES:
+        return [arrays]
+    if not all(array is None or (type(array) is np.ndarray and array.flags.c_contiguous) for array in arrays):
+        return [arrays]
+    flat = [array if array is None else array.reshape(-1) for array in arrays]
+    blocks = chunks(first.size, thresholds.UPDATE_BYTES // first.itemsize)
+    return [[array if array is None else array[block] for array in flat] for block in blocks]
+
+
+def _overlap(arrays: Sequence[Any]) -> bool:
     """Return whether two of the arrays use some of the same range of memory."""
+    if len(set(map(id, arrays))) == len(arrays) and all(map(_owns_memory, arrays)):
+        return False  # the usual case: each has memory of its own
     ranges = sorted(byte_bounds(array) for array in arrays if array.size)
     return any(end > start for (_, end), (start, _) in itertools.pairwise(ranges))
 
