@@ -59,7 +59,7 @@ class Engine:
     cross_entropy = staticmethod(loss.cross_entropy)
     cross_entropy_backward = staticmethod(loss.cross_entropy_backward)
 
-    # Operations in place: the result may overwrite x. Here it does not.
+    # Operations in place. The result of the first two may overwrite x; here it does not.
 
     def add_(self, x: Array, y: Array) -> Array:
         """Return ``x + y``; x may be overwritten."""
@@ -68,6 +68,14 @@ class Engine:
     def relu_(self, x: Array, shortcut: Array | None) -> Array:
         """Return ``max(x + shortcut, 0)``, or ``max(x, 0)`` without a shortcut; x may be overwritten."""
         return self.relu(x if shortcut is None else self.add(x, shortcut))
+
+    def running_statistics_(
+        self, running_mean: Array, running_var: Array, mean: Array, var: Array, count: int, momentum: float | Array
+    ) -> None:
+        """Overwrite the running mean and variance with what ``running_statistics`` returns."""
+        running_mean[...], running_var[...] = self.running_statistics(
+            running_mean, running_var, mean, var, count, momentum
+        )
 
     def update_elementwise(self, updates: Iterable[tuple[Callable[..., None], tuple[Array | None, ...]]]) -> None:
         """Make each update ``function(*arrays)``, which changes its arrays, all of one shape, element by element."""

@@ -191,6 +191,24 @@ def running_statistics(
     >>> running_statistics(np.zeros(1), np.ones(1), np.array([2.0]), np.array([3.0]), count=4, momentum=0.1)
     (array([0.2]), array([1.3]))
     """
+    xp = _checked_statistics(running_mean, running_var, mean, var, count)
+    if count == 0:
+        return running_mean, running_var
+    return engine_for(xp).running_statistics(running_mean, running_var, mean, var, count, momentum)
+
+
+@np.errstate(under="ignore")
+def running_statistics_(
+    running_mean: Array, running_var: Array, mean: Array, var: Array, count: int, momentum: float | Array
+) -> None:
+    """Overwrite `running_mean` and `running_var` with what :func:`running_statistics` returns."""
+    xp = _checked_statistics(running_mean, running_var, mean, var, count)
+    if count:
+        engine_for(xp).running_statistics_(running_mean, running_var, mean, var, count, momentum)
+
+
+def _checked_statistics(running_mean: Array, running_var: Array, mean: Array, var: Array, count: int) -> Any:
+    """Return the library of all arrays after checking their shapes and the count."""
     xp = array_module(running_mean=running_mean, running_var=running_var, mean=mean, var=var)
     for name, array in (("running_var", running_var), ("mean", mean), ("var", var)):
         if array.shape != running_mean.shape:
@@ -198,9 +216,7 @@ def running_statistics(
             raise ShapeError(f"{shapes}: expected one (C,) for all")
     if as_int(count, "count", 0) == 1:
         raise InvalidValueError("count is 1: a single value per channel has no unbiased variance")
-    if count == 0:
-        return running_mean, running_var
-    return engine_for(xp).running_statistics(running_mean, running_var, mean, var, count, momentum)
+    return xp
 
 
 def checked(
@@ -208,22 +224,23 @@ def checked(
 ) -> Any:
     """Return the library of all arrays after checking dtypes, shapes and eps."""
     xp = floating_module(x=x, **given(weight=weight, bias=bias))
-    array_module(x=x, **given(mean=mean, var=var))
+    statistics = given(mean=mean, var=var)
+    array_module(x=x, **statistics)
     if len(x.shape) < 2:
         raise ShapeError(f"x has shape {tuple(x.shape)}: expected (N, C, ...)")
-    if (mean is None) != (var is None):
+    if len(statistics) == 1:
         raise InvalidValueError("mean and var must be given both (evaluation) or not at all (training)")
+    channels = x.shape[1:2]
     for name, array in (("weight", weight), ("bias", bias), ("mean", mean), ("var", var)):
-        if array is not None and tuple(array.shape) != (x.shape[1],):
+        if array is not None and array.shape != channels:
             raise ShapeError(f"{name} has shape {tuple(array.shape)}: expected (C,) = ({x.shape[1]},)")
-    wide = sum_dtype(xp, x.dtype)
-    for name, array in (("mean", mean), ("var", var)):
-        if array is not None and array.dtype != x.dtype and array.dtype != wide:
+    for name, array in statistics.items():
+        if array.dtype != x.dtype and array.dtype != (wide := sum_dtype(xp, x.dtype)):
             raise InvalidTypeError(f"{name} has dtype {array.dtype} but x has dtype {x.dtype}: expected {wide}")
     check_number(eps, "eps")
     if not eps > 0:
         raise InvalidValueError(f"eps must be above 0, but is {eps}")
-    if eps < SMALLEST_FLOAT32 / 2 and wide == xp.float32:
+    if eps < SMALLEST_FLOAT32 / 2 and sum_dtype(xp, x.dtype) == xp.float32:
         raise InvalidValueError(f"eps is {eps}, which is 0 in float32: expected at least {SMALLEST_FLOAT32:.1e}")
     if mean is None and math.prod(x.shape) == x.shape[1] > 0:
         raise InvalidValueError(

@@ -13,8 +13,8 @@ from ..functional import (
     batch_norm_backward,
     batch_norm_relu,
     batch_norm_relu_backward,
-    running_statistics,
 )
+from ..functional.batchnorm import running_statistics_
 from . import init
 from .module import Module, Shape
 from .parameter import Parameter, data_of
@@ -86,13 +86,13 @@ class BatchNorm2d(Module):
         y, mean, var = batch_norm(x, data_of(self.weight), data_of(self.bias), **self._statistics(), eps=self.eps)
         self.track(mean, var, x.shape)
         self.save_for_backward(
-            input=x, mean=mean, var=var, weight=data_of(self.weight), of_batch=self._uses_batch_statistics
+            input=x, statistics=(mean, var), weight=data_of(self.weight), of_batch=self._uses_batch_statistics
         )
         return y
 
     def backward(self, grad_output: Array) -> Array:
         """Add to the gradients of weight and bias; return the gradient of the input."""
-        x, mean, var, weight, of_batch = self.pop_saved()
+        x, (mean, var), weight, of_batch = self.pop_saved()
         dx, dweight, dbias = batch_norm_backward(
             grad_output, x, mean, var, weight, eps=self.eps, batch_statistics=of_batch
         )
@@ -135,7 +135,7 @@ class BatchNorm2d(Module):
         """
         if self._saved is None:
             raise BackwardError(f"{self!r} has no batch statistics: they exist between forward and backward")
-        return self._saved["mean"], self._saved["var"], tuple(self._saved["input"].shape)
+        return *self._saved["statistics"], tuple(self._saved["input"].shape)
 
     def track(self, mean: Array, var: Array, x_shape: Shape) -> None:
         """Move the running statistics, in place, towards those of a batch; an empty batch has none.
@@ -157,10 +157,7 @@ class BatchNorm2d(Module):
         if momentum is None:
             batches = array_module(batches=self.num_batches_tracked).astype(self.num_batches_tracked, mean.dtype)
             momentum = 1 / batches  # (): it stays on the device, where reading it would wait
-        running_mean, running_var = running_statistics(
-            self.running_mean, self.running_var, mean, var, N * H * W, momentum
-        )
-        self.running_mean[...], self.running_var[...] = running_mean, running_var
+        running_statistics_(self.running_mean, self.running_var, mean, var, N * H * W, momentum)
 
     def extra_repr(self) -> str:
         """Return the constructor's arguments as PyTorch prints them."""
@@ -199,8 +196,7 @@ class BatchNormReLU2d(BatchNorm2d):
         self.save_for_backward(
             input=x,
             output=y,
-            mean=mean,
-            var=var,
+            statistics=(mean, var),
             weight=data_of(self.weight),
             of_batch=self._uses_batch_statistics,
             has_shortcut=shortcut is not None,
@@ -209,7 +205,7 @@ class BatchNormReLU2d(BatchNorm2d):
 
     def backward(self, grad_output: Array) -> Any:
         """Add to the gradients of weight and bias; return the gradient of x, or (of x, of the shortcut) if given."""
-        x, y, mean, var, weight, of_batch, has_shortcut = self.pop_saved()
+        x, y, (mean, var), weight, of_batch, has_shortcut = self.pop_saved()
         dx, dweight, dbias, dshortcut = batch_norm_relu_backward(
             grad_output,
             y,

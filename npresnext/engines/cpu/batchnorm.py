@@ -21,7 +21,7 @@ from ..._support.typing import NumPyArray as Array
 from . import thresholds
 from .blas import single_threaded_blas
 from .blocks import block_scratch, for_each_block
-from .elementwise import mask_by_output, rectify
+from .elementwise import mask_by_output
 from .layout import channel_rows, empty_images
 from .workspace import aligned_empty
 
@@ -69,6 +69,15 @@ def batch_norm_relu_backward(
     return *_backward(grad_output, output, dshortcut, x, mean, var, weight, eps, batch_statistics), dshortcut
 
 
+def running_statistics_(
+    running_mean: Array, running_var: Array, mean: Array, var: Array, count: int, momentum: float | Array
+) -> None:
+    """Overwrite the running statistics with what ``functional.running_statistics`` returns."""
+    for running, batch in ((running_mean, mean * momentum), (running_var, var * (count / (count - 1)) * momentum)):
+        running *= 1 - momentum
+        running += batch
+
+
 def _forward(
     x: Array,
     weight: Array | None,
@@ -83,24 +92,20 @@ def _forward(
     """Normalise, add the shortcut if there is one, and rectify if asked to."""
     y = _blank(x)
     batch_statistics = mean is None or var is None
-    if mean is None or var is None:
-        used_mean, used_var = np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)  # filled block by block
-        near_zero = False
-    else:
-        used_mean, used_var = mean, var
-        near_zero = _is_near_zero(mean, var)
+    statistics = np.empty((2, x.shape[1]), x.dtype) if mean is None or var is None else (mean, var)
     source, result, added = _rows(x), _rows(y), _rows(shortcut)  # (C, P) each
+    zeros = np.zeros(source.shape[1], x.dtype)  # np.maximum with a single number takes twice as long
 
     def normalise(block: slice) -> None:
         values, out = source[block], result[block]  # (c, P)
+        mean, var = statistics[0][block], statistics[1][block]  # (c,): of the batch, they are filled here
         with np.errstate(over="ignore", invalid="ignore"):  # functional/batchnorm.py finds the overflow in the variance
             if batch_statistics:
-                values, offset, used_mean[block], used_var[block] = _statistics(values, out)
+                values, offset = _batch_statistics(values, mean, var, out)
             else:
-                values, offset = _centred(values, used_mean[block], near_zero, False, out)
-            scale = 1 / np.sqrt(used_var[block] + eps)  # (c,)
-            if weight is not None:
-                scale *= weight[block]
+                values, offset = _centred(values, mean, _is_near_zero(mean, var), False, out)
+            scale = np.sqrt(var + eps)  # (c,)
+            np.divide(1 if weight is None else weight[block], scale, out=scale)
             shift = offset * scale  # (c,)
         if bias is not None:
             shift -= bias[block]
@@ -109,11 +114,11 @@ def _forward(
             out += added[block]
         out -= shift[:, None]
         if rectified:
-            rectify(out, out)
+            np.maximum(out, zeros, out=out)
 
     with _blas_threads_for(source):
         for_each_block(normalise, x, x.shape[1])
-    return y, used_mean, used_var
+    return y, statistics[0], statistics[1]
 
 
 def _backward(
@@ -135,7 +140,9 @@ def _backward(
     dx, dweight, dbias = _blank(x), np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)
     source, upstream, result = _rows(x), _rows(grad_output), _rows(dx)  # (C, P) each
     rectified, shortcut_result = _rows(output), _rows(dshortcut)
-    count, near_zero = source.shape[1], _is_near_zero(mean, var)
+    count, ones = source.shape[1], np.ones(source.shape[1], x.dtype)  # P, (P,)
+    with np.errstate(over="ignore", invalid="ignore"):
+        near_zero = _is_near_zero(mean, var)
     inverse = 1 / np.sqrt(var + eps)  # (C,)
     scale = inverse if weight is None else inverse * weight  # (C,)
 
@@ -149,14 +156,16 @@ def _backward(
             mask_by_output(grad, rectified[block], out=masked_grad)
             grad = masked_grad
         values, offset = _centred(values, mean[block], near_zero, batch_statistics, out)
-        mean_grad = _mean(grad)  # (c,)
-        dbias[block] = mean_grad * count
-        dweight[block] = (np.vecdot(grad, values) - offset * dbias[block]) * inverse[block]
+        sum_grad = np.vecdot(grad, ones, out=dbias[block])  # (c,)
+        sum_product = np.vecdot(grad, values, out=dweight[block])  # (c,)
+        sum_product -= offset * sum_grad
+        sum_product *= inverse[block]
         if batch_statistics:
-            slope = -inverse[block] * dweight[block] / count  # (c,)
+            slope = inverse[block] * sum_product  # (c,)
+            slope /= count
             np.multiply(values, slope[:, None], out=out)
-            out += grad
-            out -= (mean_grad + offset * slope)[:, None]  # grad − means of grad and of x̂·grad
+            np.subtract(grad, out, out=out)
+            out -= (sum_grad / count - offset * slope)[:, None]  # grad − means of grad and of x̂·grad
             grad = out
         np.multiply(grad, scale[block, None], out=out)
 
@@ -184,17 +193,19 @@ def _rows(images: Any) -> Any:
     return channel_rows(images) if images.ndim == 4 else images.swapaxes(0, 1).reshape(images.shape[1], -1)
 
 
-def _statistics(values: Array, scratch: Array) -> tuple[Array, Array, Array, Array]:
-    """Return the values (c, P), their mean, and mean and variance of the input, (c,) each.
+def _batch_statistics(values: Array, mean: Array, var: Array, scratch: Array) -> tuple[Array, Array]:
+    """Write into `mean` and `var` (c,) those of values (c, P); return values that are near zero, and their mean (c,).
 
     Far from zero the returned values lie in `scratch` and are centred: the input less a first estimate of its mean.
     """
-    mean, var = _moments(values)
+    _moments(values, mean, var)
     if _is_near_zero(mean, var):
-        return values, mean, mean, var
+        return values, mean
     values = np.subtract(values, mean[:, None], out=scratch)
-    offset, var = _moments(values)  # (c,): the rounding error of the first estimate
-    return values, offset, mean + offset, var
+    offset = np.empty_like(mean)  # (c,): the rounding error of the first estimate
+    _moments(values, offset, var)
+    mean += offset
+    return values, offset
 
 
 def _centred(values: Array, mean: Array, near_zero: bool, needs_mean: bool, scratch: Array) -> tuple[Array, Array]:
@@ -209,18 +220,20 @@ def _centred(values: Array, mean: Array, near_zero: bool, needs_mean: bool, scra
 
 
 def _is_near_zero(mean: Array, var: Array) -> bool:
-    """Whether no channel needs centring; false where the squares overflow."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        bound = thresholds.CENTRING_RATIO * var  # (c,)
-        return bool(((mean * mean <= bound) & (bound < np.inf)).all())
+    """Whether no channel needs centring. Squares may overflow: call it where NumPy does not warn of that."""
+    return bool((mean * mean <= thresholds.CENTRING_RATIO * var).all())
 
 
-def _moments(values: Array) -> tuple[Array, Array]:
-    """Return mean and variance of each channel of (c, P), accurate near zero."""
-    mean = _mean(values)  # (c,)
-    return mean, np.vecdot(values, values) / values.shape[1] - mean * mean
+def _moments(values: Array, mean: Array, var: Array) -> None:
+    """Write mean and variance of each channel of values (c, P) into `mean` and `var` (c,); accurate near zero."""
+    _mean(values, mean)
+    np.vecdot(values, values, out=var)
+    var /= values.shape[1]
+    var -= mean * mean
 
 
-def _mean(values: Array) -> Array:
-    """Return the mean of each channel of (c, P); BLAS sums faster than NumPy."""
-    return np.vecdot(values, np.ones(values.shape[1], values.dtype)) / values.shape[1]  # (c,)
+def _mean(values: Array, mean: Array | None = None) -> Array:
+    """Return the mean (c,) of each channel of (c, P), in `mean` if given; BLAS sums faster than NumPy."""
+    sums = np.vecdot(values, np.ones(values.shape[1], values.dtype), out=mean)  # (c,)
+    sums /= values.shape[1]
+    return sums

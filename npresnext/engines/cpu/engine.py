@@ -132,6 +132,14 @@ class CpuEngine(Engine):
             return super().batch_norm_relu_backward(*arguments)
         return batchnorm.batch_norm_relu_backward(*arguments)
 
+    def running_statistics_(
+        self, running_mean: Array, running_var: Array, mean: Array, var: Array, count: int, momentum: float | Array
+    ) -> None:
+        """Move the running statistics in their own memory."""
+        if not (_is_fast(running_mean) and running_mean.dtype == running_var.dtype == mean.dtype == var.dtype):
+            return super().running_statistics_(running_mean, running_var, mean, var, count, momentum)
+        return batchnorm.running_statistics_(running_mean, running_var, mean, var, count, momentum)
+
     def relu(self, x: Array) -> Array:
         """Rectify, block by block."""
         return elementwise.relu(x) if _are_fast_runs(x) else super().relu(x)
