@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import operator
 import os
 import sys
 from contextvars import ContextVar
@@ -31,6 +32,9 @@ from .errors import (
 )
 
 BACKENDS = ("numpy", "cupy")
+
+_NUMPY_ONLY = {np.ndarray}
+_dtype_of = operator.attrgetter("dtype")
 
 _of_process: str | None = None
 _of_block: ContextVar[str | None] = ContextVar("npresnext_backend", default=None)
@@ -129,9 +133,11 @@ def array_module(**arrays: Array) -> Any:
     >>> array_module(x=np.zeros(3), **given(bias=None)).__name__
     'numpy'
     """
+    if _NUMPY_ONLY.issuperset(map(type, arrays.values())):  # the usual case, without a loop in Python
+        return np
     found, first = None, ""
     for name, array in arrays.items():
-        module = np if type(array) is np.ndarray else _library(array, name)
+        module = _library(array, name)
         if found is None:
             found, first = module, name
         elif module is not found:
@@ -150,17 +156,16 @@ def given(**arrays: Array | None) -> dict[str, Array]:
 def floating_module(*, allow_complex: bool = False, **arrays: Array) -> Any:
     """Return the library of `arrays` as :func:`array_module`, after checking that they share one floating dtype."""
     xp = array_module(**arrays)
-    dtype, first = None, ""
-    for name, array in arrays.items():
-        if dtype is None:
-            dtype, first = array.dtype, name
-            if not _is_floating(xp, dtype, allow_complex):
-                kinds = "a floating or complex dtype" if allow_complex else "a real floating dtype"
-                raise InvalidTypeError(f"{name} has dtype {dtype}: expected {kinds}; convert it first")
-        elif array.dtype != dtype:
-            raise InvalidTypeError(
-                f"{first} has dtype {dtype} and {name} has dtype {array.dtype}: all arrays of a call share one dtype"
-            )
+    dtype, *others = map(_dtype_of, arrays.values())
+    first, *names = arrays
+    if not _is_floating(xp, dtype, allow_complex):
+        kinds = "a floating or complex dtype" if allow_complex else "a real floating dtype"
+        raise InvalidTypeError(f"{first} has dtype {dtype}: expected {kinds}; convert it first")
+    if others.count(dtype) < len(others):
+        name, other = next((name, other) for name, other in zip(names, others) if other != dtype)
+        raise InvalidTypeError(
+            f"{first} has dtype {dtype} and {name} has dtype {other}: all arrays of a call share one dtype"
+        )
     return xp
 
 

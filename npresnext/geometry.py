@@ -280,11 +280,15 @@ _known_conv = functools.lru_cache(maxsize=1024)(_conv)  # checking takes as long
 _PLAIN = {int, str}
 
 
-def _is_plain(value: Any) -> bool:
-    """Whether a value consists of integers, texts and tuples, so that equal ones mean the same (True == 1 does not)."""
-    if type(value) is tuple:
-        return _PLAIN.issuperset(map(type, value)) or all(map(_is_plain, value))
-    return type(value) in _PLAIN
+def _is_plain(arguments: Sequence[Any]) -> bool:
+    """Whether all are integers, texts and tuples of them, so that equal ones mean the same (True == 1 does not)."""
+    for argument in arguments:
+        if type(argument) is tuple:
+            if not (_PLAIN.issuperset(map(type, argument)) or _is_plain(argument)):
+                return False
+        elif type(argument) not in _PLAIN:
+            return False
+    return True
 
 
 def check_groups(in_channels: int, out_channels: int, groups: int) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import math
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import AllocationError
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 
-class allocating(contextlib.ContextDecorator):
+
+class allocating:
     """Turn a MemoryError inside a ``with`` block, or inside a decorated function, into an AllocationError.
 
     Its message names what was being allocated. Before it is raised, everything that the failed call had allocated is
@@ -54,6 +56,19 @@ class allocating(contextlib.ContextDecorator):
 
     def __init__(self, what: str, shape: Sequence[int] | None = None, dtype: Any = None) -> None:
         self.what, self.shape, self.dtype = what, shape, dtype
+
+    def __call__(self, function: Function) -> Function:
+        """Decorate a function; in the usual case, without an error, its calls cost almost nothing more."""
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return function(*args, **kwargs)
+            except MemoryError as error:
+                self.__exit__(type(error), error, error.__traceback__)
+                raise
+
+        return call  # type: ignore[return-value]
 
     def __enter__(self) -> None:
         if self.shape is not None and self._bytes() > sys.maxsize:

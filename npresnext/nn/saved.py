@@ -38,7 +38,7 @@ class Saved:
     def __init__(self, values: tuple[Any, ...], named: Mapping[str, Any]) -> None:
         self._names = tuple(named)
         self.values = (*values, *named.values())
-        self._samples = [_sample(value) for value in self.values]
+        self._samples = list(map(_sample, self.values))
 
     def __getitem__(self, name: str) -> Any:
         """Return the value that was saved with this name."""
@@ -47,15 +47,17 @@ class Saved:
 
     def changed(self) -> str | None:
         """Return the name of the first array whose sample has changed, "array 1" for one without a name, or None."""
-        for position, (value, sample) in enumerate(zip(self.values, self._samples, strict=True)):
-            if _sample(value) != sample:
-                unnamed = len(self.values) - len(self._names)
-                return self._names[position - unnamed] if position >= unnamed else f"array {position + 1}"
-        return None
+        samples = list(map(_sample, self.values))
+        if samples == self._samples:
+            return None
+        position = next(i for i, (now, before) in enumerate(zip(samples, self._samples)) if now != before)
+        unnamed = len(self.values) - len(self._names)
+        return self._names[position - unnamed] if position >= unnamed else f"array {position + 1}"
 
 
 def _sample(value: Any) -> bytes | None:
     """Return the bytes of some values of a NumPy array; None for anything else: a device is not waited for."""
     if not isinstance(value, np.ndarray):
         return None
-    return value.flat[:: value.size // SAMPLES | 1].tobytes()
+    values = value.reshape(-1) if value.flags.c_contiguous else value.flat  # a view is read in half the time
+    return values[:: value.size // SAMPLES | 1].tobytes()
