@@ -265,7 +265,7 @@ def _verdicts(effects: Sequence[tuple[Claim, str, Effect]]) -> str:
             claim.name,
             data,
             QUANTITIES[claim.quantity][0],
-            f"{effect.mean:+.4f} ({effect.low:+.4f} to {effect.high:+.4f}) {claim.unit}".strip(),
+            _with_interval(effect, QUANTITIES[claim.quantity][1].replace(":", ":+").format, claim.unit),
             f"{effect.size:+.2f}",
             f"{p:.4f}",
             verdict(claim, effect, p),
@@ -282,6 +282,10 @@ def _verdicts(effects: Sequence[tuple[Claim, str, Effect]]) -> str:
         "verdict",
     ]
     return markdown(heading, rows)
+
+
+def _with_interval(effect: Effect, form: Callable[[float], str], unit: str) -> str:
+    return f"{form(effect.mean)} ({form(effect.low)} to {form(effect.high)}) {unit}".strip()
 
 
 def _designs(rows: Sequence[Row]) -> str:

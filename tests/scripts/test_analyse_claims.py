@@ -1,7 +1,10 @@
 """The analysis of docs/claims/plan.md: planted effects are found, none is not, and the page gets the tables."""
 
+import contextlib
+import csv
 import importlib.util
 import itertools
+import re
 import sys
 
 import numpy as np
@@ -154,6 +157,39 @@ def test_the_marks_of_the_page_are_there_and_what_is_between_them_is_replaced(sc
     page.write_text("no marks")
     with pytest.raises(SystemExit, match="lacks the marks"):
         script.replace_section(page, "new tables\n")
+
+
+def test_the_tables_of_the_page_are_those_of_the_stored_runs(script):
+    with open(script.TABLE, newline="", encoding="utf-8") as file:
+        table = [{name: number_or_text(cell) for name, cell in row.items()} for row in csv.DictReader(file)]
+    assert len(table) == 180
+    page = script.PAGE.read_text(encoding="utf-8")
+    section = page.partition(script.BEGIN)[2].partition(script.END)[0]
+    assert section.strip() == script.section(table, script.seeds_of_study(), {}).strip()
+
+
+def number_or_text(cell):
+    """Return a cell of a CSV file as int, float, None if it is empty, or text."""
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(cell)
+    return cell or None
+
+
+def test_the_verdicts_at_the_top_are_those_of_the_tables(script):
+    page = script.PAGE.read_text(encoding="utf-8")
+    summary, _, tables = page.partition("## Small trainings")[2].partition(script.BEGIN)
+
+    def rows(text):
+        return [
+            [cell.strip(" *") for cell in line.strip("|").split("|")] for line in re.findall(r"^\| \d.*$", text, re.M)
+        ]
+
+    verdicts = {(name.split()[0], data): cells[-1] for name, data, *cells in rows(tables)}
+    assert len(verdicts) == script.TESTS
+    for name, *cells in rows(summary):
+        assert cells == [verdicts[name.split()[0], data] for data in ("digits", "fashion-mnist")], name
+    assert len(rows(summary)) == len(script.CLAIMS)
 
 
 def test_the_claims_are_those_of_the_plan(script):

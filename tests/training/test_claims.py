@@ -48,5 +48,4 @@ def test_the_stored_figures_are_whole_and_say_where_they_come_from():
         "only groups differ",
         "locality",
         "efficiency",
-        *({"equal parameters", "equal width of a path"} if (ROOT / "docs/claims/training.json").exists() else ()),
     }
