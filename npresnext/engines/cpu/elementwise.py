@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..._support.typing import NumPyArray as Array
+from . import thresholds
 from .blocks import for_each_block
 from .layout import flat_views
 
@@ -75,6 +76,40 @@ def mask_by_output(grad: Array, output: Array, *, out: Array) -> None:
 def rectify(values: Array, out: Array) -> None:
     """Write max(values, 0) into `out`; np.maximum with a single number takes three times as long."""
     np.clip(values, 0, np.inf, out=out)
+
+
+def finish_results(
+    results: Array, bias: Array | None, shortcut: Array | None, rectified: bool, channel_axes: int
+) -> None:
+    """Add the bias and the shortcut to the results of a convolution and rectify them, in place, in the cache.
+
+    Parameters
+    ----------
+    results : array
+        The last `channel_axes` axes are one channel.
+    bias : array or None
+        Of 1 along these axes.
+    shortcut : array or None
+        Of the shape of the results.
+    rectified : bool
+    channel_axes : int
+
+    >>> results = np.array([[1.0, -1.0], [1.0, -1.0]])
+    >>> finish_results(results, np.array([[0.0], [5.0]]), None, True, channel_axes=1)
+    >>> results
+    array([[1., 0.],
+           [6., 4.]])
+    """
+    before = np.setbufsize(thresholds.UFUNC_BUFFER)
+    try:
+        if bias is not None:
+            results += bias
+        if shortcut is not None:
+            results += shortcut
+        if rectified:  # np.maximum with a single number takes twice as long
+            np.maximum(results, np.zeros(results.shape[-channel_axes:], results.dtype), out=results)
+    finally:
+        np.setbufsize(before)
 
 
 def _add_and_rectify(x: Array, shortcut: Array | None, out: Array) -> Array:

@@ -12,7 +12,7 @@ import numpy as np
 from ..._support.typing import NumPyArray as Array
 from ...geometry import ConvGeometry
 from . import thresholds
-from .elementwise import rectify
+from .elementwise import finish_results
 from .layout import channel_rows, empty_images, has_channels_outermost
 from .matmul import matmul, side_chunks
 from .threads import parallel_for
@@ -36,12 +36,9 @@ def forward(
     def compute(channels: slice, positions: slice) -> None:
         part = result[channels, positions]
         np.matmul(factors[channels], source[:, positions], out=part)
-        if bias is not None:
-            part += bias[channels, None]
-        if added is not None:
-            part += added[channels, positions]
-        if rectified:
-            rectify(part, part)
+        if bias is not None or added is not None or rectified:
+            of_part = None if added is None else added[channels, positions]
+            finish_results(part, None if bias is None else bias[channels, None], of_part, rectified, channel_axes=1)
 
     every = slice(None)
     rows, columns = result.shape

@@ -17,7 +17,7 @@ import numpy as np
 from ..._support.typing import NumPyArray as Array
 from .copies import copy_rows, fill_copies
 from .correlation import Correlation
-from .elementwise import rectify
+from .elementwise import finish_results
 from .tiles import Tile, Workload, cut_into_tiles, workload_of
 from .workspace import get_workspace_limit, scratch_arrays
 
@@ -38,12 +38,9 @@ class Epilogue:
 
     def apply(self, results: Array, tile: Tile) -> None:
         """Change the results (g, out, rows, n, columns) of a tile in place."""
-        if self.bias is not None:
-            results += self.bias[tile.groups]
-        if self.shortcut is not None:
-            results += self.shortcut[tile.place]
-        if self.rectify:
-            rectify(results, results)
+        bias = None if self.bias is None else self.bias[tile.groups]
+        shortcut = None if self.shortcut is None else self.shortcut[tile.place]
+        finish_results(results, bias, shortcut, self.rectify, channel_axes=3)
 
 
 class Sweep:
