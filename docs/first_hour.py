@@ -24,7 +24,7 @@ rng = np.random.default_rng(0)
 x = rng.integers(-3, 4, (1, 4, 5, 5)).astype(float)  # (N, C_in, H, W)
 weight = rng.integers(-2, 3, (6, 2, 3, 3)).astype(float)  # (C_out, C_in/G, kh, kw)
 y = nx.conv2d(x, weight, groups=2)
-print("x", x.shape, "  weight", weight.shape, "  y", y.shape)
+print(f"x {x.shape}", f"weight {weight.shape}", f"y {y.shape}", sep="\n")
 
 # %% [markdown]
 # The picture shows the weight as a matrix of kernels: a row for each output channel, a column for each input channel.
@@ -49,7 +49,7 @@ assert grouped == dense / 2 == weight.size
 # %%
 grad_output = rng.integers(-3, 4, y.shape).astype(float)
 dx, dweight, dbias = nx.conv2d_backward(grad_output, x, weight, groups=2)
-print("dx", dx.shape, "  dweight", dweight.shape, "  dbias", dbias.shape)
+print(f"dx {dx.shape}", f"dweight {dweight.shape}", f"dbias {dbias.shape}", sep="\n")
 
 # %% [markdown]
 # Is `dweight` right? Make one weight larger by 1, and see how much `Σ grad_output · y` changes. This sum is linear in
@@ -98,8 +98,9 @@ assert not report.passed and report.mistakes
 # %%
 for name in ("resnet50", "resnext50_32x4d"):
     total = nx.summary(nx.models.get_model(name, rng=0), (1, 3, 224, 224))
-    counts = f"{total.total_params:>11,} parameters {total.total_macs:>14,} MACs"
-    print(f"{name:16} {counts}")
+    print(f"{name}:")
+    print(f"{total.total_params:15,} parameters")
+    print(f"{total.total_macs:15,} MACs")
 
 # %% [markdown]
 # More: [the family](family.md), and [claims](claims.md) about cardinality that hold or do not.

@@ -1,7 +1,8 @@
 """Pictures of the site: sharp, readable on a phone, and in dark mode.
 
 A figure of a lesson is drawn with two dots for each dot of the page, because most screens have so many. Its width goes
-into the variable ``--width``, from which ``_static/npresnext.css`` decides how small it may become on a phone.
+into the variable ``--width``, from which ``_static/npresnext.css`` decides how small it may become on a phone. A heat
+map is drawn narrower than usual, so that its text does not become small on a page.
 
 A picture that is drawn dark on white is shown with its lightness turned round (``_static/npresnext.css``). That changes
 its colours, and the contrast of text on coloured cells. So three kinds of pictures have a second version:
@@ -21,7 +22,9 @@ from docutils import nodes
 from sphinx.transforms import SphinxTransform
 
 INK = "#d6dbe1"
-LIGHT, DARK = 'class="only-light"', 'class="only-dark"'
+LIGHT, DARK = "only-light", "only-dark"
+WIDTH = 9  # inches, of a heat map on a page
+WIDE = 720  # pixels: wider pictures do not fit on a phone with readable text
 
 
 class BothVersions(SphinxTransform):
@@ -92,19 +95,20 @@ def _figure(figure):
 
     if not figure.findobj(QuadMesh):
         return _image(figure)
+    figure.set_figwidth(min(WIDTH, figure.get_figwidth()))
     light = _image(figure, LIGHT)
     with_light_ink(figure)
     return light + _image(figure, DARK, facecolor="none")
 
 
-def _image(figure, attributes="", **options):
-    """Return a figure as an image of HTML."""
+def _image(figure, version="", **options):
+    """Return a figure as an image of HTML, which has the class `version`."""
     from IPython.core.pylabtools import retina_figure
 
     content, size = retina_figure(figure, base64=True, **options)
-    style = f'style="--width: {size["width"]}px" width="{size["width"]}"'
+    attributes = _attributes(version, size["width"])
     alt = html.escape(_description(figure), quote=True)
-    return f'<img {attributes} {style} alt="{alt}" src="data:image/png;base64,{content.strip()}">'
+    return f'<img {attributes} width="{size["width"]}" alt="{alt}" src="data:image/png;base64,{content.strip()}">'
 
 
 def _description(figure):
@@ -114,10 +118,16 @@ def _description(figure):
     return title or max(labels, key=len, default="a picture")
 
 
-def _animation(animation, attributes):
+def _animation(animation, version):
     """Return an animation as HTML, with its width."""
-    width = re.search(rb'width="(\d+)', animation.content)[1].decode()
-    return animation._repr_html_().replace("<img ", f'<img {attributes} style="--width: {width}px" ', 1)
+    width = int(re.search(rb'width="(\d+)', animation.content)[1])
+    return animation._repr_html_().replace("<img ", f"<img {_attributes(version, width)} ", 1)
+
+
+def _attributes(version, width):
+    """Return the class and the style of an image."""
+    classes = f"{version} wide" if width > WIDE else version
+    return f'class="{classes}" style="--width: {width}px"'
 
 
 def with_light_ink(figure):

@@ -178,8 +178,8 @@ print("transposed(conv(x)) is not x, and conv(transposed(g)) is not g.")
 # %% [markdown]
 # ## Picture
 #
-# How often `col2im` adds to each pixel. The numbers of one axis are at the top and at the left. Their product is the
-# count of a pixel.
+# The picture shows how often `col2im` adds to each pixel. The numbers of one axis are at the top and at the left. Their
+# product is the count of a pixel.
 
 # %%
 pictures.overlaps((5, 5), 3)

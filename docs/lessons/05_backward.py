@@ -179,7 +179,7 @@ print("A question that leads to it:", mistake.question, sep="\n")
 # image, without padding. The gradient of the larger image has a border. But the border is not part of `x`. So we cut it
 # off:
 
-# %%
+# %% tags=["wide"]
 padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))  # (2, 1, 9, 9)
 grad_padded = integers(2, 1, 7, 7)
 

@@ -203,8 +203,8 @@ assert (nx.conv2d(x, twice, groups=6)[:, :2] == one_channel).all()
 # %% [markdown]
 # ## Picture
 #
-# The weight as a matrix of kernels: a row for each output channel, a column for each input channel. A dot is a kernel
-# that a dense layer has, and this layer does not have.
+# The picture shows the weight as a matrix of kernels: a row for each output channel, a column for each input channel. A
+# dot is a kernel that a dense layer has, and this layer does not have.
 
 # %%
 pictures.weight_matrix(integers(6, 2, 2, 2), groups=3)

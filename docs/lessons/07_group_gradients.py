@@ -62,7 +62,7 @@ def groups_that_differ(one, other):
 #
 # ### One layer, and a given upstream gradient
 #
-# First question a: other numbers in the input of group 1.
+# First, question a: we change the numbers in the input of group 1.
 
 # %%
 other_x = x.copy()
@@ -211,7 +211,7 @@ assert derivative == of_each_group.sum() != of_each_group.mean()
 # alone, then into those of group 1, and so on. Each column stands for one part, each row for one conv group. The number
 # is the norm of the weight gradient. An empty cell is exactly 0.
 #
-# One grouped layer alone: each part of the upstream gradient reaches one group.
+# First, one grouped layer alone: each part of the upstream gradient reaches one group.
 
 # %%
 conv = nx.nn.Conv2d(6, 6, 2, groups=G, bias=False, dtype="float64")
@@ -220,8 +220,8 @@ layer = nx.nn.Sequential({"grouped": conv})
 nx.pictures.gradient_flow(layer, x, grad_output)
 
 # %% [markdown]
-# The same layer, followed by the 1x1 convolution. The 1x1 convolution is drawn at the top, because the gradient comes
-# from the output. Now each part reaches every group:
+# Then the same layer is followed by the 1x1 convolution. The 1x1 convolution is drawn at the top, because the gradient
+# comes from the output. Now each part reaches every group:
 
 # %%
 conv_1x1 = nx.nn.Conv2d(6, 6, 1, bias=False, dtype="float64")

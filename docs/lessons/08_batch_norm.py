@@ -223,7 +223,7 @@ assert raw[1, "right"] > 3.5 * raw[16, "right"]
 # %% [markdown]
 # ## Picture
 #
-# The gradient of one layer, for weights of different scale. Both axes are logarithmic.
+# The picture shows the gradient of one layer, for weights of different scale. Both axes are logarithmic.
 
 # %%
 weight = rng.standard_normal((64, 16, 3, 3))  # G = 4

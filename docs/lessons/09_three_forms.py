@@ -38,7 +38,7 @@ relu = nx.functional.relu
 #
 # 1. Form (a) has C paths of three layers, form (c) has one grouped convolution. Which of them has more weights?
 # 2. A block of two dense 3x3 layers has 8 channels between them. We cut it into 4 paths, with 2 channels between the
-#    layers of each path. How many weights have the 4 paths together: a quarter, a half, or as many as before?
+#    layers of each path. How many weights do the 4 paths have together: a quarter, a half, or as many as before?
 # 3. Somebody puts `groups=4` into the second 3x3 convolution of a block of two layers. Is this the sum of 4 paths?
 
 # %% [markdown]
@@ -46,8 +46,8 @@ relu = nx.functional.relu
 #
 # ### Three layers: from one grouped convolution to paths
 #
-# A small block: 4 channels in and out, C = 2 paths of width d = 2. The shortcut, which adds x to the result, is the
-# same in all forms, so we leave it out.
+# We take a small block: 4 channels in and out, C = 2 paths of width d = 2. The shortcut, which adds x to the result, is
+# the same in all forms, so we leave it out.
 
 # %%
 C, d, channels = 2, 2, 4
@@ -126,8 +126,8 @@ assert set(gradients_a) == set(converted) and largest < 1e-12
 # %% [markdown]
 # ### Two layers: nothing is gained
 #
-# Now paths of two 3x3 layers. Each path reads all channels, has d channels in between, and writes all channels. The
-# results are added.
+# Now we take paths of two 3x3 layers. Each path reads all channels, has d channels in between, and writes all channels.
+# The results are added.
 
 # %%
 C, d = 4, 2
@@ -154,7 +154,8 @@ assert weights_of_paths == u.size + v.size == 576
 # all channels, and the second layer writes all channels. **A path needs a layer that is neither its first nor its
 # last.** Only such a layer reads nothing but its own path. In the block of three layers it is the 3x3 convolution.
 #
-# Question 3: `groups=4` in the second layer. Then each output channel sees one path only. No sum of paths is left:
+# Question 3 puts `groups=4` into the second layer. Then each output channel reads one path only. No sum of paths is
+# left:
 
 # %%
 grouped_v = integers(channels, C * d // 4, 3, 3)

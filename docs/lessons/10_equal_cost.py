@@ -116,10 +116,10 @@ only_groups = network_counts(50, cardinality=32, width=2)
 
 saved = resnet.parameters - only_groups.parameters
 of_3x3 = saved * 32 // 31  # groups=32 saves 31 of 32 weights in each 3x3 convolution
-print(f"ResNet-50:                   {resnet.parameters:12,} parameters")
-print(f"  of these in the 3x3 layers {of_3x3:12,}")
+print(f"ResNet-50:             {resnet.parameters:11,} parameters")
+print(f"  in its 3x3 layers:   {of_3x3:11,}")
 share = only_groups.parameters / resnet.parameters
-print(f"with groups=32:              {only_groups.parameters:12,}  ({share:.0%})")
+print(f"ResNet-50, groups=32:  {only_groups.parameters:11,} ({share:.0%})")
 assert resnet.parameters == 25_557_032 and only_groups.parameters == 14_593_448
 assert of_3x3 == 11_317_248 and saved * 32 % 31 == 0
 assert round(100 * share) == 57
@@ -135,8 +135,9 @@ assert round(100 * share) == 57
 resnext = network_counts(50, cardinality=32, width=4)
 parameters = resnext.parameters / resnet.parameters
 macs_share = resnext.macs / resnet.macs
-print(f"ResNeXt-50 32x4d: {resnext.parameters:12,} parameters ({parameters:.1%})")
-print(f"                  {resnext.macs:12,} MACs       ({macs_share:.1%})")
+print("ResNeXt-50 32x4d, relative to ResNet-50:")
+print(f"{resnext.parameters:15,} parameters ({parameters:.1%})")
+print(f"{resnext.macs:15,} MACs       ({macs_share:.1%})")
 assert round(100 * parameters) == 98 and 1.03 < macs_share < 1.04
 
 # %% [markdown]
@@ -173,7 +174,8 @@ assert mixed_up == 8 * right == 36_864
 # %% [markdown]
 # ## Picture
 #
-# The layer of the first experiment, relative to G = 1. Both axes are logarithmic: one step down is half.
+# The picture shows the layer of the first experiment, relative to G = 1. Both axes are logarithmic: one line down is a
+# quarter.
 
 # %%
 curves = {

@@ -116,7 +116,7 @@ n = N * size * size  # products in one value of the weight gradient
 magnitudes = weight_grad(*map(abs, wide))
 bound = gamma(n) * magnitudes
 
-for name, result in (("images in order", one), ("opposite order ", other)):
+for name, result in (("usual order   ", one), ("opposite order", other)):
     worst = (abs(result - exact) / bound).max()
     print(f"{name}: largest error / bound = {worst:.1e}")
     assert worst < 1
@@ -151,8 +151,8 @@ assert (abs(gradient - tiny_exact) <= tiny_bound).all() and beyond.mean() > 0.5
 # ### Long sums hide small faults
 #
 # The bound is proven, but it is not sharp. It grows like n, while real rounding errors grow like √n, because they
-# partly cancel. So at large n a fault can hide below the bound. Example: a program that rounds its operands to 11 bits,
-# as float16 and TF32 have, and calls its result float32. We try it on a short sum and on a long one.
+# partly cancel. So at large n a fault can hide below the bound. Take, for example, a program that rounds its operands
+# to 11 bits, as float16 and TF32 have, and calls its result float32. We try it on a short sum and on a long one.
 
 
 # %%
@@ -180,8 +180,8 @@ assert worst_of_short > 50 and worst_of_long < 0.1 and accepted
 
 # %% [markdown]
 # The short sum proves the fault. The long one shows nothing. And a tolerance of 1 %, as some tests have, accepts it
-# even in the short sum. **Test with short sums.** The conformance kit does: its cases are small, it takes integers
-# first, then real numbers with this bound. It also names the cheapest arithmetic that explains the errors:
+# even in the short sum. **Test with short sums.** The conformance kit does this: its cases are small, and it takes
+# integers first, then real numbers with this bound. It also names the cheapest arithmetic that explains the errors:
 
 
 # %%
@@ -200,8 +200,8 @@ assert nx.testing.check_conv(nx.conv2d, only=case).passed
 # %% [markdown]
 # ## Picture
 #
-# The right weight gradient from above: each of its values is one point. Above the orange line, `np.allclose` refuses
-# it. The grey points are the bounds. Both axes are logarithmic.
+# The picture shows the right weight gradient from above: each of its values is one blue point. Above the orange line,
+# `np.allclose` refuses it. The grey points are the bounds. Both axes are logarithmic.
 
 # %%
 error = abs(one - exact).ravel()
@@ -248,9 +248,9 @@ assert int(1 / (2 * 2.0**-11)) == 1024 and int(1 / (2 * 2.0**-24)) == 2**23
 # %% [markdown] tags=["hide-cell"]
 # <details><summary>Explanation</summary>
 #
-# float16 sums have a proven bound for less than 1,024 products only. So the sums of ResNet-50 must be added in float32,
-# even if the operands are float16. The matrix units of GPUs do this. It is also why the kit has separate names for the
-# format of the operands (`input`) and for that of the sums (`accumulator`).
+# float16 sums have a proven bound only for fewer than 1,024 products. So the sums of ResNet-50 must be added in
+# float32, even if the operands are float16. The matrix units of GPUs do this. It is also why the kit has separate names
+# for the format of the operands (`input`) and for that of the sums (`accumulator`).
 #
 # </details>
 

@@ -35,7 +35,8 @@ def integers(*shape):
 # %% [markdown]
 # ## Predict
 #
-# A test has two parts: the *case* (which operands and arguments) and the *comparison* (what it looks at). Four tests:
+# A test has two parts: the *case* (which operands and arguments) and the *comparison* (what it looks at). Here are four
+# tests:
 #
 # | | case | comparison |
 # |---|---|---|
@@ -217,7 +218,7 @@ assert sorted(caught, key=lambda name: len(caught[name])) == ["A", "C", "D", "B"
 # even catches fewer than test D, in which everything is 1. With one channel and one image there are no groups to mix
 # up, no channels to exchange, and no batch to forget. **The case matters as much as the comparison.**
 #
-# All twelve combinations:
+# Here are all twelve combinations:
 
 # %%
 tests = [[make(one) for make in COMPARISONS.values()] for one in CASES.values()]
@@ -285,7 +286,8 @@ assert (np.array(right_slopes) + left_slopes).tolist() == [2 * 1.5] * 4
 # %% [markdown]
 # ## Picture
 #
-# The score of each combination. Further down, the cases get more unequal. Further right, the comparison gets stricter.
+# The picture shows the score of each combination. Further down, the cases get more unequal. Further right, the
+# comparison gets stricter.
 
 # %%
 figure, ax = plt.subplots(figsize=(6.5, 3.4), layout="constrained")

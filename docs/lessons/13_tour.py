@@ -70,7 +70,7 @@ assert len(layers) == 3 and all(conv.groups == G for conv in layers.values())
 
 # %%
 class Norms(Watcher):
-    """Keeps the gradient norm of each group, and the loss, of each step."""
+    """Keeps the gradient norm of each group, step by step."""
 
     def __init__(self):
         self.rows = []
@@ -107,7 +107,7 @@ def column(name, layer, rows=norms.rows):
     return np.array([row[name] for row in rows if row["layer"] == layer]).reshape(-1, G)
 
 
-print("                 largest / smallest group, mean over all steps")
+print("mean over steps  largest / smallest group")
 for name in layers:
     l2 = column("l2", name)
     spread = (l2.max(axis=1) / l2.min(axis=1)).mean()

@@ -23,7 +23,7 @@ CELL = 0.46  # inches: 29 cells on a slide of 13.3 inches, with numbers of 15 po
 MOST_ACROSS, MOST_DOWN = 60, 36  # cells of one picture: on a slide of 1920x1080 pixels, numbers are 12 pixels high
 POINTS = 15  # of numbers and titles
 SMALL_POINTS = 12  # of the names of rows and columns
-FITTING, USUAL = 3, 5  # characters: of numbers that fit into a cell at full size, and of the longest usual ones
+FITTING, USUAL = 2.75, 5  # characters: that fit into a cell at full size, and of the longest usual numbers
 MARGIN = 0.4  # cells
 
 NARROW, WIDE = frozenset(" .,:;·()[]/-ijlftr"), frozenset("+=mwMW")

@@ -6,7 +6,7 @@ import pytest
 import npresnext as nx
 from npresnext import nn, pictures, reference
 from npresnext.errors import InvalidTypeError, InvalidValueError, ShapeError
-from npresnext.pictures._cells import CELL, POINTS, number_text
+from npresnext.pictures._cells import CELL, FITTING, POINTS, number_text
 from npresnext.pictures._colours import DARK, DARKEST, GROUPS, LIGHT, blend, contrast, ink_on
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -239,7 +239,9 @@ def test_numbers_of_an_array_have_one_size():
     figure = pictures.im2col(x, 2, column=0)
     sizes = {text.get_text(): text.get_fontsize() for text in figure.axes[0].texts if text.get_gid()}
     unusual = sizes.pop("-0.006")
-    assert set(sizes.values()) == {POINTS * 3 / 5} and unusual < POINTS * 3 / 5  # "-31.5" has five characters
+    assert (
+        set(sizes.values()) == {POINTS * FITTING / 5} and unusual < POINTS * FITTING / 5
+    )  # "-31.5" has five characters
     whole = pictures.im2col(np.arange(9).reshape(3, 3), 2)
     assert {text.get_fontsize() for text in whole.axes[0].texts if text.get_gid()} == {POINTS}
 
