@@ -57,7 +57,8 @@ def batch_norm_relu(
     array([[0., 6.],
            [1., 8.]])
     """
-    checked_sides(x, shortcut, "shortcut")
+    if shortcut is not None:
+        checked_sides(x, shortcut, "shortcut")
     xp = checked(x, weight, bias, mean, var, eps)
     engine = engine_for(xp)
     results = engine.batch_norm_relu(x, weight, bias, shortcut, mean, var, eps)

@@ -13,7 +13,6 @@ inside a block, many short NumPy calls would make the other threads wait for the
 from __future__ import annotations
 
 import contextlib
-from typing import Any
 
 import numpy as np
 
@@ -93,7 +92,8 @@ def _forward(
     y = _blank(x)
     batch_statistics = mean is None or var is None
     statistics = np.empty((2, x.shape[1]), x.dtype) if mean is None or var is None else (mean, var)
-    source, result, added = _rows(x), _rows(y), _rows(shortcut)  # (C, P) each
+    source, result = channel_rows(x), channel_rows(y)  # (C, P) each
+    added = None if shortcut is None else channel_rows(shortcut)
     zeros = np.zeros(source.shape[1], x.dtype)  # np.maximum with a single number takes twice as long
 
     def normalise(block: slice) -> None:
@@ -102,10 +102,10 @@ def _forward(
         with np.errstate(over="ignore", invalid="ignore"):  # functional/batchnorm.py finds the overflow in the variance
             if batch_statistics:
                 values, offset = _batch_statistics(values, mean, var, out)
-            else:
-                values, offset = _centred(values, mean, _is_near_zero(mean, var), False, out)
-            scale = np.sqrt(var + eps)  # (c,)
-            np.divide(1 if weight is None else weight[block], scale, out=scale)
+            deviation = np.sqrt(var + eps)  # (c,)
+            if not batch_statistics:
+                values, offset = _centred(values, mean, _is_near_zero(mean, deviation), False, out)
+            scale = (1 if weight is None else weight[block]) / deviation  # (c,)
             shift = offset * scale  # (c,)
         if bias is not None:
             shift -= bias[block]
@@ -138,12 +138,12 @@ def _backward(
     with what comes out of it.
     """
     dx, dweight, dbias = _blank(x), np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)
-    source, upstream, result = _rows(x), _rows(grad_output), _rows(dx)  # (C, P) each
-    rectified, shortcut_result = _rows(output), _rows(dshortcut)
+    source, upstream, result = channel_rows(x), channel_rows(grad_output), channel_rows(dx)  # (C, P) each
+    rectified = None if output is None else channel_rows(output)
+    shortcut_result = None if dshortcut is None else channel_rows(dshortcut)
     count, ones = source.shape[1], np.ones(source.shape[1], x.dtype)  # P, (P,)
-    with np.errstate(over="ignore", invalid="ignore"):
-        near_zero = _is_near_zero(mean, var)
-    inverse = 1 / np.sqrt(var + eps)  # (C,)
+    deviation = np.sqrt(var + eps)  # (C,)
+    near_zero, inverse = _is_near_zero(mean, deviation), 1 / deviation
     scale = inverse if weight is None else inverse * weight  # (C,)
 
     def send_back(block: slice) -> None:
@@ -186,20 +186,13 @@ def _blank(x: Array) -> Array:
     return aligned_empty((x.shape[1], x.shape[0], *x.shape[2:]), x.dtype).swapaxes(0, 1)
 
 
-def _rows(images: Any) -> Any:
-    """Return images (N, C, ...) as (C, P): a view if the channels are outermost in memory; None stays None."""
-    if images is None:
-        return None
-    return channel_rows(images) if images.ndim == 4 else images.swapaxes(0, 1).reshape(images.shape[1], -1)
-
-
 def _batch_statistics(values: Array, mean: Array, var: Array, scratch: Array) -> tuple[Array, Array]:
     """Write into `mean` and `var` (c,) those of values (c, P); return values that are near zero, and their mean (c,).
 
     Far from zero the returned values lie in `scratch` and are centred: the input less a first estimate of its mean.
     """
     _moments(values, mean, var)
-    if _is_near_zero(mean, var):
+    if _is_near_zero(mean, np.sqrt(var)):
         return values, mean
     values = np.subtract(values, mean[:, None], out=scratch)
     offset = np.empty_like(mean)  # (c,): the rounding error of the first estimate
@@ -219,9 +212,9 @@ def _centred(values: Array, mean: Array, near_zero: bool, needs_mean: bool, scra
     return values, _mean(values) if needs_mean else np.zeros_like(mean)
 
 
-def _is_near_zero(mean: Array, var: Array) -> bool:
-    """Whether no channel needs centring. Squares may overflow: call it where NumPy does not warn of that."""
-    return bool((mean * mean <= thresholds.CENTRING_RATIO * var).all())
+def _is_near_zero(mean: Array, deviation: Array) -> bool:
+    """Whether no channel needs centring; a deviation that is NaN counts as too small."""
+    return bool((np.abs(mean) <= thresholds.CENTRING_RATIO * deviation).all())
 
 
 def _moments(values: Array, mean: Array, var: Array) -> None:

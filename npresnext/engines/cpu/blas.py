@@ -18,7 +18,7 @@ class _BlasThreads:
     def __init__(self) -> None:
         self.lock, self.holders = threading.Lock(), 0
         self.libraries: list[Any] | None = None
-        self.counts_before: list[int] = []
+        self.held: list[tuple[Any, int]] = []  # the libraries that are held at one thread, and their counts before
 
     def __enter__(self) -> None:
         """Set every library to one thread, unless another call has done so already."""
@@ -28,8 +28,10 @@ class _BlasThreads:
 
                 self.libraries = threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
             if self.holders == 0:
-                self.counts_before = [library.get_num_threads() for library in self.libraries]
-                self.set_counts([1] * len(self.counts_before))
+                counts = [(library, library.get_num_threads()) for library in self.libraries]
+                self.held = [(library, count) for library, count in counts if count != 1]
+                for library, _ in self.held:
+                    library.set_num_threads(1)
             self.holders += 1
 
     def __exit__(self, *_: object) -> None:
@@ -37,13 +39,12 @@ class _BlasThreads:
         with self.lock:
             self.holders -= 1
             if self.holders == 0:
-                self.set_counts(self.counts_before)
+                self.restore()
 
-    def set_counts(self, counts: list[int]) -> None:
-        """Set the thread count of each library."""
-        for library, count, before in zip(self.libraries or (), counts, self.counts_before):
-            if before != 1:
-                library.set_num_threads(count)
+    def restore(self) -> None:
+        """Give the libraries the counts that they had before."""
+        for library, count in self.held:
+            library.set_num_threads(count)
 
 
 def single_threaded_blas() -> contextlib.AbstractContextManager[None]:
@@ -56,7 +57,7 @@ def _reset_after_fork() -> None:
     global _blas_threads
     of_parent, _blas_threads = _blas_threads, _BlasThreads()
     if of_parent.holders:
-        of_parent.set_counts(of_parent.counts_before)
+        of_parent.restore()
 
 
 _blas_threads = _BlasThreads()

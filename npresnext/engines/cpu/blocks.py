@@ -62,7 +62,8 @@ def by_elements(calls: Iterable[tuple[Callable[..., None], tuple[Array | None, .
                 bytes_left = thresholds.UPDATE_BYTES
             tasks[-1].append(functools.partial(function, *parts))
             bytes_left -= parts[0].nbytes
-    parallel_for(_run_in_order, tasks, on_one_thread=len(tasks) < 2)
+    size = sum(arrays[0].nbytes for _, arrays in calls)
+    parallel_for(_run_in_order, tasks, on_one_thread=size < thresholds.SINGLE_THREAD_UPDATE)
 
 
 def _parts(arrays: Sequence[Any]) -> Iterable[Sequence[Any]]:

@@ -31,7 +31,9 @@ def has_channels_outermost(images: Array) -> bool:
 
 
 def channel_rows(images: Array) -> Array:
-    """Return images (N, C, H, W) as (C, H·N·W): a view if they have the engine's order."""
+    """Return images (N, C, H, W) as (C, H·N·W), a view if they have the engine's order; (N, C, ...) as (C, P)."""
+    if images.ndim != 4:
+        return images.swapaxes(0, 1).reshape(images.shape[1], -1)  # (C, P)
     return images.transpose(1, 2, 0, 3).reshape(images.shape[1], -1)  # (C, H·N·W)
 
 

@@ -10,11 +10,17 @@ NumPy's OpenBLAS: on the EPYC of docs/performance.md, and on a Xeon where that i
 
 from __future__ import annotations
 
-# --- when one thread is faster (multiply-adds) -----------------------------------------------------------------------
+# --- when one thread is faster ---------------------------------------------------------------------------------------
 
-# Below it the calling thread works alone, because a second one starts too late to help: with 128 channels in 32 groups
-# and four maps of 14x14, the call took 0.34 ms in place of 0.52.
+# Multiply-adds below which the calling thread convolves alone, because a second one starts too late to help: with 128
+# channels in 32 groups and four maps of 14x14, the call took 0.34 ms in place of 0.52.
 SINGLE_THREAD = 5_000_000
+
+# Bytes of all parameters together, below which the calling thread updates them alone. A step of SGD on a busy Xeon, the
+# fastest tenth and the median of 150, ms on one thread and on two:
+#     0.5 MB    0.27 (0.33)   0.26 (0.34)           2 MB    0.75 (0.86)   0.83 (3.40)
+#     1 MB      0.45 (0.70)   0.51 (1.74)           8 MB    5.00 (20.6)   4.48 (20.6)
+SINGLE_THREAD_UPDATE = 4 * 2**20
 
 # Up to these OpenBLAS itself uses one thread (interface/gemm.c, gemv.c for a vector, and kernel/x86_64/sdot.c for the
 # values of a sum). Matmuls above are cut up.
@@ -95,5 +101,5 @@ TRANSPOSED_CHANNELS = 16
 
 # --- batch norm ------------------------------------------------------------------------------------------------------
 
-# A squared mean of more than this many variances costs more than two digits, unless values are centred first.
-CENTRING_RATIO = 16.0
+# A mean of more than this many standard deviations costs more than two digits, unless values are centred first.
+CENTRING_RATIO = 4.0

@@ -179,12 +179,14 @@ def test_steps_of_sgd_in_blocks_equal_those_of_the_whole(monkeypatch):
         whole = descend(**settings)
         with monkeypatch.context() as patch:
             patch.setattr(thresholds, "UPDATE_BYTES", 64)
+            patch.setattr(thresholds, "SINGLE_THREAD_UPDATE", 0)
             np.testing.assert_array_equal(descend(**settings), whole)
 
 
 @pytest.mark.parametrize("tie", [lambda w: w, lambda w: w.T, lambda w: w[3:], lambda w: w[::2], lambda w: w[:, 1:]])
 def test_steps_of_sgd_on_tied_weights_follow_each_other(tie, monkeypatch):
     monkeypatch.setattr(thresholds, "UPDATE_BYTES", 64)
+    monkeypatch.setattr(thresholds, "SINGLE_THREAD_UPDATE", 0)
 
     def descend():
         rng = np.random.default_rng(0)
