@@ -54,15 +54,16 @@ def by_elements(calls: Iterable[tuple[Callable[..., None], tuple[Array | None, .
             function(*arrays)
         return
     tasks: list[list[Callable[[], None]]] = []  # the calls of one block each
-    bytes_left = 0  # in the block of the last task
+    size = bytes_left = 0  # of all calls; in the block of the last task
     for function, arrays in calls:
         for parts in _parts(arrays):
-            if parts[0].nbytes > bytes_left:
+            part_bytes = parts[0].nbytes
+            if part_bytes > bytes_left:
                 tasks.append([])
                 bytes_left = thresholds.UPDATE_BYTES
             tasks[-1].append(functools.partial(function, *parts))
-            bytes_left -= parts[0].nbytes
-    size = sum(arrays[0].nbytes for _, arrays in calls)
+            bytes_left -= part_bytes
+            size += part_bytes
     parallel_for(_run_in_order, tasks, on_one_thread=size < thresholds.SINGLE_THREAD_UPDATE)
 
 
