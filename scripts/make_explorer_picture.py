@@ -35,12 +35,16 @@ def shape(name, cells):
     return f'<g id="{name}"><path d="M0 0h{side}v{side}H0z"/><path class="grid" d="{lines}"/></g>'
 
 
-def use(name, at, kind):
-    return f'<use href="#{name}" x="{at[0]}" y="{at[1]}" class="{kind}"/>'
+def use(name, at):
+    return f'<use href="#{name}" x="{at[0]}" y="{at[1]}"/>'
 
 
-def square(at, side, kind):
-    return f'<path class="{kind}" d="M{at[0]} {at[1]}h{side}v{side}h-{side}z"/>'
+def square(at, side):
+    return f"M{at[0]} {at[1]}h{side}v{side}h-{side}z"
+
+
+def path(squares, kind):
+    return f'<path class="{kind}" d="{"".join(squares)}"/>'
 
 
 def numbers(x, y, array):
@@ -68,30 +72,29 @@ def picture(groups, top, x, dense):
     sentence += f"adds {weight[0].size} products"
     parts = [f'<text class="title" x="{X}" y="{top}">{sentence}</text>']
     top += 38
-    marks = []
+    holes, marks, values = [], [], []
     for channel in range(CHANNELS):
-        color = f"g{channel // per_group}"
+        parts.append(f'<g class="g{channel // per_group}">')
         for left, name in ((X, "x"), (Y, "y")):
             at = map_place(left, top, channel)
-            parts += [use("map", at, color), f'<text x="{at[0] + MAP // 2}" y="{at[1] - 10}">{name}{channel}</text>']
+            parts += [use("map", at), f'<text x="{at[0] + MAP // 2}" y="{at[1] - 10}">{name}{channel}</text>']
         for source in range(CHANNELS):
             at = WEIGHT + source * (FILTER + 8), top + channel * (FILTER + 8) - 10
             if source // per_group != channel // per_group:
-                parts.append(square(at, FILTER, "hole"))
+                holes.append(square(at, FILTER))
                 continue
-            parts.append(use("kernel", at, color))
+            parts.append(use("kernel", at))
             if channel == OUTPUT:
                 corner = map_place(X, top, source)
                 window = corner[0] + CELL, corner[1] + CELL
-                marks += [square(window, FILTER, "mark"), square(at, FILTER, "mark")]
-                marks += [numbers(*window, x[0, source, 1:4, 1:4])]
-                marks += [numbers(*at, weight[OUTPUT, source - group * per_group])]
-    parts += marks
+                marks += [square(window, FILTER), square(at, FILTER)]
+                values += [numbers(*window, x[0, source, 1:4, 1:4])]
+                values += [numbers(*at, weight[OUTPUT, source - group * per_group])]
+        parts.append("</g>")
     corner = map_place(Y, top, OUTPUT)
     value = corner[0] + COLUMN * CELL, corner[1] + ROW * CELL
-    parts += [square(value, CELL, "mark")]
-    parts += [f'<text x="{value[0] + 8}" y="{value[1] + 8}">{y[OUTPUT, ROW, COLUMN]}</text>']
-    return parts
+    values += [f'<text x="{value[0] + 8}" y="{value[1] + 8}">{y[OUTPUT, ROW, COLUMN]}</text>']
+    return [*parts, path(holes, "hole"), path([*marks, square(value, CELL)], "mark"), *values]
 
 
 def text():

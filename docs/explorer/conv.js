@@ -19,6 +19,17 @@
 "use strict";
 
 const count = (shape) => shape.reduce((product, size) => product * size, 1);
+const range = (size) => Array.from({ length: size }, (_, index) => index);
+
+/* The index, such as [c, i, j], of the number at a position of the flat array. */
+function split(position, shape) {
+  const index = [];
+  for (const size of [...shape].reverse()) {
+    index.unshift(position % size);
+    position = Math.floor(position / size);
+  }
+  return index;
+}
 
 function zeros(shape) {
   return { shape, data: new Array(count(shape)).fill(0) };
@@ -57,8 +68,9 @@ function pixelUnder(call, axis, p, i) {
 }
 
 /* Call visit(a, b, c), flat indices into y, weight and x, for every product y[a] += weight[b] · x[c].
- * Pixels outside the image are zero, and their products are left out. */
-function forEachProduct(call, [oh, ow], visit) {
+ * Pixels outside the image are zero, and their products are left out. wanted(output channel, input channel)
+ * says which to visit. */
+function forEachProduct(call, [oh, ow], visit, wanted = () => true) {
   const [, H, W] = call.x.shape;
   const [outputs, inputsPerGroup, kh, kw] = call.weight.shape;
   for (let o = 0; o < outputs; o++) {
@@ -67,6 +79,7 @@ function forEachProduct(call, [oh, ow], visit) {
         const a = (o * oh + p) * ow + q;
         for (let c = 0; c < inputsPerGroup; c++) {
           const channel = inputChannel(call, o, c);
+          if (!wanted(o, channel)) continue;
           for (let i = 0; i < kh; i++) {
             const row = pixelUnder(call, 0, p, i);
             if (row < 0 || row >= H) continue;
@@ -174,6 +187,8 @@ function counts(call) {
 
 const Conv = {
   count,
+  range,
+  split,
   zeros,
   countWindows,
   outputSize,

@@ -6,8 +6,9 @@
 (function (root) {
 "use strict";
 const { Conv, Settings, Figure, View } = root;
-const { text, factor, split } = Figure;
-const { NAMES, range, sameShape } = View;
+const { range, split } = Conv;
+const { text, factor } = Figure;
+const { NAMES, sameShape } = View;
 const SLOTS = ["a", "b", "c"];
 const list = (words) => (words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`);
 const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
@@ -43,13 +44,16 @@ function explain(scene, letter, index) {
   };
 }
 
-/* All products {a, b, c} whose `slot` has this index. */
+/* All products {a, b, c} whose `slot` has this index. They are products of its own output or input channel. */
 function productsWith(call, slot, index) {
   const found = [];
-  const own = { a: (a) => a, b: (a, b) => b, c: (a, b, c) => c }[slot];
-  Conv.forEachProduct(call, call.gradOutput.shape.slice(1), (a, b, c) => {
-    if (own(a, b, c) === index) found.push({ a, b, c });
-  });
+  const [own] = split(index, { a: call.gradOutput, b: call.weight, c: call.x }[slot].shape);
+  const visit = (a, b, c) => {
+    const product = { a, b, c };
+    if (product[slot] === index) found.push(product);
+  };
+  const wanted = (output, input) => (slot === "c" ? input : output) === own;
+  Conv.forEachProduct(call, call.gradOutput.shape.slice(1), visit, wanted);
   return found;
 }
 

@@ -22,15 +22,6 @@ function text(value) {
 /* A number as a factor: negative ones in brackets. */
 const factor = (value) => (value < 0 ? `(${text(value)})` : text(value));
 
-function split(index, shape) {
-  const parts = [];
-  for (let axis = shape.length - 1; axis >= 0; axis--) {
-    parts.unshift(index % shape[axis]);
-    index = Math.floor(index / shape[axis]);
-  }
-  return parts;
-}
-
 /* --- where the numbers of a panel stand, in cells ------------------------------------------------------------------ */
 
 /* {width, height, blocks: [{label, cells: [{index, x, y, row}]}], ...} for a panel whose maps stand in so many columns. */
@@ -137,7 +128,7 @@ function placeMatmul(panel) {
 
 const escape = (string) => string.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/"/g, "&quot;");
 
-/* The SVG of a panel. describe(letter, index) gives {name, shown, classes} of a number. */
+/* The SVG of a panel, and over it an empty one for marks. describe(letter, index) gives {name, shown, classes} of a number. */
 function draw(placed, cell, title, describe) {
   const shown = placed.blocks.flatMap((block) => block.cells.map((c) => describe(c.letter, c.index).shown.length));
   const longest = Math.max(2, ...shown);
@@ -151,16 +142,14 @@ function draw(placed, cell, title, describe) {
   for (const block of placed.blocks) {
     if (block.label && !block.quiet) parts.push(label(block.label, block.group, px(block.labelX), px(block.labelY)));
     const [x, y, w, h] = block.frame;
-    parts.push(
-      `<g role="grid" class="g${block.group}" aria-label="${escape(block.label || title)}">`,
-    );
+    parts.push(`<g role="grid" aria-label="${escape(block.label || title)}">`);
     let row = -1;
     for (const { letter, index, x, y, row: at } of block.cells) {
       if (at !== row) parts.push(`${row < 0 ? "" : "</g>"}<g role="row">`);
       row = at;
       const { name, shown, classes } = describe(letter, index);
       parts.push(
-        `<g class="cell ${classes}" role="gridcell" tabindex="${first ? 0 : -1}" data-letter="${letter}" data-index="${index}" aria-label="${escape(`${name}: ${shown}`)}">` +
+        `<g class="cell g${block.group} ${classes}" role="gridcell" tabindex="${first ? 0 : -1}" data-letter="${letter}" data-index="${index}" aria-label="${escape(`${name}: ${shown}`)}">` +
           `<rect x="${px(x)}" y="${px(y)}" width="${px(1)}" height="${px(1)}"/>` +
           `<text x="${px(x + 0.5)}" y="${px(y + 0.5)}">${shown}</text></g>`,
       );
@@ -170,11 +159,30 @@ function draw(placed, cell, title, describe) {
     parts.push(`<rect class="frame g${block.group}" x="${px(x)}" y="${px(y)}" width="${px(w)}" height="${px(h)}"/>`);
   }
   const [width, height] = [placed.width * cell + 4, placed.height * cell + 4];
+  const frame =
+    `width="${width.toFixed(0)}" height="${height.toFixed(0)}" viewBox="-2 -2 ${width.toFixed(1)} ${height.toFixed(1)}" ` +
+    `style="font-size:${size.toFixed(1)}px"`;
   return (
-    `<svg role="group" aria-label="${escape(title)}" width="${width.toFixed(0)}" height="${height.toFixed(0)}" ` +
-    `viewBox="-2 -2 ${width.toFixed(1)} ${height.toFixed(1)}" style="font-size:${size.toFixed(1)}px">` +
-    `${parts.join("")}<g class="over"></g></svg>`
+    `<svg role="group" aria-label="${escape(title)}" ${frame}>${parts.join("")}</svg>` +
+    `<svg class="over" aria-hidden="true" ${frame}></svg>`
   );
+}
+
+/* Marked numbers, {x, y, shown, classes}, as SVG for the picture over a panel: a browser would draw all numbers of the panel
+ * again if one of them changed. Numbers with the same classes share a path and a text. */
+function drawMarks(marks, cell) {
+  const px = (value) => (value * cell).toFixed(1);
+  const square = ({ x, y }) => `M${px(x)} ${px(y)}h${px(1)}v${px(1)}h${px(-1)}z`;
+  const number = ({ x, y, shown }) => `<tspan x="${px(x + 0.5)}" y="${px(y + 0.5)}">${shown}</tspan>`;
+  let numbers = "";
+  let frames = "";
+  for (const classes of new Set(marks.map((mark) => mark.classes))) {
+    const alike = marks.filter((mark) => mark.classes === classes);
+    const squares = alike.map(square).join("");
+    numbers += `<g class="${classes}"><path d="${squares}"/><text>${alike.map(number).join("")}</text></g>`;
+    if (classes.includes("here")) frames += `<path class="mark" d="${squares}"/>`;
+  }
+  return numbers + frames;
 }
 
 function label(text, group, x, y) {
@@ -202,5 +210,5 @@ function fit(panels, width, height, gaps) {
   return best;
 }
 
-root.Figure = { text, factor, split, place, draw, fit, escape };
+root.Figure = { text, factor, place, draw, drawMarks, fit, escape };
 })(globalThis);

@@ -17,21 +17,12 @@ function wrong(mistakeName, call, name) {
   return mistake.finish ? mistake.finish(result, changed, name) : result;
 }
 
-const range = (size) => Array.from({ length: size }, (_, index) => index);
+const { range } = Conv;
 const sum = (pair) => pair[0] + pair[1];
 const modulo = (value, size) => ((value % size) + size) % size;
 
 /* Indices (c, i, j) or (o, c, i, j) of the numbers of a tensor, in the order of its memory. */
-function indices(shape) {
-  return range(Conv.count(shape)).map((flat) => {
-    const index = [];
-    for (const size of [...shape].reverse()) {
-      index.unshift(flat % size);
-      flat = Math.floor(flat / size);
-    }
-    return index;
-  });
-}
+const indices = (shape) => range(Conv.count(shape)).map((position) => Conv.split(position, shape));
 
 const flat = (index, shape) => index.reduce((position, at, axis) => position * shape[axis] + at, 0);
 

@@ -2,8 +2,9 @@
 (function (root) {
 "use strict";
 const { Conv, Settings, CATALOGUE, TASKS, Figure, View, Explain, Activities } = root;
-const { text, split } = Figure;
-const { MODES, NAMES, range, sameShape, sameNumber } = View;
+const { range, split } = Conv;
+const { text } = Figure;
+const { MODES, NAMES, sameShape, sameNumber } = View;
 const { list, plural } = Explain;
 const byId = (id) => document.getElementById(id);
 
@@ -15,8 +16,8 @@ let column = 0; // the window that im2col shows
 let parts = new Map(); // the drawn tensors, by letter
 let cells = new Map(); // the elements of the numbers, by "letter.index"
 let positions = new Map(); // {x, y, panel} of each number, in cells
-let layouts = new Map(); // {placed, cell, panel} of the panels, by letter
-let marked = [];
+let drawn = []; // {panel, placed, cell, over} of each panel: its place, the size of a number, the picture of the marks
+let pointed = null; // the element of the number that is explained
 
 /* --- drawing --------------------------------------------------------------------------------------------------------- */
 
@@ -37,17 +38,15 @@ function drawStage() {
   const shown = View.panels(state, view);
   parts = new Map(shown.flatMap((panel) => panel.parts || [panel]).map((part) => [part.letter, part]));
   positions = new Map();
-  layouts = new Map();
   const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
   const below = byId("facts").offsetHeight + byId("readout").offsetHeight + 2 * rem;
   const height = Math.max(16 * rem, innerHeight - stage.offsetTop - below) - 2 * rem;
   const layout = View.layOut(shown, innerWidth < 760, stage.clientWidth, height, rem);
   const operators = [...OPERATORS[state.mode]];
-  const html = shown.map((panel, at) => {
-    const [placed, cell] = layout.panels[at];
+  drawn = shown.map((panel, at) => ({ panel, placed: layout.panels[at][0], cell: layout.panels[at][1] }));
+  const html = drawn.map(({ panel, placed, cell }, at) => {
     for (const block of placed.blocks)
       for (const { letter, index, x, y } of block.cells) positions.set(`${letter}.${index}`, { x, y, panel: at });
-    if (panel.letter) layouts.set(panel.letter, { placed, cell, panel });
     const beside = panel.wrong || (at && shown[at - 1].wrong && state.mode === "dx") || panel.letter === "cover";
     const operator = at && !beside ? `<span class="operator" aria-hidden="true">${operators.shift() || ""}</span>` : "";
     const kind = `${panel.result ? "result" : ""} ${panel.wrong ? "wrong" : ""}`;
@@ -60,9 +59,9 @@ function drawStage() {
   stage.innerHTML = html.join("") + (view.empty ? `<p class="none">${emptyNote()}</p>` : "");
   stage.classList.toggle("together", layout.together);
   stage.classList.toggle("dragging", state.mode === "im2col");
+  for (const [at, over] of stage.querySelectorAll(".over").entries()) drawn[at].over = over;
   cells = new Map();
   for (const cell of stage.querySelectorAll(".cell")) cells.set(`${cell.dataset.letter}.${cell.dataset.index}`, cell);
-  marked = [];
   if (state.mode === "im2col" && !view.empty) showWindow(Math.min(column, Conv.count(view.windows) - 1));
   else if (view.covered) byId("sum").innerHTML = "<p>The results are covered. Choose an answer above, and they appear.</p>";
   else byId("sum").innerHTML = "<p>Point at a number, touch it, or reach it with Tab and the arrow keys.</p>";
@@ -137,47 +136,39 @@ function drawFacts() {
 
 /* Mark and frame what an explanation names, and show its text. */
 function show({ html, hot, here, window, column: position }) {
-  for (const cell of marked) cell.classList.remove("hot", "here", "column");
-  marked = [];
-  for (const over of byId("stage").querySelectorAll(".over")) over.textContent = "";
-  for (const [letter, index] of hot) mark(letter, index, "hot");
+  const marks = new Map(); // the classes of each marked number
+  const mark = (how, letter, index) => {
+    const name = `${letter}.${index}`;
+    if (cells.has(name)) marks.set(name, `${how} ${marks.get(name) || ""}`);
+  };
+  for (const at of hot) mark("hot", ...at);
   if (position !== null) {
     column = position;
     for (const letter of ["col", "y"]) {
       const { offset, shape } = parts.get(letter);
-      for (const row of range(shape[0])) mark(letter, offset + row * shape[1] + position, "column");
+      for (const row of range(shape[0])) mark("column", letter, offset + row * shape[1] + position);
     }
   }
+  for (const at of here) mark("here", ...at);
+  const marked = [...marks].map(([name, how]) => {
+    const cell = cells.get(name);
+    return { ...positions.get(name), shown: cell.textContent, classes: cell.getAttribute("class").replace("cell", how) };
+  });
+  for (const [at, { cell, over }] of drawn.entries())
+    over.innerHTML = Figure.drawMarks(marked.filter((mark) => mark.panel === at), cell);
   if (window !== null) outlineWindow(window);
-  for (const [letter, index] of here) {
-    const cell = mark(letter, index, "here");
-    if (!cell) continue;
-    const frame = cell.querySelector("rect").cloneNode();
-    frame.setAttribute("class", "mark");
-    cell.closest("svg").querySelector(".over").append(frame);
-  }
   byId("sum").innerHTML = html;
-}
-
-function mark(letter, index, how) {
-  const cell = cells.get(`${letter}.${index}`);
-  if (cell) {
-    cell.classList.add(how);
-    marked.push(cell);
-  }
-  return cell;
 }
 
 /* A dashed frame around the window of y or g at this index, in each input channel that it reads. It hangs over the border of
  * the image a little where it sees padding. */
 function outlineWindow(index) {
   const letter = view.mode.c;
-  const { placed, cell, panel } = layouts.get(letter);
+  const { placed, cell, panel, over } = drawn.find((each) => each.panel.letter === letter);
   const [o, p, q] = split(index, view.call.gradOutput.shape);
   const [row, column] = [Conv.pixelUnder(view.call, 0, p, 0), Conv.pixelUnder(view.call, 1, q, 0)];
   const spans = [0, 1].map((axis) => state.d[axis] * (state.k[axis] - 1) + 1);
   const channels = range(view.call.weight.shape[1]).map((c) => Conv.inputChannel(view.call, o, c));
-  const over = byId("stage").querySelector(`[data-letter="${letter}"]`).closest("svg").querySelector(".over");
   const clamp = (value, low, high) => Math.min(Math.max(value, low - 0.3), high + 0.3);
   for (const { frame } of placed.blocks.filter((_, block) => channels.includes((panel.first || 0) + block))) {
     const [x, y, width, height] = frame;
@@ -191,11 +182,13 @@ function outlineWindow(index) {
 }
 
 function showCell(cell, announced) {
+  pointed = cell;
   show(Explain.number({ state, view, parts }, cell.dataset.letter, Number(cell.dataset.index)));
   if (announced) byId("announcement").textContent = byId("sum").textContent;
 }
 
 function showWindow(position) {
+  pointed = null;
   show(Explain.window({ state, view, parts }, position));
 }
 
@@ -489,7 +482,7 @@ function listenToStage() {
       dragTo(event);
       event.preventDefault();
     } else if (event.pointerType !== "mouse") {
-      if (!cell.classList.contains("here")) touched = cell;
+      if (cell !== pointed) touched = cell;
       showCell(cell, false);
     }
   });

@@ -90,13 +90,7 @@ function number(state, letter, group, ...index) {
 }
 
 function build(shape, value) {
-  const tensor = Conv.zeros(shape);
-  const index = shape.map(() => 0);
-  for (let position = 0; position < tensor.data.length; position++) {
-    tensor.data[position] = value(...index);
-    for (let axis = shape.length - 1; axis >= 0 && ++index[axis] === shape[axis]; axis--) index[axis] = 0;
-  }
-  return tensor;
+  return { shape, data: Conv.range(Conv.count(shape)).map((position) => value(...Conv.split(position, shape))) };
 }
 
 function window(state) {

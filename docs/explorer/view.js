@@ -3,8 +3,7 @@
 (function (root) {
 "use strict";
 const { Conv, Mistakes, Settings, CATALOGUE, Figure } = root;
-const { split } = Figure;
-const range = (size) => Array.from({ length: size }, (_, index) => index);
+const { range, split } = Conv;
 const size = (shape) => shape.join(" × ");
 
 /* A product is y[a] += w[b] · x[c]. For each mode: the letters that are shown for a, b and c, and which of the three is the
@@ -180,5 +179,5 @@ function layOut(shown, narrow, width, height, rem) {
   return { together: false, panels: shown.map((panel) => alone(panel, width, Math.max(height, innerHeight * 0.6), 44)) };
 }
 
-root.View = { MODES, NAMES, range, size, sameShape, sameNumber, sameNumbers, shows, compute, panels, layOut };
+root.View = { MODES, NAMES, size, sameShape, sameNumber, sameNumbers, shows, compute, panels, layOut };
 })(globalThis);

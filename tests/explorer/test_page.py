@@ -78,10 +78,23 @@ def shown(page, letter, shape):
     return np.array([float(each.replace("−", "-").replace("?", "nan")) for each in texts]).reshape(shape)
 
 
-def marked(page, letter, how):
-    """The flat indices of the numbers of a tensor that have a mark, in order."""
+def changed(page, letter, how):
+    """The flat indices of the numbers of a tensor that moved, stood still, or differ from the right ones, in order."""
     find = "selector => [...document.querySelectorAll(selector)].map(cell => Number(cell.dataset.index))"
     return sorted(page.evaluate(find, f'.cell.{how}[data-letter="{letter}"]'))
+
+
+MARKED = """([letter, how]) => [...document.querySelectorAll(`.over .${how} tspan`)].map(mark => {
+    const at = `[x="${mark.getAttribute("x")}"][y="${mark.getAttribute("y")}"]`;
+    const cell = mark.closest(".over").previousSibling.querySelector(`.cell text${at}`).parentNode;
+    if (cell.textContent !== mark.textContent) throw Error(`${mark.textContent} covers ${cell.textContent}`);
+    return cell.dataset;
+}).filter(data => data.letter === letter).map(data => Number(data.index))"""
+
+
+def marked(page, letter, how):
+    """The flat indices of the numbers of a tensor that lie under a mark, in order."""
+    return sorted(page.evaluate(MARKED, [letter, how]))
 
 
 def cell(letter, index):
@@ -169,12 +182,12 @@ def test_an_edited_number_flashes_what_moved_and_greys_the_rest(open_page):
     page.keyboard.press("Enter")
     assert "e=x.0.2.2_-7" in page.url and page.text_content(cell("x", 12)) == "−7"
     after = shown(page, "y", (4, 5, 5))
-    assert marked(page, "y", "moved") == np.flatnonzero(before != after).tolist() != []
-    assert marked(page, "y", "still") == np.flatnonzero(before == after).tolist()
+    assert changed(page, "y", "moved") == np.flatnonzero(before != after).tolist() != []
+    assert changed(page, "y", "still") == np.flatnonzero(before == after).tolist()
     assert (before == after)[2:].all()  # group 1
     assert f"{(before != after).sum()} of 100 numbers of y moved, in y0 and 1." in page.inner_text("#status")
     page.keyboard.press("Escape")
-    assert marked(page, "y", "still") == []
+    assert changed(page, "y", "still") == []
     page.click(cell("w", 18))  # the weight w[1, 0, 0, 0]
     page.keyboard.type("half")
     page.keyboard.press("Enter")
@@ -184,7 +197,7 @@ def test_an_edited_number_flashes_what_moved_and_greys_the_rest(open_page):
 
 
 def moved_filters(page):
-    return sorted({index // 18 for index in marked(page, "dw", "moved")})
+    return sorted({index // 18 for index in changed(page, "dw", "moved")})
 
 
 def test_a_disturbed_group_moves_its_own_filters_and_through_a_1x1_all(open_page):
@@ -198,8 +211,8 @@ def test_a_disturbed_group_moves_its_own_filters_and_through_a_1x1_all(open_page
     z = shown(page, "z", (4, 25))
     assert len(np.unique(z)) > 20
     page.click('[data-disturb="0"]')
-    assert {index // 25 for index in marked(page, "y", "moved")} == {0, 1}
-    assert {index // 25 for index in marked(page, "z", "moved")} == {0, 1, 2, 3}
+    assert {index // 25 for index in changed(page, "y", "moved")} == {0, 1}
+    assert {index // 25 for index in changed(page, "z", "moved")} == {0, 1, 2, 3}
 
 
 def test_the_slider_cuts_holes_into_the_weight_and_the_counters_follow(open_page):
@@ -254,7 +267,7 @@ def test_a_mistake_is_shown_beside_the_right_result(open_page, name, mode, lette
     page.select_option("#mistake", name)
     assert np.abs(shown(page, "wrong", wrong.shape) - wrong).max() < 0.006  # two decimals are shown
     right = shown(page, letter, wrong.shape)
-    assert marked(page, "wrong", "differs") == np.flatnonzero(wrong != right).tolist() != []
+    assert changed(page, "wrong", "differs") == np.flatnonzero(wrong != right).tolist() != []
     assert "≠" in page.inner_text("#identity")
     assert mistakes.find(name).explanation in page.inner_text("#activity")
 
@@ -390,13 +403,29 @@ def test_it_loads_within_a_second_and_answers_within_a_frame(open_page):
     while len(loads) < 8 and min(loads, default=1000) >= 1000:
         loads.append(open_page().evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd"))
     assert min(loads) < 1000, loads
-    page = open_page("ci=8&co=8&g=1&n=7x7")
-    times = page.evaluate(
-        """() => [...document.querySelectorAll('.cell[data-letter="y"]')].slice(0, 60).map(cell => {
+    page = open_page("ci=8&co=8&g=1&n=7x7&p=2,2,2,2")
+    times = page.evaluate(FRAMES)
+    assert min(times) < 1000 / 60, times
+
+
+FRAMES = """async () => {  // the milliseconds from the event to the end of the frame that shows its effect
+    const times = [];
+    for (const cell of [...document.querySelectorAll('.cell[data-letter="y"]')].slice(200, 260))
+        times.push(await new Promise(done => requestAnimationFrame(() => {
             const start = performance.now();
             cell.dispatchEvent(new PointerEvent("pointerover", {bubbles: true, pointerType: "mouse"}));
-            cell.getBoundingClientRect();
-            return performance.now() - start;
-        })"""
-    )
-    assert min(times) < 1000 / 60, times
+            const { port1, port2 } = new MessageChannel();
+            port1.onmessage = () => done(performance.now() - start);
+            port2.postMessage("");
+        })));
+    return times;
+}"""
+
+
+def test_pointing_at_a_number_draws_no_number_again(open_page):
+    """A browser takes longer than a frame to draw a thousand numbers."""
+    page = open_page()
+    drawn = "[...document.querySelectorAll('svg:not(.over)')].map(each => each.outerHTML)"
+    before = page.evaluate(drawn)
+    page.hover(cell("y", 12))
+    assert marked(page, "y", "here") == [12] and page.evaluate(drawn) == before
