@@ -17,7 +17,7 @@ LONGEST_FAULT = 90  # characters on a terminal
 STYLE = """<style>
 :root { color-scheme: light dark; }
 body { font-family: system-ui, sans-serif; margin: 2em; }
-table { border-collapse: collapse; margin-bottom: 2em; }
+table { border-collapse: collapse; margin-bottom: 2em; display: block; overflow-x: auto; }
 th, td { padding: 0.2em 0.7em; border-bottom: 1px solid #8886; }
 </style>"""
 
@@ -64,8 +64,11 @@ def write_html(grades: Sequence[Grade]) -> str:
     parts = [html_table(*table_of_points(grades))]
     parts += ["<h2>Most frequent mistakes</h2>", html_table(header, faults)] if faults else ["<p>No mistakes.</p>"]
     title = escape("npresnext learn grade")
-    head = f'<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{title}</title>{STYLE}</head>'
-    return "\n".join([head, "<body>", "<h1>Points</h1>", *parts, "</body>", "</html>\n"])
+    viewport = '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    head = f'<head><meta charset="utf-8">{viewport}<title>{title}</title>{STYLE}</head>'
+    return "\n".join(
+        ["<!DOCTYPE html>", '<html lang="en">', head, "<body>", "<h1>Points</h1>", *parts, "</body>", "</html>\n"]
+    )
 
 
 def write_csv(grades: Sequence[Grade]) -> str:

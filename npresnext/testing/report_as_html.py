@@ -23,6 +23,7 @@ STYLE = """
 body { background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; max-width: 60rem;
   margin: 2rem auto; padding: 0 1rem; }
 pre { font-size: 13px; overflow-x: auto; border-left: 3px solid var(--line); padding-left: 1rem; }
+section pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 figure { display: inline-block; margin: 0 1.5rem 1rem 0; vertical-align: top; }
 svg text { fill: var(--ink); font: 11px ui-monospace, monospace; text-anchor: middle; dominant-baseline: central; }
 svg rect { stroke: var(--line); }
