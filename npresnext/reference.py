@@ -1,11 +1,11 @@
 """READ FIRST: what a grouped convolution is, written so plainly that one can see that it is right.
 
 A convolution is a long list of products. Each product multiplies one weight by one pixel, and is added to one output
-value:
+value::
 
     y[a] += weight[b] · x[c]        for every (a, b, c) in the list
 
-The same list gives both gradients. y is linear in x and in weight, so by the chain rule each product contributes
+The same list gives both gradients. y is linear in x and in weight, so by the chain rule each product contributes::
 
     dx[c]      += grad_output[a] · weight[b]
     dweight[b] += grad_output[a] · x[c]

@@ -28,6 +28,8 @@ def as_dtype(dtype: Any, xp: Any = np) -> Any:
     MissingExtraError
         It is bfloat16, and ml_dtypes is not installed.
 
+    Examples
+    --------
     >>> as_dtype("float32"), as_dtype(np.float64)
     (dtype('float32'), dtype('float64'))
     """

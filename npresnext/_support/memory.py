@@ -37,6 +37,8 @@ class allocating:
         At once, where `shape` and `dtype` make more bytes than an address can count; otherwise where the block raises
         a MemoryError.
 
+    Examples
+    --------
     >>> import numpy as np
     >>> with allocating("the output", (2**40, 2**40), np.dtype("float32")):
     ...     pass

@@ -26,6 +26,8 @@ class Scope(Generic[Value]):
     variable : ContextVar
     value : object
 
+    Examples
+    --------
     >>> depth = ContextVar("depth", default=0)
     >>> with Scope(depth, 1):
     ...     depth.get()

@@ -43,6 +43,8 @@ def html_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, inden
     indents : sequence of float, optional
         For each row, how far its first cell is indented, in the width of a letter M.
 
+    Examples
+    --------
     >>> html_table(["G"], [[32]])
     '<table><thead><tr><th style="text-align:right">G</th></tr></thead>\
 <tbody><tr><td style="text-align:right">32</td></tr></tbody></table>'

@@ -47,6 +47,8 @@ def use_engine(engine: str | Engine, *, allow_tf32: bool = False) -> Scope[Engin
     TypeError
         From a call inside the block: the engine does not take its arrays.
 
+    Examples
+    --------
     >>> import numpy as np, npresnext as nx
     >>> with use_engine("im2col"):
     ...     nx.conv2d(np.ones((1, 1, 2, 2)), np.ones((1, 1, 2, 2)))

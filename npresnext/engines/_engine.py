@@ -23,6 +23,8 @@ class Engine:
     libraries : tuple of str, or None
         Names of the array libraries whose arrays the engine takes; None for any library.
 
+    Examples
+    --------
     >>> import numpy as np
     >>> Engine().relu(np.array([-1.0, 2.0]))
     array([0., 2.])

@@ -32,6 +32,8 @@ def check(function: Callable[..., Any], exercise: str | int, *, seed: int | None
     ValueError, TypeError
         There is no such exercise, or `function` cannot be called. What the function raises is in the answer.
 
+    Examples
+    --------
     >>> def count_windows(size, kernel, stride):
     ...     return (size - kernel) // stride
     >>> answer = check(count_windows, "windows", seed=1)

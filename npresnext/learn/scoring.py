@@ -101,6 +101,8 @@ def score_test(test: Test, *, results: Iterable[str] = RESULTS, seconds: float =
     ValueError, TypeError
         For arguments that make no sense.
 
+    Examples
+    --------
     A test on ones misses most mistakes:
 
     >>> def test(conv2d, conv2d_backward):

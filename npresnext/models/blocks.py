@@ -51,6 +51,8 @@ class BasicBlock(Module):
     ValueError
         `width_per_group` is not 64, or `groups` does not divide `planes`.
 
+    Examples
+    --------
     >>> BasicBlock(64, 64, groups=2).conv2
     Conv2d(64, 64, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), groups=2, bias=False)
     """
@@ -142,6 +144,8 @@ class Bottleneck(Module):
     ValueError
         The width comes out as 0.
 
+    Examples
+    --------
     >>> Bottleneck(256, 64, groups=32, width_per_group=4).conv2
     Conv2d(128, 128, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), groups=32, bias=False)
     """

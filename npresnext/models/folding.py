@@ -59,6 +59,8 @@ def fuse(model: Module, input_size: Sequence[int] | None = None) -> Module:
     ValueError
         The input does not fit the network.
 
+    Examples
+    --------
     >>> import numpy as np
     >>> from npresnext.models import resnext_small
     >>> model = resnext_small(rng=0).eval()

@@ -52,6 +52,8 @@ def get_model(name: str, **options: Any) -> Any:
     ValueError
         There is no such network; the message lists what there is.
 
+    Examples
+    --------
     >>> get_model("resnext_small", num_classes=2, rng=0).fc
     Linear(in_features=256, out_features=2, bias=True)
     """

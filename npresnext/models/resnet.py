@@ -62,6 +62,8 @@ class ResNet(Module):
     TypeError
         `block` is not a class, or `layers` not a sequence of integers.
 
+    Examples
+    --------
     >>> import numpy as np
     >>> model = ResNet(Bottleneck, [1, 1], num_classes=10, groups=4, width_per_group=16, planes=16, stem="cifar", rng=0)
     >>> logits = model(np.zeros((2, 3, 8, 8), dtype="float32"))

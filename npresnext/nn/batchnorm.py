@@ -45,6 +45,8 @@ class BatchNorm2d(Module):
         The variance is the unbiased one, as in PyTorch.
     num_batches_tracked : array () of int64 or None
 
+    Examples
+    --------
     >>> BatchNorm2d(64).running_var.shape
     (64,)
     """

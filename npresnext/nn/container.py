@@ -38,6 +38,8 @@ class Sequential(_Row):
     ModuleError
         One module stands in two places.
 
+    Examples
+    --------
     >>> from npresnext import nn
     >>> nn.Sequential(nn.Linear(2, 3), nn.ReLU())
     Sequential(
@@ -104,6 +106,8 @@ class ModuleList(_Row):
     ModuleError
         One module stands in two places.
 
+    Examples
+    --------
     >>> from npresnext import nn
     >>> class Sum(nn.Module):
     ...     def __init__(self):

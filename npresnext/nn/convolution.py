@@ -47,6 +47,8 @@ class Conv2d(Module):
     ValueError
         `groups` does not divide both channel counts, or a size is impossible.
 
+    Examples
+    --------
     >>> Conv2d(64, 128, 3, padding=1, groups=32, bias=False)
     Conv2d(64, 128, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), groups=32, bias=False)
     >>> Conv2d(64, 128, 3, groups=32).weight.shape

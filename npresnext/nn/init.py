@@ -92,6 +92,8 @@ def uniform_fan_in(shape: Sequence[int], fan_in: int, *, rng: Any = None, dtype:
     -------
     array of `shape`
 
+    Examples
+    --------
     >>> bool(abs(uniform_fan_in((1000, 64), 64, rng=0)).max() <= 1 / 8)
     True
     """
@@ -135,6 +137,8 @@ def kaiming_normal(
     ----------
     He et al. 2015, arXiv:1502.01852, equation 14.
 
+    Examples
+    --------
     >>> weight = kaiming_normal((128, 4, 3, 3), init="fan_out_per_group", groups=32, rng=0, dtype="float64")
     >>> bool(abs(weight.std() / (2 / (128 / 32 * 9)) ** 0.5 - 1) < 0.03)
     True

@@ -33,6 +33,8 @@ class Linear(Module):
     weight : Parameter (out_features, in_features)
     bias : Parameter (out_features,) or None
 
+    Examples
+    --------
     >>> Linear(2048, 1000)
     Linear(in_features=2048, out_features=1000, bias=True)
     """

@@ -32,6 +32,8 @@ class CrossEntropyLoss(Module):
         are those of :func:`npresnext.functional.cross_entropy`, whose docstring has the
         formula.
 
+    Examples
+    --------
     >>> import numpy as np
     >>> criterion = CrossEntropyLoss()
     >>> loss = criterion(np.zeros((1, 4)), np.array([2]))           # −log(1/4)

@@ -189,6 +189,8 @@ share one dtype
             Nothing is saved: there was no forward pass, or one under ``no_grad()``, or a backward pass has taken it.
             Or a saved array was changed in place after the forward pass.
 
+        Examples
+        --------
         >>> from npresnext import nn
         >>> import numpy as np
         >>> layer, x = nn.ReLU(), np.ones(3)

@@ -51,6 +51,8 @@ class SGD:
     TypeError
         `params` holds something other than Parameters, or a setting is not a number.
 
+    Examples
+    --------
     >>> import numpy as np
     >>> from npresnext import nn
     >>> p = nn.Parameter(np.array([1.0]))

@@ -22,6 +22,8 @@ class Parameter:
     TypeError
         `data` is not an array, or is of an integer dtype, in which no step of an optimizer can be taken.
 
+    Examples
+    --------
     >>> import numpy as np
     >>> Parameter(np.zeros((2, 3)))
     Parameter(shape=(2, 3), dtype=float64)

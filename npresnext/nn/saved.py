@@ -23,6 +23,8 @@ class Saved:
     named : mapping of str to object
         Values with a name, for the messages.
 
+    Examples
+    --------
     >>> saved = Saved((), {"input": np.zeros((2, 3)), "slope": 0.1})
     >>> saved.changed()
     >>> x = saved.values[0]

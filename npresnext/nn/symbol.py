@@ -24,6 +24,8 @@ class Symbol:
     detail : object
         The layer itself, the key of "index", the axis of "concat", a factor or summand that is not a symbol.
 
+    Examples
+    --------
     >>> x = Symbol("input", (1, 3, 8, 8), "float32")
     >>> (x + x)[:, :2]
     Symbol(index, shape=(1, 2, 8, 8), dtype=float32)

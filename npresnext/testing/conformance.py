@@ -89,6 +89,8 @@ def check_conv(
     ValueError, TypeError
         For arguments of this function that make no sense.
 
+    Examples
+    --------
     >>> import npresnext as nx
     >>> check_conv(nx.conv2d, nx.conv2d_backward, cases=20).passed
     True

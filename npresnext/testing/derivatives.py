@@ -72,6 +72,8 @@ def check_grads(
     ValueError, TypeError
         For arguments that make no sense.
 
+    Examples
+    --------
     >>> import npresnext as nx
     >>> layer = nx.nn.Conv2d(4, 4, 2, groups=2, rng=0, dtype="float64")
     >>> check_grads(layer, [np.ones((1, 4, 3, 3))], layer.backward, groups=2)

@@ -27,6 +27,8 @@ def as_layers(layers: Iterable[ConvCase | Mapping[str, Any]] | None) -> dict[str
     ValueError, TypeError
         A layer that is no valid convolution; the message has its name.
 
+    Examples
+    --------
     >>> layer = {"name": "stem", "x": (1, 3, 32, 32), "weight": (8, 3, 7, 7), "stride": 2, "padding": 3}
     >>> as_layers([layer])["stem"].padding
     ((3, 3), (3, 3))

@@ -55,6 +55,8 @@ def check_parameters(
     TypeError
         The message has the parameters that are missing or too many, and how to wrap the function.
 
+    Examples
+    --------
     >>> def conv(image, kernel): ...
     >>> check_parameters("forward", conv, ("x", "weight", "bias"), ("y",))
     Traceback (most recent call last):

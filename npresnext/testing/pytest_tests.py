@@ -35,6 +35,8 @@ def conv_tests(
     function
         To be assigned to a name that begins with ``test_``.
 
+    Examples
+    --------
     >>> import npresnext as nx
     >>> test_my_conv = conv_tests(nx.conv2d, nx.conv2d_backward, dtype="float32")
     """

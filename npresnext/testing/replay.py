@@ -30,6 +30,8 @@ def read_case(line: str) -> ConvCase:
     ValueError
         For anything but ``ConvCase(name=value, ...)`` with the fields of a valid case.
 
+    Examples
+    --------
     >>> read_case("ConvCase(in_channels=2, kernel=(3, 3))").weight_shape
     (1, 2, 3, 3)
     """

@@ -3,6 +3,7 @@
 import importlib.util
 import inspect
 import pkgutil
+import re
 
 import pytest
 
@@ -59,6 +60,15 @@ def test_every_name_in_a_docstring_exists(page):
     for kind, name, value in members(page):
         lines = (inspect.getdoc(value) or "").splitlines()
         assert public_names.unknown_names(kind, name, value, lines) == [], name
+
+
+@pytest.mark.parametrize("page", sorted(public_names.pages()) if importlib.util.find_spec("hypothesis") else [])
+def test_an_example_is_in_no_section_of_something_else(page):
+    """numpydoc reads each line of a section such as Raises as an entry of it, the lines of an example too."""
+    for _, name, value in members(page):
+        sections = re.split(r"^(\w+)\n---+$", inspect.getdoc(value) or "", flags=re.MULTILINE)
+        for title, text in zip(sections[1::2], sections[2::2]):
+            assert title == "Examples" or ">>>" not in text, f"{name}: an example in {title}"
 
 
 @pytest.mark.parametrize(

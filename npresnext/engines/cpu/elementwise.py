@@ -59,6 +59,8 @@ def mask_bits(values: Array, mask: Array, out: Array | None = None) -> Array:
     out : array, optional
         Where to write the result; it may be `values`.
 
+    Examples
+    --------
     >>> mask_bits(np.array([1.5, np.inf, np.nan]), np.array([True, False, True]))
     array([1.5, 0. , nan])
     """

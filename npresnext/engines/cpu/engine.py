@@ -31,6 +31,8 @@ class CpuEngine(Engine):
     least_macs : int
         Multiply-adds of a convolution below which the lesson does it.
 
+    Examples
+    --------
     >>> import numpy as np
     >>> CpuEngine().add(np.array([1.0]), np.array([2.0]))
     array([3.])

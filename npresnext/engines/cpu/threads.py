@@ -55,6 +55,8 @@ def set_num_threads(num_threads: int) -> None:
     ValueError
         A number below 1.
 
+    Examples
+    --------
     >>> set_num_threads(2)
     >>> get_num_threads()
     2

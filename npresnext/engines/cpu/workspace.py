@@ -55,6 +55,8 @@ def set_workspace_limit(num_bytes: int) -> None:
     ValueError
         A number below 1.
 
+    Examples
+    --------
     >>> set_workspace_limit(14 * 2**20)
     """
     global _limit

@@ -30,6 +30,8 @@ class CudaEngine(Engine):
     allow_tf32 : bool
         Whether cuBLAS may round the factors of float32 products to TF32.
 
+    Examples
+    --------
     >>> CudaEngine().libraries
     ('cupy',)
     """

@@ -65,6 +65,8 @@ def find_exercise(name: str | int) -> Exercise:
     ValueError
         There is none; the message has the most similar name.
 
+    Examples
+    --------
     >>> find_exercise("im2col") is find_exercise(4) is find_exercise("04_im2col.py")
     True
     """

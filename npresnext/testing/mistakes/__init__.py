@@ -42,6 +42,8 @@ def find(name: str) -> Mistake:
     KeyError
         There is none.
 
+    Examples
+    --------
     >>> find("ignores the dilation").results
     ('y', 'dx', 'dw')
     """
