@@ -210,9 +210,9 @@ def describe(label, name, shown, notes):
         "mistake": first["evidence"] or first["mistake"],
         "conditions": first["conditions"],
         "diagnosis": first["diagnosis"],
-        "message": first["message"],
+        "message": code(first["message"]),
         "oracles": ", ".join(f"{who}: {value}" for who, value in first["oracles"].items()),
-        "case": f"`{first['line']}`",
+        "case": code(first["line"]),
     }
     known = notes.get(f"{label.partition('@')[0]}: {first['title']}", {})
     facts |= {what: link_threads(text) for what, text in known.items()}
@@ -222,6 +222,12 @@ def describe(label, name, shown, notes):
     elif first["reproduction"]:
         lines += ["", "```python", first["reproduction"], "```"]
     return lines
+
+
+def code(text):
+    """The text as code, in which underscores and asterisks are plain characters; "" stays empty."""
+    quoted = text.replace("`", "'")
+    return f"`{quoted}`" if text else ""
 
 
 def link_threads(text):
@@ -247,8 +253,8 @@ def list_refusals(table):
                 edge = FEATURE_OF_EDGE.get(note["edge"], "")
                 told.setdefault((note["role"], edge or note["conditions"]), note["message"])
         for (role, where), message in told.items():
-            text = " ".join(message.split()).replace("|", "\\|")
-            lines.append(f"| {label} | {role} | {text[:160]} | {where or 'every case'} |")
+            text = code(" ".join(message.split())[:160].rstrip()).replace("|", "\\|")
+            lines.append(f"| {label} | {role} | {text} | {where or 'every case'} |")
     return "\n".join([*lines, ""])
 
 

@@ -54,7 +54,7 @@ def test_every_cell_says_what_became_of_it(script, tmp_path, monkeypatch, capsys
     assert cells["1 < G < C"] == cells["y"] == "[outside](#fake-framework-forward-1)"
     assert cells["dx"] == cells["db"] == "-" and cells["zero channels"] == "refuses"
     assert "### fake-framework-forward-1\n" in page and "oracles: SciPy: " in page and ", PyTorch: " in page
-    assert "| fake_framework:forward | forward | forward raised RuntimeError: no channels | zero channels |" in page
+    assert "| fake_framework:forward | forward | `forward raised RuntimeError: no channels` | zero channels |" in page
     assert "| nnabla | no wheel |" in page and "--only-with zero_channels" in page
 
     (row,) = json.loads(out.read_text())["rows"].values()
