@@ -26,6 +26,7 @@ extensions = [
     "sphinx.ext.linkcode",
     "sphinx_copybutton",
     "sphinx_design",
+    "code_blocks",
     "dark_pictures",
     "lesson_pages",
     "mathml",
@@ -58,6 +59,7 @@ default_role = "literal"
 autodoc_typehints = "none"  # a docstring states the types, with shapes
 autodoc_member_order = "bysource"
 autosummary_context = {"names_of": public_names.names_by_module()}
+highlight_language = "none"  # blocks that name no language are formulas and results, not Python
 numpydoc_show_class_members = False  # the template of a class lists them
 numpydoc_xref_param_type = True
 numpydoc_xref_ignore = "all"  # words such as "array" and "optional"; names of our classes are linked
@@ -83,6 +85,7 @@ html_theme_options = {
     "pygments_dark_style": "a11y-high-contrast-dark",
     "footer_start": ["copyright"],
     "footer_end": [],
+    "secondary_sidebar_items": {"**": ["page-toc"], "conformance": []},  # its tables need the whole width
 }
 html_context = {"default_mode": "auto"}  # light or dark, as the reader's system is
 html_sidebars = {"index": [], "source/**": []}

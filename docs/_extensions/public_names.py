@@ -16,6 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 API_PAGE = ROOT / "docs" / "api.md"
 STUBS = ROOT / "docs" / "api"  # the pages that autosummary writes
+MODULE = re.compile(r"`(npresnext[\w.]*)`")
 ROLE = re.compile(r"(?<![`\w:])(:(?:func|class|meth|mod|attr|data|exc|obj):)?`(~?)([^`<>\s]+)`(?![`\w])")
 
 
@@ -196,8 +197,15 @@ def _prepare(app):
             path.unlink()
 
 
+def _link_modules(app, docname, source):
+    """Link the modules that the tables of the reference's first page name."""
+    if docname == "api":
+        source[0] = re.sub(r"^\|.*\|$", lambda row: MODULE.sub(r"{py:mod}`\1`", row[0]), source[0], flags=re.MULTILINE)
+
+
 def setup(app):
     """Called by Sphinx."""
+    app.connect("source-read", _link_modules)
     app.connect("builder-inited", _prepare, priority=100)  # before autosummary writes its pages
     app.connect("autodoc-process-docstring", _link_names, priority=100)  # before numpydoc reads the sections
     return {"parallel_read_safe": True, "parallel_write_safe": True}
