@@ -31,7 +31,7 @@ class RunFolder:
 
     ====================  ===================================================================
     configuration.json    what decides the numbers
-    lock.1, lock.2      which process works on the run
+    lock.1, lock.2        which process works on the run
     checkpoint.npz        where it can be resumed; in the end, the trained network
     NAME.csv              the rows of a measure
     results.json          the figures of the end; written last, so a run with it is done
