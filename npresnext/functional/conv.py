@@ -31,8 +31,8 @@ def conv2d(
 
     Output channel ``o`` of group ``g`` sees the ``C_in/groups`` input channels of its own group only::
 
-        y[n, o, p, q] = bias[o] + Σ_{c,i,j} weight[o, c, i, j] · x[n, g·C_in/groups + c, row, column]
-        row = p·sh − top + i·dh,    column = q·sw − left + j·dw
+        y[n, o, p, q] = bias[o] + Σ_{c,i,j} weight[o, c, i, j] · x[n, channel, row, column]
+        channel = g·C_in/groups + c,    row = p·sh − top + i·dh,    column = q·sw − left + j·dw
 
     with zero outside the image. As everywhere in deep learning this is a cross-correlation: the kernel is
     not flipped. (Krizhevsky, Sutskever and Hinton 2012, section 3.5, split channels into groups; Xie et al.,
