@@ -23,6 +23,7 @@ LANGUAGES = {
     ".py": "python",
     ".cu": "cuda",
     ".cuh": "cuda",
+    ".csv": "text",
     ".json": "json",
     ".cff": "yaml",
     ".cfg": "ini",
