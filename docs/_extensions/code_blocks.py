@@ -17,4 +17,4 @@ def _strip(app, doctree):
 def setup(app):
     """Called by Sphinx."""
     app.connect("doctree-read", _strip)
-    return {"parallel_read_safe": True}
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
