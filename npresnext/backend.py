@@ -157,11 +157,11 @@ def floating_module(*, allow_complex: bool = False, **arrays: Array) -> Any:
     """Return the library of `arrays` as :func:`array_module`, after checking that they share one floating dtype."""
     xp = array_module(**arrays)
     dtype, *others = map(_dtype_of, arrays.values())
-    first, *names = arrays
     if not _is_floating(xp, dtype, allow_complex):
         kinds = "a floating or complex dtype" if allow_complex else "a real floating dtype"
-        raise InvalidTypeError(f"{first} has dtype {dtype}: expected {kinds}; convert it first")
+        raise InvalidTypeError(f"{next(iter(arrays))} has dtype {dtype}: expected {kinds}; convert it first")
     if others.count(dtype) < len(others):
+        first, *names = arrays
         name, other = next((name, other) for name, other in zip(names, others) if other != dtype)
         raise InvalidTypeError(
             f"{first} has dtype {dtype} and {name} has dtype {other}: all arrays of a call share one dtype"
