@@ -200,7 +200,7 @@ assert nx.testing.check_conv(nx.conv2d, only=case).passed
 # %% [markdown]
 # ## Picture
 #
-# The picture shows the right weight gradient from above: each of its values is one blue point. Above the orange line,
+# The picture shows the right weight gradient from above: each of its values is one blue point. Above the line,
 # `np.allclose` refuses it. The grey points are the bounds. Both axes are logarithmic.
 
 # %%
