@@ -140,7 +140,7 @@ assert losses[-1] < losses[0] / 2 and accuracy > 0.5
 nx.gradients.draw_grad_norms(rows)
 
 # %% [markdown]
-# The gradients of all groups fall together, step by step. A norm depends on more than learning does:
+# The gradients of all groups rise and fall together, from step to step. A norm depends on more than learning does:
 # [gradient norms](gradient-norms.md) explains what can be compared, and [training](training.md) how to train for
 # longer.
 #
