@@ -43,7 +43,7 @@ def source_files():
         path.relative_to(ROOT)
         for folder in FOLDERS
         for path in sorted((ROOT / folder).rglob("*"))
-        if path.suffix in {*LANGUAGES, ".md", ".txt", ".csv"} and "__pycache__" not in path.parts
+        if path.suffix in {*LANGUAGES, ".md", ".txt"} and "__pycache__" not in path.parts
     ]
     return [*texts, *map(Path, FILES)]
 
