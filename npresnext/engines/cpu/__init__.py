@@ -23,7 +23,7 @@ engine orders the memory of its results (C, H, N, W), and the matmul writes each
     ==================  ===========================================================================================
     stride              The next row of results reads `stride` rows further on. Every stride-th column is copied.
     input gradient      The same from grad_output to dx, phase by phase (engines/phases.py): gathered, never scattered.
-    weight gradient     The sum over all rows of multiplier · copiesᵀ.
+    weight gradient     The sum over all rows of copies · multiplierᵀ.
     both gradients      From the same copies of grad_output. With a stride, the weight gradient copies x instead: the
                         pixels of x that each phase needs lie `stride` apart.
     groups, rows        Batch axes of the matmul.

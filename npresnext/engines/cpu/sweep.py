@@ -1,10 +1,11 @@
 """Sweeps: the copies and matmuls of a correlation, tile by tile.
 
     results            target = weights · copies                      (G, R, out, K) · (G, R, K, P)
-    weight gradient    sums of multiplier · copiesᵀ over all tiles    (G, R, out, P) · (G, R, P, K)
+    weight gradient    sums over all tiles of copies · multiplierᵀ    (G, R, K, P) · (G, R, P, out)
 
 R is the number of products of a group: one for each row of the tile, or one in all. P is the number of columns of a
-product, K the length of its inner products.
+product, K the length of its inner products. With one product in all, the weight gradient is computed as it lies in
+memory: multiplier · copiesᵀ, (G, 1, out, P) · (G, 1, P, K).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..._support.typing import NumPyArray as Array
-from .copies import copy_rows, fill_copies
+from .copies import fill_copies
 from .correlation import Correlation
 from .elementwise import finish_results
 from .tiles import Tile, Workload, cut_into_tiles, workload_of
@@ -84,10 +85,8 @@ class Sweep:
         self._write_results(tile, *self._loaded(tile))
 
     def weight_grad(self, tiles: tuple[Tile, ...]) -> Array:
-        """Return the weight gradient of some tiles (G, out, K), or (G, K, out) if transposed; write their results."""
-        workload = self.workload
-        size = (workload.multiplier_channels, workload.inner_size)
-        sums = np.empty((workload.groups, *(size[::-1] if workload.multiplier_transposed else size)), self.source.dtype)
+        """Return the weight gradient of some tiles (G, out, K); write their results."""
+        sums = np.empty((self.workload.groups, *tiles[0].scratch_shapes.weight_grads[2:]), self.source.dtype)
         for tile in tiles:
             operand, products, multiplier, grads = self._loaded(tile)
             if self.target is not None:
@@ -97,12 +96,10 @@ class Sweep:
                 sums[tile.groups] = of_tile  # the first of these groups
             else:
                 sums[tile.groups] += of_tile
-        return sums
+        return sums.swapaxes(1, 2) if self.workload.row_by_row else sums
 
     def unpack(self, sums: Array, dweight: Array) -> None:
         """Write a weight gradient as :meth:`weight_grad` returns it into dweight (G, out, in, kh, kw)."""
-        if self.workload.multiplier_transposed:
-            sums = sums.swapaxes(1, 2)  # (G, out, K)
         target = dweight[:, :, :, *self.correlation.taps]  # (G, out, in, tap rows, tap columns)
         G, out, inner, *taps = target.shape
         if self.workload.row_by_row:
@@ -143,25 +140,31 @@ class Sweep:
         matrices = self._as_matrices(results)
         np.matmul(self.weights[tile.groups], operand, out=products if matrices is None else matrices)
         if matrices is None:
-            copy_rows(results, self._as_images(products, tile))
+            results[...] = self._as_images(products, tile)
         if self.epilogue is not None:
             self.epilogue.apply(results, tile)
 
     def _products_with_multiplier(self, tile: Tile, operand: Array, scratch: Array, grads: Array) -> Array:
         """Multiply by the multiplier and return the sum over the products of each group."""
+        factors = self._multiplier_matrices(tile, scratch)  # (g, R, P, out)
+        if self.workload.row_by_row:
+            np.matmul(operand, factors, out=grads)  # (g, R, K, out)
+            return grads.sum(axis=1)  # (g, K, out)
+        np.matmul(factors.swapaxes(2, 3), operand.swapaxes(2, 3), out=grads)
+        return grads[:, 0]  # (g, out, K)
+
+    def _multiplier_matrices(self, tile: Tile, scratch: Array) -> Array:
+        """Return the pixels of the multiplier as matrices (g, R, P, out): copied if they are none in memory."""
         images = self.multiplier[tile.place]  # (g, out, rows, n, columns)
-        if self.workload.multiplier_transposed:
+        if tile.transposes_multiplier:
             by_position = scratch.reshape(images.shape[0], *images.shape[2:], images.shape[1])
             by_position[...] = np.moveaxis(images, 1, -1)  # (g, rows, n, columns, out)
-            grads = grads.reshape(*grads.shape[:2], *grads.shape[:1:-1])  # (g, R, K, out)
-            np.matmul(operand, scratch, out=grads)
-        else:
-            matrices = self._as_matrices(images)
-            if matrices is None:
-                matrices = scratch.reshape(*scratch.shape[:2], *scratch.shape[:1:-1])  # (g, R, out, P)
-                copy_rows(self._as_images(matrices, tile), images)
-            np.matmul(matrices, operand.swapaxes(-1, -2), out=grads)  # (g, R, out, K)
-        return grads[:, 0] if grads.shape[1] == 1 else grads.sum(axis=1)
+            return by_position.reshape(*scratch.shape[:2], *scratch.shape[:1:-1])
+        matrices = self._as_matrices(images)
+        if matrices is None:
+            matrices = scratch
+            self._as_images(matrices, tile)[...] = images
+        return matrices.swapaxes(2, 3)
 
     def _as_matrices(self, images: Array) -> Array | None:
         """View images (g, c, rows, n, columns) as matrices (g, R, c, P), or return None if they are none in memory."""

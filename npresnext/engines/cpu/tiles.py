@@ -37,8 +37,8 @@ class ScratchShapes(NamedTuple):
 
     copies: tuple[int, ...]
     products: tuple[int, ...]  # (g, R, out, P)
-    multiplier: tuple[int, ...]  # (g, R, P, out)
-    weight_grads: tuple[int, ...]  # (g, R, out, K)
+    multiplier: tuple[int, ...]  # (g, R, out, P)
+    weight_grads: tuple[int, ...]  # (g, R, K, out) row by row, (g, 1, out, K) otherwise
 
 
 @dataclass(frozen=True)
@@ -93,11 +93,6 @@ class Workload:
         """How many channels of a group share the work of copying."""
         return max(self.target_channels, self.multiplier_channels)
 
-    @property
-    def multiplier_transposed(self) -> bool:
-        """Whether weight gradients are computed as (K, out), from a transposed copy of the multiplier."""
-        return self.row_by_row and self.multiplier_channels >= thresholds.TRANSPOSED_CHANNELS
-
     def scratch_shapes(self, tile: TileShape) -> ScratchShapes:
         """The shapes of the scratch arrays of a tile."""
         g, n, rows, columns = tile
@@ -107,14 +102,16 @@ class Workload:
             source_rows = (rows - 1) * self.correlation.row_step + tap_rows
             copies = (g, source_rows, tap_columns, self.source_channels, n, columns)
             products, positions = rows, n * columns
+            gradient = (self.inner_size, self.multiplier_channels)
         else:
             copies = (g, self.source_channels, tap_rows, tap_columns, rows, n, columns)
             products, positions = 1, rows * n * columns
+            gradient = (self.multiplier_channels, self.inner_size)
         return ScratchShapes(
             copies,
             (g, products, self.target_channels, positions),
-            (g, products, positions, self.multiplier_channels),
-            (g, products, self.multiplier_channels, self.inner_size),
+            (g, products, self.multiplier_channels, positions),
+            (g, products, *gradient),
         )
 
     def tile_bytes(self, groups: int, images: int, rows: int, columns: int) -> int:
@@ -154,6 +151,14 @@ class Tile:
     def scratch_shapes(self) -> ScratchShapes:
         """The shapes of the scratch arrays."""
         return self.workload.scratch_shapes(self.shape)
+
+    @functools.cached_property
+    def transposes_multiplier(self) -> bool:
+        """Whether the multiplier is copied as (P, out), so that BLAS need not pack the operands of small products."""
+        gradient = self.scratch_shapes.weight_grads[2:]
+        _, _, out, P = self.scratch_shapes.multiplier
+        small = math.prod(gradient) * P <= thresholds.SMALL_PRODUCT
+        return self.workload.row_by_row and small and out >= thresholds.TRANSPOSED_CHANNELS
 
     @functools.cached_property
     def place(self) -> Index:
