@@ -147,11 +147,13 @@ class Sweep:
     def _products_with_multiplier(self, tile: Tile, operand: Array, scratch: Array, grads: Array) -> Array:
         """Multiply by the multiplier and return the sum over the products of each group."""
         factors = self._multiplier_matrices(tile, scratch)  # (g, R, P, out)
-        if self.workload.row_by_row:
-            np.matmul(operand, factors, out=grads)  # (g, R, K, out)
-            return grads.sum(axis=1)  # (g, K, out)
-        np.matmul(factors.swapaxes(2, 3), operand.swapaxes(2, 3), out=grads)
-        return grads[:, 0]  # (g, out, K)
+        if not self.workload.row_by_row:
+            np.matmul(factors.swapaxes(2, 3), operand.swapaxes(2, 3), out=grads)
+            return grads[:, 0]  # (g, out, K)
+        g, R, _, P = operand.shape
+        parts = operand.reshape(g, R, self.workload.gradient_parts, -1, P)
+        np.matmul(parts, factors[:, :, None], out=grads.reshape(*parts.shape[:4], -1))  # (g, R, parts, K / parts, out)
+        return grads.sum(axis=1)  # (g, K, out)
 
     def _multiplier_matrices(self, tile: Tile, scratch: Array) -> Array:
         """Return the pixels of the multiplier as matrices (g, R, P, out): copied if they are none in memory."""

@@ -95,12 +95,12 @@ PARTIAL_SUM_BYTES = 4 * 2**20
 # Runs of the last two differ by more than that.
 ROW_BY_ROW_CHANNELS = 192
 
-# Row by row, a weight gradient is computed from a transposed copy of the multiplier if that has so many channels and
-# the product is small: BLAS then packs neither operand. With 32 channels at 16x16 and 128 images, the matmuls take
-# 4.3 ms in place of 7.3, and copies and sums 2.5 ms in place of 1.1. With 4 channels a product of 36 by 448 by 4 runs
-# at 44 GFLOP/s in place of 85. Large products: 128 channels at 28x28 and 8 images take 21.4 ms with the copy, 19.8
-# without.
-TRANSPOSED_CHANNELS = 16
+# A small product whose second operand is transposed, as in a weight gradient, must also have at most so many values for
+# OpenBLAS not to pack (the same file). So each tap row is a product of its own where that has so few: with 16 channels
+# at 32x32 and 128 images, both gradients take 0.89 of the time. Other small products have a transposed copy of the
+# multiplier: with 32 channels at 16x16 and 128 images, the matmuls take 4.3 ms in place of 7.3, copies and sums 2.5 in
+# place of 1.1. Large products need neither: 128 channels at 28x28, 8 images, 21.4 ms with the copy, 19.8 without.
+SMALL_GRADIENT = 1200
 
 # --- batch norm ------------------------------------------------------------------------------------------------------
 

@@ -93,6 +93,13 @@ class Workload:
         """How many channels of a group share the work of copying."""
         return max(self.target_channels, self.multiplier_channels)
 
+    @functools.cached_property
+    def gradient_parts(self) -> int:
+        """Row by row, the products of a weight gradient: one for each tap row if BLAS then packs nothing, or one."""
+        tap_rows = len(self.correlation.row_offsets)
+        values = self.multiplier_channels * self.inner_size // tap_rows
+        return tap_rows if values <= thresholds.SMALL_GRADIENT else 1
+
     def scratch_shapes(self, tile: TileShape) -> ScratchShapes:
         """The shapes of the scratch arrays of a tile."""
         g, n, rows, columns = tile
@@ -155,10 +162,10 @@ class Tile:
     @functools.cached_property
     def transposes_multiplier(self) -> bool:
         """Whether the multiplier is copied as (P, out), so that BLAS need not pack the operands of small products."""
-        gradient = self.scratch_shapes.weight_grads[2:]
-        _, _, out, P = self.scratch_shapes.multiplier
-        small = math.prod(gradient) * P <= thresholds.SMALL_PRODUCT
-        return self.workload.row_by_row and small and out >= thresholds.TRANSPOSED_CHANNELS
+        workload, positions = self.workload, self.shape.images * self.shape.columns
+        values = workload.multiplier_channels * workload.inner_size  # of the weight gradient of a group
+        small = values * positions <= thresholds.SMALL_PRODUCT
+        return workload.row_by_row and small and values // workload.gradient_parts > thresholds.SMALL_GRADIENT
 
     @functools.cached_property
     def place(self) -> Index:

@@ -27,7 +27,7 @@ VALUES = {
     "INNER_SIZE_PER_PART": st.sampled_from([1, 20, 256]),
     "WIDE_TILE_CHANNELS": st.sampled_from([1, 4, 32]),
     "ROW_BY_ROW_CHANNELS": st.sampled_from([1, 4, 192]),
-    "TRANSPOSED_CHANNELS": st.sampled_from([1, 3, 16]),
+    "SMALL_GRADIENT": st.sampled_from([1, 50, 1200]),
 }
 
 
