@@ -86,7 +86,7 @@ function lines({ call, mode }, products) {
 function table(rows) {
   if (!rows.length) return "";
   const body = rows.map(([head, pairs]) => {
-    const terms = pairs.map(([one, other]) => `<span>${factor(one)}·${factor(other)}</span>`).join(" + ");
+    const terms = pairs.map(([one, other]) => `${factor(one)}·${factor(other)}`).join(" + ");
     const total = pairs.reduce((sum, [one, other]) => sum + one * other, 0);
     return `<tr><th scope="row">${head}</th><td>${terms}</td><td class="sub">= ${text(total)}</td></tr>`;
   });
