@@ -1,11 +1,15 @@
-"""Blocks: NumPy's buffers are short in them and as before afterwards. Arrays begin at a cache line."""
+"""Blocks: NumPy's buffers are short in them and as before afterwards. Updates are cut. Arrays begin at a cache line."""
+
+import contextlib
+import threading
 
 import numpy as np
 import pytest
 
 from npresnext.engines.cpu import threads as cpu_threads
 from npresnext.engines.cpu import thresholds
-from npresnext.engines.cpu.blocks import for_each_block
+from npresnext.engines.cpu.blocks import by_elements, for_each_block
+from npresnext.engines.cpu.elementwise import finish_results
 from npresnext.engines.cpu.layout import empty_images
 from npresnext.engines.cpu.workspace import CACHE_LINE, aligned_empty, scratch_arrays
 
@@ -29,6 +33,43 @@ def test_buffers_are_as_before_after_an_error():
 
     with pytest.raises(ZeroDivisionError):
         for_each_block(fails, np.zeros(4), 4)
+    assert np.getbufsize() == before
+
+
+@pytest.mark.parametrize("second", [lambda w: np.zeros(64), lambda w: w, lambda w: w[8:], lambda w: w[::-1]])
+def test_updates_are_cut_unless_two_of_them_share_memory(second, monkeypatch):
+    monkeypatch.setattr(thresholds, "UPDATE_BYTES", 128)
+    first, sizes = np.zeros(64), []
+    arrays = (first, second(first))
+    by_elements([(lambda array: sizes.append(array.size), (array,)) for array in arrays])
+    assert sizes == ([array.size for array in arrays] if np.shares_memory(*arrays) else [16] * 8)
+
+
+@pytest.mark.parametrize("limit, helpers", [(999, {"npresnext"}), (1001, set())])
+def test_few_updates_are_made_by_the_calling_thread(limit, helpers, monkeypatch):
+    monkeypatch.setattr(thresholds, "UPDATE_BYTES", 8)
+    monkeypatch.setattr(thresholds, "SINGLE_THREAD_UPDATE", limit)
+    monkeypatch.setattr(cpu_threads, "_chosen", 2)
+    names, two = set(), threading.Barrier(2)
+
+    def update(array):
+        names.add(threading.current_thread().name)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            two.wait(0.3)  # gives a second thread the time to come
+
+    by_elements([(update, (np.zeros(125),))])  # 1000 bytes
+    assert names == {threading.current_thread().name} | helpers
+
+
+def test_buffers_are_short_while_results_are_finished_and_as_before_afterwards():
+    class Recorder(np.ndarray):
+        def __iadd__(self, other):
+            found.append(np.getbufsize())
+            return self
+
+    before, found = np.getbufsize(), []
+    finish_results(np.zeros((2, 4)).view(Recorder), np.ones((2, 1)), None, False, channel_axes=1)
+    assert found == [thresholds.UFUNC_BUFFER]
     assert np.getbufsize() == before
 
 
