@@ -52,7 +52,6 @@ The words
     task                 What one thread does without a pause: a tile, or part of a weight gradient.
     block                Some channels, or values, of an array: the tile of batch norm, pooling and ReLU.
     workspace            The scratch buffer of a thread, kept from call to call.
-    epilogue             What follows a convolution while its results are in the cache: bias, addition, ReLU.
     ===================  ==========================================================================================
 
 The modules, each of which imports only from those above it

@@ -18,9 +18,11 @@ from ..._support.integers import ceil_div, chunks
 from ..._support.typing import NumPyArray as Array
 from ...geometry import ConvGeometry
 from . import pointwise, thresholds
+from .blocks import for_each_block
 from .correlation import Correlation, forward_correlations, input_grad_correlations
+from .elementwise import rectify
 from .layout import empty_images
-from .sweep import Epilogue, Sweep
+from .sweep import Sweep
 from .threads import Tasks, run_tasks
 from .tiles import Tile
 from .workspace import get_workspace_limit
@@ -32,26 +34,39 @@ def forward(x: Array, weight: Array, bias: Array | None, geometry: ConvGeometry)
 
 
 def forward_relu(x: Array, weight: Array, bias: Array | None, geometry: ConvGeometry, shortcut: Array | None) -> Array:
-    """Convolve, add the shortcut (an array like y) if there is one, and rectify, tile by tile in the cache."""
+    """Convolve, add the shortcut (an array like y) if there is one, and rectify."""
     return _forward(x, weight, bias, geometry, shortcut, True)
 
 
 def _forward(
-    x: Array, weight: Array, bias: Array | None, geometry: ConvGeometry, shortcut: Array | None, rectify: bool
+    x: Array, weight: Array, bias: Array | None, geometry: ConvGeometry, shortcut: Array | None, rectified: bool
 ) -> Array:
     """Return y."""
     others = (x,) if shortcut is None else (x, shortcut)
     if pointwise.applies(geometry, *others):
-        return pointwise.forward(x, weight, bias, geometry, shortcut, rectify)
+        return pointwise.forward(x, weight, bias, geometry, shortcut, rectified)
     y, G = empty_images(geometry.output_shape, x.dtype), geometry.groups
-    if bias is not None:
-        bias = bias.reshape(G, -1, 1, 1, 1)  # (G, C_out/G, 1, 1, 1)
-    if shortcut is not None:
-        shortcut = _split(shortcut, G)
-    epilogue = Epilogue(bias, shortcut, rectify) if bias is not None or shortcut is not None or rectify else None
-    source, kernels, target = _split(x, G), _split_weight(weight, G), _split(y, G)
-    _gather(forward_correlations(geometry), source, kernels, target, geometry.macs, epilogue)
+    _gather(forward_correlations(geometry), _split(x, G), _split_weight(weight, G), _split(y, G), geometry.macs)
+    if bias is not None or shortcut is not None or rectified:
+        _finish(y, bias, shortcut, rectified)
     return y
+
+
+def _finish(y: Array, bias: Array | None, shortcut: Array | None, rectified: bool) -> None:
+    """Add the bias and the shortcut to y and rectify it, in place: whole channels, which are contiguous."""
+    results = y.transpose(1, 2, 0, 3)  # (C_out, H, N, W)
+    added = None if shortcut is None else shortcut.transpose(1, 2, 0, 3)
+
+    def work(channels: slice) -> None:
+        part = results[channels]
+        if bias is not None:
+            part += bias[channels, None, None, None]
+        if added is not None:
+            part += added[channels]
+        if rectified:
+            rectify(part, part)
+
+    for_each_block(work, y, len(results))
 
 
 def input_grad(grad_output: Array, weight: Array, geometry: ConvGeometry) -> Array:
@@ -104,7 +119,6 @@ def _gather(
     weight: Array,
     target: Array,
     macs: int,
-    epilogue: Epilogue | None = None,
     other_tasks: Tasks = (),
 ) -> None:
     """Write into `target` (G, out, H, N, W) what `weight` (G, out, in, kh, kw) makes of `source` (G, in, H, N, W).
@@ -117,10 +131,10 @@ def _gather(
     fewest = 1 if macs < thresholds.SINGLE_THREAD else 2
     parts = ceil_div(weight.nbytes, max(1, get_workspace_limit() // 2))
     for outputs in chunks(weight.shape[1], ceil_div(weight.shape[1], parts)):
-        part, kernels, results = epilogue and epilogue.for_outputs(outputs), weight[:, outputs], target[:, outputs]
+        kernels, results = weight[:, outputs], target[:, outputs]
         tasks: list[Callable[[], None]] = []
         for _, column_phases in itertools.groupby(correlations, lambda each: each.rows):
-            sweeps = [Sweep(each, source, weight=kernels, target=results, epilogue=part) for each in column_phases]
+            sweeps = [Sweep(each, source, weight=kernels, target=results) for each in column_phases]
             workloads = tuple(sweep.workload for sweep in sweeps)
             tiles = itertools.zip_longest(*(sweep.tiles(fewest=fewest, beside=workloads) for sweep in sweeps))
             tasks += [functools.partial(_write_results, sweeps, together) for together in tiles]

@@ -53,7 +53,7 @@ class CpuEngine(Engine):
     def conv2d_relu(
         self, x: Array, weight: Array, bias: Array | None, geometry: ConvGeometry, shortcut: Array | None
     ) -> Array:
-        """Convolve, add the shortcut and rectify, tile by tile in the cache."""
+        """Convolve, then add the shortcut and rectify, in blocks of channels."""
         if not self._takes(x, geometry):
             return super().conv2d_relu(x, weight, bias, geometry, shortcut)
         return convolution.forward_relu(x, weight, bias, geometry, shortcut)

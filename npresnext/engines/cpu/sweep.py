@@ -10,7 +10,6 @@ memory: multiplier · copiesᵀ, (G, 1, out, P) · (G, 1, P, K).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,30 +17,8 @@ import numpy as np
 from ..._support.typing import NumPyArray as Array
 from .copies import fill_copies
 from .correlation import Correlation
-from .elementwise import finish_results
 from .tiles import Tile, Workload, cut_into_tiles, workload_of
 from .workspace import get_workspace_limit, scratch_arrays
-
-
-@dataclass(frozen=True)
-class Epilogue:
-    """What follows a convolution while its results are in the cache: ``relu(y + bias + shortcut)``."""
-
-    bias: Array | None = None  # (G, out, 1, 1, 1)
-    shortcut: Array | None = None  # (G, out, H, N, W)
-    rectify: bool = False
-
-    def for_outputs(self, outputs: slice) -> Epilogue:
-        """Return the epilogue of some output channels of every group."""
-        bias = None if self.bias is None else self.bias[:, outputs]
-        shortcut = None if self.shortcut is None else self.shortcut[:, outputs]
-        return Epilogue(bias, shortcut, self.rectify)
-
-    def apply(self, results: Array, tile: Tile) -> None:
-        """Change the results (g, out, rows, n, columns) of a tile in place."""
-        bias = None if self.bias is None else self.bias[tile.groups]
-        shortcut = None if self.shortcut is None else self.shortcut[tile.place]
-        finish_results(results, bias, shortcut, self.rectify, channel_axes=3)
 
 
 class Sweep:
@@ -67,12 +44,10 @@ class Sweep:
         weight: Array | None = None,
         target: Array | None = None,
         multiplier: Array | None = None,
-        epilogue: Epilogue | None = None,
     ) -> None:
         self.correlation, self.source = correlation, source
         self.target: Any = target
         self.multiplier: Any = multiplier
-        self.epilogue = epilogue
         self.workload = workload_of(correlation, source, target, multiplier)
         self.weights: Any = None if weight is None else self._packed(weight)  # (G, 1, out, K)
 
@@ -141,8 +116,6 @@ class Sweep:
         np.matmul(self.weights[tile.groups], operand, out=products if matrices is None else matrices)
         if matrices is None:
             results[...] = self._as_images(products, tile)
-        if self.epilogue is not None:
-            self.epilogue.apply(results, tile)
 
     def _products_with_multiplier(self, tile: Tile, operand: Array, scratch: Array, grads: Array) -> Array:
         """Multiply by the multiplier and return the sum over the products of each group."""
