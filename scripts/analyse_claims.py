@@ -38,6 +38,8 @@ LEVEL, TESTS = 0.05, 12
 DOUBLINGS = 4  # from C = 1 to C = 16
 MOST_EXACT, RESAMPLES = 12, 99_999  # seeds up to which every sign change is tried, and how many are drawn for more
 KNOWN_BY_HEART, MOST_LEFT_OUT = 0.995, 0.1
+NAMES = {"digits": "Digits", "fashion-mnist": "Fashion-MNIST"}
+NO_BREAK = "\N{NO-BREAK SPACE}"
 
 Row = dict[str, Any]
 
@@ -64,16 +66,16 @@ CLAIMS = (
 )
 QUANTITIES = {  # column -> heading and number format
     "parameters": ("parameters", "{:,.0f}"),
-    "train_accuracy": ("training accuracy", "{:.4f}"),
-    "test_accuracy": ("test accuracy", "{:.4f}"),
-    "test_loss": ("test loss", "{:.4f}"),
-    "gap": ("gap", "{:.4f}"),
-    "class_cosine": ("class cosine", "{:.4f}"),
+    "train_accuracy": ("training accuracy", "{:.3f}"),
+    "test_accuracy": ("test accuracy", "{:.3f}"),
+    "test_loss": ("test loss", "{:.3f}"),
+    "gap": ("gap", "{:.3f}"),
+    "class_cosine": ("class cosine", "{:.3f}"),
     "effective_rank": ("effective rank", "{:.2f}"),
     "rank_per_channel": ("effective rank / channels", "{:.3f}"),
     "roughness": ("roughness", "{:.3f}"),
     "group_snr": ("mean over groups: signal-to-noise", "{:.4f}"),
-    "group_class_cosine": ("mean over groups: class cosine", "{:.4f}"),
+    "group_class_cosine": ("mean over groups: class cosine", "{:.3f}"),
     "group_cka": ("mean over groups: CKA with the others", "{:.3f}"),
 }
 
@@ -234,9 +236,7 @@ def section(table: Sequence[Row], planned: dict[str, int], failed: dict[str, set
         rows = [row for row in table if row["data"] == data]
         seeds = complete_seeds(rows)
         left_out = failed.get(data, set())
-        lines.append(
-            f"- {data}: {len(seeds)} of {count} seeds are complete; {len(left_out)} left out for a failed run."
-        )
+        lines.append(f"- {NAMES[data]}: {len(seeds)} of {count} seeds are complete, {len(left_out)} have a failed run.")
         if len(seeds) < 2:
             continue
         rows = [row for row in rows if row["seed"] in seeds]
@@ -253,7 +253,7 @@ def section(table: Sequence[Row], planned: dict[str, int], failed: dict[str, set
     if effects:
         parts.append(_verdicts(effects))
     for data, rows in designs:
-        parts.append(f"Mean ± standard deviation over the seeds, {data}:\n\n{_designs(rows)}")
+        parts.append(f"{NAMES[data]}, mean ± standard deviation over the seeds:\n\n{_designs(rows)}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -263,7 +263,7 @@ def _verdicts(effects: Sequence[tuple[Claim, str, Effect]]) -> str:
     rows = [
         [
             claim.name,
-            data,
+            NAMES[data],
             QUANTITIES[claim.quantity][0],
             _with_interval(effect, QUANTITIES[claim.quantity][1].replace(":", ":+").format, claim.unit),
             f"{effect.size:+.2f}",
@@ -304,7 +304,7 @@ def _mean_and_spread(values: Sequence[float], form: Callable[[float], str]) -> s
     if not values:
         return "-"
     spread = float(np.std(values, ddof=1))
-    return form(float(np.mean(values))) + (f" ± {form(spread)}" if spread else "")
+    return form(float(np.mean(values))) + (f"{NO_BREAK}±{NO_BREAK}{form(spread)}" if spread else "")
 
 
 def markdown(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -187,8 +187,12 @@ def plot(rounds, path):
     matplotlib.use("Agg")
     from matplotlib import pyplot, ticker
 
-    figure, axes = pyplot.subplots(1, len(rounds[0]), figsize=(3.5 * len(rounds[0]), 3.2), layout="constrained")
-    for axis, curve in zip(axes, rounds[0]):
+    columns = 2
+    rows = -(-len(rounds[0]) // columns)
+    figure, axes = pyplot.subplots(rows, columns, figsize=(4 * columns, 3 * rows), layout="constrained", squeeze=False)
+    for axis in axes.flat[len(rounds[0]) :]:
+        axis.remove()
+    for axis, curve in zip(axes.flat, rounds[0]):
         values, forward, backward = zip(*curve_points(rounds, curve))
         for times, name in ((forward, "forward"), (backward, "backward")):
             axis.loglog(values, times, "o-", label=name)
@@ -199,4 +203,4 @@ def plot(rounds, path):
         axis.minorticks_off()
         axis.legend()
     with atomic_path(path, overwrite=True) as temporary:
-        figure.savefig(temporary, format="png", dpi=100)
+        figure.savefig(temporary, format="png", dpi=150)

@@ -103,12 +103,12 @@ def test_the_section_states_what_is_complete_and_what_was_left_out(script):
     rng = np.random.default_rng(2)
     table = table_of(rng, seeds=10) + table_of(rng, seeds=3, data="fashion-mnist")[:-1]
     text = script.section(table, {"digits": 10, "fashion-mnist": 10}, {"fashion-mnist": {7, 8}})
-    assert "- digits: 10 of 10 seeds are complete; 0 left out" in text
-    assert "- fashion-mnist: 2 of 10 seeds are complete; 2 left out for a failed run." in text
+    assert "- Digits: 10 of 10 seeds are complete, 0 have a failed run." in text
+    assert "- Fashion-MNIST: 2 of 10 seeds are complete, 2 have a failed run." in text
     assert (
-        sum(line.startswith(f"| {claim.name} | digits |") for line in text.splitlines() for claim in script.CLAIMS) == 6
+        sum(line.startswith(f"| {claim.name} | Digits |") for line in text.splitlines() for claim in script.CLAIMS) == 6
     )
-    assert "| fashion-mnist |" not in text  # more than one seed in ten was left out: no verdict
+    assert "| Fashion-MNIST |" not in text  # more than one seed in ten was left out: no verdict
     for row in table:
         row["train_accuracy"] = 1.0
     text = script.section(table, {"digits": 10}, {})
@@ -188,7 +188,7 @@ def test_the_verdicts_at_the_top_are_those_of_the_tables(script):
     verdicts = {(name.split()[0], data): cells[-1] for name, data, *cells in rows(tables)}
     assert len(verdicts) == script.TESTS
     for name, *cells in rows(summary):
-        assert cells == [verdicts[name.split()[0], data] for data in ("digits", "fashion-mnist")], name
+        assert cells == [verdicts[name.split()[0], data] for data in ("Digits", "Fashion-MNIST")], name
     assert len(rows(summary)) == len(script.CLAIMS)
 
 
