@@ -96,10 +96,10 @@ PARTIAL_SUM_BYTES = 4 * 2**20
 ROW_BY_ROW_CHANNELS = 192
 
 # A small product whose second operand is transposed, as in a weight gradient, must also have at most so many values for
-# OpenBLAS not to pack (the same file). So each tap row is a product of its own where that has so few: with 16 channels
-# at 32x32 and 128 images, both gradients take 0.89 of the time. Other small products have a transposed copy of the
-# multiplier: with 32 channels at 16x16 and 128 images, the matmuls take 4.3 ms in place of 7.3, copies and sums 2.5 in
-# place of 1.1. Large products need neither: 128 channels at 28x28, 8 images, 21.4 ms with the copy, 19.8 without.
+# OpenBLAS not to pack (the file of SMALL_PRODUCT). So each tap row is a product of its own where that has so few: with
+# 16 channels at 32x32 and 128 images, both gradients take 0.89 of the time. Other small products have a transposed copy
+# of the multiplier: with 32 channels at 16x16 and 128 images, the matmuls take 4.3 ms in place of 7.3, copies and sums
+# 2.5 in place of 1.1. Large products need neither: 128 channels at 28x28, 8 images, 21.4 ms with it, 19.8 without.
 SMALL_GRADIENT = 1200
 
 # --- batch norm ------------------------------------------------------------------------------------------------------

@@ -88,11 +88,6 @@ class Workload:
         images = min(images, small) if small >= panel else images
         return images - images % panel
 
-    @property
-    def _channels(self) -> int:
-        """How many channels of a group share the work of copying."""
-        return max(self.target_channels, self.multiplier_channels)
-
     @functools.cached_property
     def gradient_parts(self) -> int:
         """Row by row, the products of a weight gradient: one for each tap row if BLAS then packs nothing, or one."""
@@ -126,6 +121,11 @@ class Workload:
         shapes = self.scratch_shapes(TileShape(groups, images, rows, columns))
         sums = groups * self.multiplier_channels * self.inner_size
         return (sum(map(math.prod, shapes)) + sums) * self.itemsize + 64 * len(shapes)
+
+    @property
+    def _channels(self) -> int:
+        """How many channels of a group share the work of copying."""
+        return max(self.target_channels, self.multiplier_channels)
 
 
 def workload_of(correlation: Correlation, source: Array, target: Array | None, multiplier: Array | None) -> Workload:
