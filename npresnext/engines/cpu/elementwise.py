@@ -80,24 +80,20 @@ def rectify(values: Array, out: Array) -> None:
     np.clip(values, 0, np.inf, out=out)
 
 
-def finish_results(
-    results: Array, bias: Array | None, shortcut: Array | None, rectified: bool, channel_axes: int
-) -> None:
-    """Add the bias and the shortcut to the results of a convolution and rectify them, in place, in the cache.
+def finish_results(results: Array, bias: Array | None, shortcut: Array | None, rectified: bool) -> None:
+    """Add the bias and the shortcut to the results of a 1x1 convolution and rectify them, in place, in the cache.
 
     Parameters
     ----------
-    results : array
-        The last `channel_axes` axes are one channel.
-    bias : array or None
-        Of 1 along these axes.
-    shortcut : array or None
-        Of the shape of the results.
+    results : array (C, P)
+    bias : array (C, 1) or None
+    shortcut : array (C, P) or None
     rectified : bool
-    channel_axes : int
 
+    Examples
+    --------
     >>> results = np.array([[1.0, -1.0], [1.0, -1.0]])
-    >>> finish_results(results, np.array([[0.0], [5.0]]), None, True, channel_axes=1)
+    >>> finish_results(results, np.array([[0.0], [5.0]]), None, True)
     >>> results
     array([[1., 0.],
            [6., 4.]])
@@ -109,7 +105,7 @@ def finish_results(
         if shortcut is not None:
             results += shortcut
         if rectified:  # np.maximum with a single number takes twice as long
-            np.maximum(results, np.zeros(results.shape[-channel_axes:], results.dtype), out=results)
+            np.maximum(results, np.zeros(results.shape[1], results.dtype), out=results)
     finally:
         np.setbufsize(before)
 

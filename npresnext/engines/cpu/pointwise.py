@@ -38,7 +38,7 @@ def forward(
         np.matmul(factors[channels], source[:, positions], out=part)
         if bias is not None or added is not None or rectified:
             of_part = None if added is None else added[channels, positions]
-            finish_results(part, None if bias is None else bias[channels, None], of_part, rectified, channel_axes=1)
+            finish_results(part, None if bias is None else bias[channels, None], of_part, rectified)
 
     every = slice(None)
     rows, columns = result.shape

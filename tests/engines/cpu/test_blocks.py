@@ -68,7 +68,7 @@ def test_buffers_are_short_while_results_are_finished_and_as_before_afterwards()
             return self
 
     before, found = np.getbufsize(), []
-    finish_results(np.zeros((2, 4)).view(Recorder), np.ones((2, 1)), None, False, channel_axes=1)
+    finish_results(np.zeros((2, 4)).view(Recorder), np.ones((2, 1)), None, False)
     assert found == [thresholds.UFUNC_BUFFER]
     assert np.getbufsize() == before
 
