@@ -13,8 +13,10 @@ from __future__ import annotations
 # --- when one thread is faster ---------------------------------------------------------------------------------------
 
 # Multiply-adds below which the calling thread convolves alone, because a second one starts too late to help: with 128
-# channels in 32 groups and four maps of 14x14, the call took 0.34 ms in place of 0.52.
-SINGLE_THREAD = 5_000_000
+# channels in 32 groups and four maps of 14x14, the call took 0.34 ms in place of 0.52. resnext_small on 32 digits has
+# layers of 8.4 million; on two threads of a quiet Xeon, ms inference / step:
+#     5 million    3.2 / 16.5        8 million    3.1 / 16.1        12 million    2.7 / 14.9
+SINGLE_THREAD = 10_000_000
 
 # Bytes of all parameters together, below which the calling thread updates them alone. A step of SGD on a busy Xeon, the
 # fastest tenth and the median of 150, ms on one thread and on two:
