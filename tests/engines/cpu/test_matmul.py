@@ -9,7 +9,7 @@ from npresnext.engines.cpu import matmul as cpu_matmul
 from npresnext.engines.cpu import threads as cpu_threads
 from npresnext.errors import AllocationError
 
-SIZES = [(16, 512, 1000), (1000, 512, 16), (257, 129, 255), (1, 300, 70), (70, 300, 1), (3, 5, 4)]
+SIZES = [(24, 512, 1000), (1000, 512, 24), (257, 129, 255), (1, 300, 70), (70, 300, 1), (3, 5, 4)]
 
 
 @pytest.mark.parametrize("rows, inner, columns", SIZES)
@@ -48,7 +48,7 @@ def test_a_large_linear_layer_keeps_blas_to_one_thread(monkeypatch):
     monkeypatch.setattr(
         np, "matmul", lambda *args, **out: held.append(cpu_blas._blas_threads.holders) or matmul(*args, **out)
     )
-    x, weight, grad = (np.ones(shape, "float32") for shape in ((16, 512), (1000, 512), (16, 1000)))
+    x, weight, grad = (np.ones(shape, "float32") for shape in ((24, 512), (1000, 512), (24, 1000)))
     F.linear(x, weight)
     F.linear_backward(grad, x, weight)
     assert len(held) == 6 and min(held) > 0  # two chunks each

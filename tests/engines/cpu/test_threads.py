@@ -317,7 +317,7 @@ def run_python(code, **environment):
 LARGE = """
 import sys, threading
 import numpy as np, npresnext as nx
-x, weight = np.ones((4, 32, 50, 50), "f"), np.ones((32, 2, 3, 3), "f")
+x, weight = np.ones((8, 32, 50, 50), "f"), np.ones((32, 2, 3, 3), "f")
 """
 
 
