@@ -124,7 +124,8 @@ class _Job:
             if self.closed:
                 return
             self.helpers += 1
-        self.context.copy().run(self.work)
+        with single_threaded_blas():  # in this thread, too
+            self.context.copy().run(self.work)
         with self.changed:
             self.helpers -= 1
             self.changed.notify()

@@ -1,9 +1,11 @@
 """Threads change how long it takes, and nothing else."""
 
+import concurrent.futures
 import os
 import subprocess
 import sys
 import threading
+import time
 import weakref
 
 import numpy as np
@@ -271,34 +273,93 @@ def test_where_the_system_refuses_threads_fewer_do_the_work(granted, monkeypatch
     assert len(started) == granted
 
 
+def thread_counts(blas):
+    """Return the thread counts of NumPy's BLAS: SciPy, where another test has loaded it, brings one of its own."""
+    return {library["num_threads"] for library in blas.info() if "scipy.libs" not in library["filepath"]}
+
+
 def test_blas_has_its_threads_back_afterwards_even_after_an_error():
     threadpoolctl = pytest.importorskip("threadpoolctl")
     blas = threadpoolctl.ThreadpoolController().select(user_api="blas")
     with blas.limit(limits=2):
-        before = [library["num_threads"] for library in blas.info()]
         seen = []
 
         def work(item):
-            # SciPy, where another test has loaded it, brings a BLAS of its own
-            numpys = [library for library in blas.info() if "scipy.libs" not in library["filepath"]]
-            seen.extend(library["num_threads"] for library in numpys)
+            seen.extend(thread_counts(blas))
             raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError):
             cpu_threads.parallel_for(work, [1, 2])
         assert set(seen) == {1}
-        assert [library["num_threads"] for library in blas.info()] == before
+        assert thread_counts(blas) == {2}
 
 
 def test_blas_has_its_threads_back_when_the_last_of_several_calls_ends():
     blas = pytest.importorskip("threadpoolctl").ThreadpoolController().select(user_api="blas")
-    numbers = lambda: {library["num_threads"] for library in blas.info()}  # noqa: E731
     with blas.limit(limits=2):
         with cpu_blas.single_threaded_blas():
             with cpu_blas.single_threaded_blas():
-                assert numbers() == {1}
-            assert numbers() == {1}
-        assert numbers() == {2}
+                assert thread_counts(blas) == {1}
+            assert thread_counts(blas) == {1}
+        assert thread_counts(blas) == {2}
+
+
+def in_another_thread(function):
+    """Return what a function returns in a thread of its own."""
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        return pool.submit(function).result(timeout=60)
+
+
+def test_blas_has_one_thread_inside_the_calls_of_every_thread():
+    blas = pytest.importorskip("threadpoolctl").ThreadpoolController().select(user_api="blas")
+
+    def seen_inside():
+        with cpu_blas.single_threaded_blas():
+            return thread_counts(blas)
+
+    with blas.limit(limits=2):  # from now on threadpoolctl does nothing for other threads
+        assert seen_inside() == in_another_thread(seen_inside) == {1}
+        assert thread_counts(blas) == {2}
+
+
+def test_blas_has_its_threads_back_when_another_thread_ends_the_last_call():
+    blas = pytest.importorskip("threadpoolctl").ThreadpoolController().select(user_api="blas")
+    first_has_begun, first_has_ended = threading.Event(), threading.Event()
+
+    def last():
+        first_has_begun.wait(60)
+        with cpu_blas.single_threaded_blas():
+            first_has_begun.clear()
+            first_has_ended.wait(60)
+            return thread_counts(blas)
+
+    with blas.limit(limits=2), concurrent.futures.ThreadPoolExecutor(1) as pool:
+        with cpu_blas.single_threaded_blas():
+            during = pool.submit(last)
+            first_has_begun.set()
+            while first_has_begun.is_set():
+                time.sleep(0.001)
+        first_has_ended.set()
+        assert during.result(timeout=60) == {1}
+        assert thread_counts(blas) == {2}
+
+
+def test_a_blas_with_a_thread_count_for_each_thread_has_one_thread_in_all_of_them(monkeypatch):
+    counts = threading.local()  # as in an OpenBLAS that is built with OpenMP
+    read = lambda: vars(counts).setdefault("count", 4)  # noqa: E731
+    library = cpu_blas._Library(read, lambda count: setattr(counts, "count", count), per_thread=True)
+    monkeypatch.setattr(cpu_blas, "_loaded_libraries", lambda: [library])
+    monkeypatch.setattr(cpu_blas, "_blas_threads", cpu_blas._BlasThreads())
+    nx.set_num_threads(2)
+    seen, both = {}, threading.Barrier(2)
+
+    def work(item):
+        both.wait(60)  # so that two threads have an item each
+        seen[threading.get_ident()] = read()
+
+    cpu_threads.parallel_for(work, [1, 2])
+    assert list(seen.values()) == [1, 1]
+    assert read() == 4
 
 
 def run_python(code, **environment):
