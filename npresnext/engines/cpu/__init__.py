@@ -27,6 +27,8 @@ engine orders the memory of its results (C, H, N, W), and the matmul writes each
     both gradients      From the same copies of grad_output. With a stride, the weight gradient copies x instead: the
                         pixels of x that each phase needs lie `stride` apart.
     groups, rows        Batch axes of the matmul.
+    small products      OpenBLAS multiplies small matrices faster. Without groups, the batch is cut into parts, which
+                        take the place of groups, so that the rows of a part are small.
     many channels       Copying is a small part of the work. Then each tap has a copy of its own, as in the lesson, and
                         all rows are one product; so it is for dilated rows.
     1x1, stride 1       Needs no copies: one matmul for the whole batch (pointwise.py).

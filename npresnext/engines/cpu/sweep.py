@@ -45,10 +45,11 @@ class Sweep:
         target: Array | None = None,
         multiplier: Array | None = None,
     ) -> None:
-        self.correlation, self.source = correlation, source
-        self.target: Any = target
-        self.multiplier: Any = multiplier
+        self.correlation = correlation
         self.workload = workload_of(correlation, source, target, multiplier)
+        self.source: Any = self._cut(source)
+        self.target: Any = self._cut(target)
+        self.multiplier: Any = self._cut(multiplier)
         self.weights: Any = None if weight is None else self._packed(weight)  # (G, 1, out, K)
 
     def tiles(self, rows: range | None = None, fewest: int = 1, beside: tuple[Workload, ...] = ()) -> tuple[Tile, ...]:
@@ -61,16 +62,21 @@ class Sweep:
 
     def weight_grad(self, tiles: tuple[Tile, ...]) -> Array:
         """Return the weight gradient of some tiles (G, out, K); write their results."""
-        sums = np.empty((self.workload.groups, *tiles[0].scratch_shapes.weight_grads[2:]), self.source.dtype)
+        groups = 1 if self.workload.shares_weight else self.workload.groups
+        sums = np.empty((groups, *tiles[0].scratch_shapes.weight_grads[2:]), self.source.dtype)
         for tile in tiles:
             operand, products, multiplier, grads = self._loaded(tile)
             if self.target is not None:
                 self._write_results(tile, operand, products, multiplier, grads)
             of_tile = self._products_with_multiplier(tile, operand, multiplier, grads)  # (g, …)
-            if tile.images.start == tile.columns.start == 0 and tile.rows.start == tiles[0].rows.start:
-                sums[tile.groups] = of_tile  # the first of these groups
+            is_first = tile.images.start == tile.columns.start == 0 and tile.rows.start == tiles[0].rows.start
+            place = tile.groups
+            if self.workload.shares_weight:
+                of_tile, is_first, place = of_tile.sum(axis=0), tile is tiles[0], slice(None)
+            if is_first:
+                sums[place] = of_tile
             else:
-                sums[tile.groups] += of_tile
+                sums[place] += of_tile
         return sums.swapaxes(1, 2) if self.workload.row_by_row else sums
 
     def unpack(self, sums: Array, dweight: Array) -> None:
@@ -82,6 +88,12 @@ class Sweep:
                 target[..., i, j] = sums.reshape(G, out, *taps, inner)[:, :, i, j]
         else:
             target[...] = sums.reshape(G, out, inner, *taps)
+
+    def _cut(self, images: Array | None) -> Array | None:
+        """View images (1, C, H, N, W) as (G, C, H, N/G, W) where the groups are parts of the batch."""
+        if images is None or not self.workload.shares_weight:
+            return images
+        return images[0].reshape(*images.shape[1:3], self.workload.groups, -1, images.shape[4]).transpose(2, 0, 1, 3, 4)
 
     def _packed(self, weight: Array) -> Array:
         """Return the weights (G, 1, out, K) in the order of the copies; transposed in memory for an input gradient."""
@@ -113,7 +125,8 @@ class Sweep:
         """Multiply by the weights, where the results lie if they are matrices there."""
         results = self.target[tile.place]  # (g, out, rows, n, columns)
         matrices = self._as_matrices(results)
-        np.matmul(self.weights[tile.groups], operand, out=products if matrices is None else matrices)
+        weights = self.weights if self.workload.shares_weight else self.weights[tile.groups]
+        np.matmul(weights, operand, out=products if matrices is None else matrices)
         if matrices is None:
             results[...] = self._as_images(products, tile)
 

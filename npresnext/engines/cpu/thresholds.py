@@ -33,11 +33,15 @@ BLAS_SINGLE_THREAD_SUM = 10_000
 # --- how much one thread does at a time ------------------------------------------------------------------------------
 
 # Bytes of a tile: where a group has few channels, and from so many on. Smaller tiles stay in the cache, larger ones
-# need fewer NumPy calls, and BLAS packs the weights less often. One thread of a Xeon, ms forward and both gradients:
-#                                                              0.8 MB         1.5 MB         3 MB           6 MB
-#     128 channels in 32 groups, 3x3 at 56x56, batch 8         10.6 / 20.6    9.0 / 14.5     10.0 / 17.4    11.6 / 17.9
-#     512 channels, 3x3 at 7x7, batch 8                        28.0 / 99.8    25.1 / 81.0    23.3 / 56.8    20.0 / 53.0
-TILE_BYTES = 3 * 2**19
+# need fewer NumPy calls, and BLAS packs the weights less often. With several threads a call costs more: after it a
+# thread may have to wait for the interpreter's lock. A Xeon, ms forward and both gradients:
+#                                                                    0.8 MB       1.5 MB       3 MB         6 MB
+#   512 channels, 3x3 at 7x7, batch 8, one thread                    28.0 / 99.8  25.1 / 81.0  23.3 / 56.8  20.0 / 53.0
+#   128 channels in 32 groups, 3x3 at 56x56, batch 8, one thread                   6.3 / 13.6   6.5 / 15.3   7.5 / 14.2
+#                                                     two threads                  6.6 / 10.7   5.1 /  9.9   5.2 /  8.7
+#   32 channels in 8 groups, 3x3 at 28x28, batch 64, one thread                    2.9 /  5.5   2.9 /  5.7   3.3 /  6.3
+#                                                    two threads                   3.4 /  5.8   2.8 /  4.9   2.6 /  4.8
+TILE_BYTES = 3 * 2**20
 WIDE_TILE_BYTES = 3 * 2**21
 WIDE_TILE_CHANNELS = 64  # with 32, layers of 32 channels in a group take 1.08 to 1.11 times as long
 
@@ -49,6 +53,8 @@ LONG_ROW = 256
 # With 32 channels it then runs at 1.2 times the speed of a large matmul, in place of 0.7. One thread of a Xeon, ms
 # forward and both gradients, 32 channels, 3x3 at 16x16, batch 128:
 #     rows of 64 columns 8.1 / 16.9        rows of 2048 columns 8.9 / 18.2
+# A tile has several such rows of a layer without groups, so that one call of matmul computes many products: on two
+# threads forward takes 4.1 ms in place of 4.8, both gradients 9.2 in place of 11.1.
 # From 64 channels on, products would have to be cut along the channels: that took 1.1 to 2 times as long.
 SMALL_PRODUCT = 10**6
 PANEL_COLUMNS = 64

@@ -11,7 +11,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
 from ..._support.integers import ceil_div, chunks
@@ -53,6 +53,7 @@ class Workload:
     multiplier_channels: int  # of one group; 0 if no weight gradient is computed
     map_shape: tuple[int, int]  # of the source
     itemsize: int
+    shares_weight: bool = False  # whether the groups are parts of the batch, which have one weight
 
     @functools.cached_property
     def inner_size(self) -> int:
@@ -80,13 +81,23 @@ class Workload:
         OpenBLAS reads panels of columns, and does not pack the operands of small products. So a row has whole panels,
         and is a small product if one panel is.
         """
-        columns = self.correlation.columns.count
-        panel = math.lcm(thresholds.PANEL_COLUMNS, columns) // columns  # images
-        small = thresholds.SMALL_PRODUCT // (self._channels * self.inner_size * columns)  # images
+        panel = self._panel_images
         if not self.row_by_row or images < panel:
             return images
-        images = min(images, small) if small >= panel else images
+        images = min(images, self._small_images) if self._small_images >= panel else images
         return images - images % panel
+
+    @property
+    def batch_parts(self) -> int:
+        """Into how many parts the batch of a single group is cut, so that its rows are small products.
+
+        Then one call of matmul computes many of them: a tile has several parts, as it has groups.
+        """
+        if self.groups > 1 or not self.row_by_row or self.batch <= self._small_images:
+            return 1
+        panel, shortest = self._panel_images, ceil_div(self._channels, self.correlation.columns.count)
+        sizes = [n for n in range(panel, self._small_images + 1, panel) if n >= shortest and self.batch % n == 0]
+        return self.batch // max(sizes, default=self.batch)
 
     @functools.cached_property
     def gradient_parts(self) -> int:
@@ -127,6 +138,17 @@ class Workload:
         """How many channels of a group share the work of copying."""
         return max(self.target_channels, self.multiplier_channels)
 
+    @property
+    def _panel_images(self) -> int:
+        """In how many images a row has whole panels of columns."""
+        columns = self.correlation.columns.count
+        return math.lcm(thresholds.PANEL_COLUMNS, columns) // columns
+
+    @property
+    def _small_images(self) -> int:
+        """In how many images a row is a small product, at most."""
+        return thresholds.SMALL_PRODUCT // (self._channels * self.inner_size * self.correlation.columns.count)
+
 
 def workload_of(correlation: Correlation, source: Array, target: Array | None, multiplier: Array | None) -> Workload:
     """Describe the work of a correlation on images (G, C, H, N, W)."""
@@ -135,7 +157,12 @@ def workload_of(correlation: Correlation, source: Array, target: Array | None, m
     return _workload(correlation, N, G, C, outputs, multiplied, (H, W), source.itemsize)
 
 
-_workload = functools.lru_cache(maxsize=1024)(Workload)  # with what it has found out
+@functools.lru_cache(maxsize=1024)  # with what a workload has found out
+def _workload(correlation: Correlation, batch: int, groups: int, *sizes: Any) -> Workload:
+    """Return a workload whose groups are parts of the batch, if that makes small products."""
+    workload = Workload(correlation, batch, groups, *sizes)
+    parts = workload.batch_parts
+    return workload if parts == 1 else replace(workload, batch=batch // parts, groups=parts, shares_weight=True)
 
 
 @dataclass(frozen=True, eq=False)

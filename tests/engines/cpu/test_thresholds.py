@@ -3,11 +3,14 @@
 import ast
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npresnext.engines.cpu import thresholds
+from npresnext.engines.cpu.correlation import forward_correlations
+from npresnext.engines.cpu.tiles import workload_of
 from npresnext.geometry import ConvGeometry
 
 from tests.support.convolutions import assert_equals_lesson, geometries
@@ -45,6 +48,45 @@ def test_both_gradients_from_the_same_copies_equal_the_lesson_in_few_parts(parts
     geometry = ConvGeometry.of_conv((3, 15, 6, 5), (20, 3, 3, 3), stride=2, padding=1, groups=5)
     with changed_thresholds(MAX_PARTS=parts, SINGLE_THREAD=1):
         assert_equals_lesson(geometry)
+
+
+@pytest.mark.parametrize("tile_bytes", [1, 2_500, 20_000, 10**6])
+@pytest.mark.parametrize("single_thread", [1, 10**9])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_parts_of_a_batch_as_groups_equal_the_lesson(tile_bytes, single_thread, stride):
+    """Six images of rows with 4 or 2 columns; two images are a small product."""
+    geometry = ConvGeometry.of_conv((6, 3, 6, 4), (4, 3, 3, 3), stride=stride, padding=1)
+    x = np.empty((1, 3, 6, 6, 4), "f")  # (G, C, H, N, W)
+    with changed_thresholds(
+        SMALL_PRODUCT=2 * 4 * 27 * geometry.out_width,
+        PANEL_COLUMNS=geometry.out_width,
+        TILE_BYTES=tile_bytes,
+        SINGLE_THREAD=single_thread,
+        LONG_ROW=1,
+    ):
+        workload = workload_of(*forward_correlations(geometry), x, None, np.empty((1, 4, 6, 6, 4), "f"))
+        assert (workload.groups, workload.batch, workload.shares_weight) == (3, 2, True)
+        for outermost in ((True, True), (False, False)):
+            assert_equals_lesson(geometry, outermost=outermost)
+
+
+@pytest.mark.parametrize(
+    "batch, channels, width, groups, parts",
+    [
+        (128, (32, 32), 16, 1, 32),
+        (100, (32, 32), 16, 1, 25),
+        (97, (32, 32), 16, 1, 1),  # it has no parts
+        (6, (32, 32), 16, 1, 1),  # it is a small product
+        (128, (32, 32), 16, 2, 1),
+        (40, (3, 128), 8, 1, 1),  # rows of a part would be shorter than there are channels
+    ],
+)
+def test_a_batch_is_cut_into_equal_parts_of_small_products(batch, channels, width, groups, parts):
+    inner, outer = channels
+    shapes = (batch, inner * groups, width, width), (outer * groups, inner, 3, 3)
+    x, y = (np.empty((groups, count, width, batch, width), "f") for count in channels)
+    workload = workload_of(*forward_correlations(ConvGeometry.of_conv(*shapes, padding=1, groups=groups)), x, y, None)
+    assert (workload.groups, workload.batch) == (groups * parts, batch // parts)
 
 
 def test_changed_thresholds_are_put_back():
