@@ -95,16 +95,17 @@ def _forward(
     source, result = channel_rows(x), channel_rows(y)  # (C, P) each
     added = None if shortcut is None else channel_rows(shortcut)
     zeros = np.zeros(source.shape[1], x.dtype)  # np.maximum with a single number takes twice as long
+    ones = np.ones(source.shape[1], x.dtype)  # (P,)
 
     def normalise(block: slice) -> None:
         values, out = source[block], result[block]  # (c, P)
         mean, var = statistics[0][block], statistics[1][block]  # (c,): of the batch, they are filled here
         with np.errstate(over="ignore", invalid="ignore"):  # functional/batchnorm.py finds the overflow in the variance
             if batch_statistics:
-                values, offset = _batch_statistics(values, mean, var, out)
+                values, offset = _batch_statistics(values, ones, mean, var, out)
             deviation = np.sqrt(var + eps)  # (c,)
             if not batch_statistics:
-                values, offset = _centred(values, mean, _is_near_zero(mean, deviation), False, out)
+                values, offset = _centred(values, None, mean, _is_near_zero(mean, deviation), out)
             scale = (1 if weight is None else weight[block]) / deviation  # (c,)
             shift = offset * scale  # (c,)
         if bias is not None:
@@ -155,7 +156,7 @@ def _backward(
                 masked_grad = shortcut_result[block]
             mask_by_output(grad, rectified[block], out=masked_grad)
             grad = masked_grad
-        values, offset = _centred(values, mean[block], near_zero, batch_statistics, out)
+        values, offset = _centred(values, ones if batch_statistics else None, mean[block], near_zero, out)
         sum_grad = np.vecdot(grad, ones, out=dbias[block])  # (c,)
         sum_product = np.vecdot(grad, values, out=dweight[block])  # (c,)
         sum_product -= offset * sum_grad
@@ -186,30 +187,30 @@ def _blank(x: Array) -> Array:
     return aligned_empty((x.shape[1], x.shape[0], *x.shape[2:]), x.dtype).swapaxes(0, 1)
 
 
-def _batch_statistics(values: Array, mean: Array, var: Array, scratch: Array) -> tuple[Array, Array]:
+def _batch_statistics(values: Array, ones: Array, mean: Array, var: Array, scratch: Array) -> tuple[Array, Array]:
     """Write into `mean` and `var` (c,) those of values (c, P); return values that are near zero, and their mean (c,).
 
     Far from zero the returned values lie in `scratch` and are centred: the input less a first estimate of its mean.
     """
-    _moments(values, mean, var)
+    _moments(values, ones, mean, var)
     if _is_near_zero(mean, np.sqrt(var)):
         return values, mean
     values = np.subtract(values, mean[:, None], out=scratch)
     offset = np.empty_like(mean)  # (c,): the rounding error of the first estimate
-    _moments(values, offset, var)
+    _moments(values, ones, offset, var)
     mean += offset
     return values, offset
 
 
-def _centred(values: Array, mean: Array, near_zero: bool, needs_mean: bool, scratch: Array) -> tuple[Array, Array]:
+def _centred(values: Array, ones: Array | None, mean: Array, near_zero: bool, scratch: Array) -> tuple[Array, Array]:
     """Return values (c, P), in `scratch` less `mean` unless that is near zero, and the mean of what is returned.
 
-    Unless it `needs_mean`, the mean of centred values is taken to be 0.
+    Without `ones` (P,), the mean of centred values is taken to be 0.
     """
     if near_zero:
         return values, mean
     values = np.subtract(values, mean[:, None], out=scratch)
-    return values, _mean(values) if needs_mean else np.zeros_like(mean)
+    return values, np.zeros_like(mean) if ones is None else _mean(values, ones)
 
 
 def _is_near_zero(mean: Array, deviation: Array) -> bool:
@@ -217,16 +218,16 @@ def _is_near_zero(mean: Array, deviation: Array) -> bool:
     return bool((np.abs(mean) <= thresholds.CENTRING_RATIO * deviation).all())
 
 
-def _moments(values: Array, mean: Array, var: Array) -> None:
+def _moments(values: Array, ones: Array, mean: Array, var: Array) -> None:
     """Write mean and variance of each channel of values (c, P) into `mean` and `var` (c,); accurate near zero."""
-    _mean(values, mean)
+    _mean(values, ones, mean)
     np.vecdot(values, values, out=var)
     var /= values.shape[1]
     var -= mean * mean
 
 
-def _mean(values: Array, mean: Array | None = None) -> Array:
-    """Return the mean (c,) of each channel of (c, P), in `mean` if given; BLAS sums faster than NumPy."""
-    sums = np.vecdot(values, np.ones(values.shape[1], values.dtype), out=mean)  # (c,)
+def _mean(values: Array, ones: Array, mean: Array | None = None) -> Array:
+    """Return the mean (c,) of each channel of (c, P), in `mean` if given; BLAS sums, by `ones`, faster than NumPy."""
+    sums = np.vecdot(values, ones, out=mean)  # (c,)
     sums /= values.shape[1]
     return sums
