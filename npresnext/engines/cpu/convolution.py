@@ -239,7 +239,8 @@ def _blank(geometry: ConvGeometry, dtype: np.dtype) -> Array:
     every = min(geometry.stride[0], geometry.height) * min(geometry.stride[1], geometry.width)
     dx = empty_images(geometry.x_shape, dtype)
     if len(input_grad_correlations(geometry)) < every:
-        dx[...] = 0
+        rows = dx.transpose(1, 2, 0, 3)  # (C, H, N, W)
+        for_each_block(lambda channels: rows[channels].fill(0), dx, len(rows))
     return dx
 
 

@@ -192,8 +192,9 @@ class CpuEngine(Engine):
         """Give each pixel its share, in an array whose channels are outermost."""
         if not _is_fast(grad_output):
             return super().global_avg_pool2d_backward(grad_output, x_shape)
-        dx = empty_images(x_shape, grad_output.dtype)
-        dx[...] = grad_output / (x_shape[2] * x_shape[3])  # (N, C, H, W)
+        N, C, H, W = x_shape
+        dx, shares = empty_images(x_shape, grad_output.dtype), grad_output[:, :, 0, 0].T / (H * W)  # (C, N)
+        dx.transpose(1, 2, 0, 3).reshape(C, H, N * W)[...] = np.repeat(shares, W, axis=1)[:, None]  # whole rows
         return dx
 
     def linear(self, x: Array, weight: Array, bias: Array | None) -> Array:
