@@ -68,15 +68,14 @@ class Sweep:
             operand, products, multiplier, grads = self._loaded(tile)
             if self.target is not None:
                 self._write_results(tile, operand, products, multiplier, grads)
-            of_tile = self._products_with_multiplier(tile, operand, multiplier, grads)  # (g, …)
+            groups, of_tile = tile.groups, self._products_with_multiplier(tile, operand, multiplier, grads)  # (g, …)
             is_first = tile.images.start == tile.columns.start == 0 and tile.rows.start == tiles[0].rows.start
-            place = tile.groups
-            if self.workload.shares_weight:
-                of_tile, is_first, place = of_tile.sum(axis=0), tile is tiles[0], slice(None)
+            if self.workload.shares_weight:  # then one gradient is the sum over all groups
+                groups, of_tile, is_first = slice(0, 1), of_tile.sum(axis=0), tile is tiles[0]
             if is_first:
-                sums[place] = of_tile
+                sums[groups] = of_tile
             else:
-                sums[place] += of_tile
+                sums[groups] += of_tile
         return sums.swapaxes(1, 2) if self.workload.row_by_row else sums
 
     def unpack(self, sums: Array, dweight: Array) -> None:
