@@ -34,8 +34,11 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
 
 
 def side_chunks(length: int, macs: int) -> list[slice]:
-    """Cut one side of a matmul for the threads: into chunks that are long enough for BLAS, and two at least."""
-    count = min(thresholds.MAX_PARTS, max(2, length // thresholds.CHUNK_SIDE))
+    """Cut one side of a matmul for the threads: into chunks that are long enough for BLAS, and two at least.
+
+    Their number is even, so that two threads have the same number.
+    """
+    count = min(thresholds.MAX_PARTS, max(2, length // thresholds.CHUNK_SIDE // 2 * 2))
     if macs < thresholds.SINGLE_THREAD:
         count = 1
     return chunks(length, ceil_div(length, count))

@@ -33,6 +33,13 @@ def test_bits_are_the_same_for_every_number_of_threads(rows, inner, columns, mon
     assert (results[0] == results[1]).all() and (results[0] == results[2]).all()
 
 
+@pytest.mark.parametrize("length", [2, 600, 1568, 2600, 6272])
+def test_two_threads_have_the_same_number_of_chunks_of_one_length(length):
+    parts = cpu_matmul.side_chunks(length, 10**9)
+    sizes = [part.stop - part.start for part in parts]
+    assert len(parts) % 2 == 0 and sum(sizes) == length and max(sizes) - min(sizes) <= len(parts)
+
+
 def test_refused_memory_is_told_with_the_shape_of_the_result(monkeypatch):
     def refuse(a, b):
         raise MemoryError("no")
