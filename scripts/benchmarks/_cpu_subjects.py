@@ -38,14 +38,21 @@ def operands(layer, batch, dtype):
     return [rng.standard_normal(shape).astype(dtype) for shape in shapes]
 
 
+def channels_outermost(images):
+    """Return a copy of images (N, C, H, W) in the memory order (C, H, N, W), that of the CPU engine's results."""
+    return images.transpose(1, 2, 0, 3).copy().transpose(2, 0, 1, 3)
+
+
 def numpy_layer(layer, batch, dtype, repeats, engine):
-    """Times of one convolution in npresnext."""
+    """Times of one convolution in npresnext, as in its networks: images are in the order of the engine's results."""
     import npresnext as nx
 
     x, weight, grad = operands(layer, batch, dtype)
+    if engine == "cpu":
+        x, grad = x if layer["first"] else channels_outermost(x), channels_outermost(grad)
     window = {"stride": layer["stride"], "padding": layer["kernel"] // 2, "groups": layer["groups"]}
     needs = (not layer["first"], True, False)
-    with nx.use_engine(engine):
+    with nx.use_engine(engine), nx.training.keep_freed_memory():
         calls = {
             "forward": lambda: nx.conv2d(x, weight, **window),
             "backward": lambda: nx.conv2d_backward(grad, x, weight, needs=needs, **window),
@@ -118,7 +125,8 @@ def numpy_network(name, batch, size, dtype, repeats):
         model.backward(loss.backward())
         optimizer.step()
 
-    times = {"training step": seconds(step, repeats)}
+    with nx.training.keep_freed_memory():  # as npresnext train does it
+        times = {"training step": seconds(step, repeats)}
     peak = peak_memory()
     fused = model.fuse()
     with nx.no_grad():

@@ -62,8 +62,8 @@ class Sweep:
 
     def weight_grad(self, tiles: tuple[Tile, ...]) -> Array:
         """Return the weight gradient of some tiles (G, out, K); write their results."""
-        groups = 1 if self.workload.shares_weight else self.workload.groups
-        sums = np.empty((groups, *tiles[0].scratch_shapes.weight_grads[2:]), self.source.dtype)
+        count = 1 if self.workload.shares_weight else self.workload.groups
+        sums = np.empty((count, *tiles[0].scratch_shapes.weight_grads[2:]), self.source.dtype)
         for tile in tiles:
             operand, products, multiplier, grads = self._loaded(tile)
             if self.target is not None:
