@@ -61,7 +61,7 @@ class _BlasThreads:
 
 
 def single_threaded_blas() -> contextlib.AbstractContextManager[None]:
-    """Keep BLAS at one thread inside the block, for the threads of the pool as for this one."""
+    """Keep BLAS at one thread inside the block; where every thread has a count of its own, in this thread."""
     return _blas_threads
 
 

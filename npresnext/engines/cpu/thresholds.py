@@ -54,7 +54,7 @@ LONG_ROW = 256
 # forward and both gradients, 32 channels, 3x3 at 16x16, batch 128:
 #     rows of 64 columns 8.1 / 16.9        rows of 2048 columns 8.9 / 18.2
 # A tile has several such rows of a layer without groups, so that one call of matmul computes many products: on two
-# threads forward takes 4.1 ms in place of 4.8, both gradients 9.2 in place of 11.1.
+# threads forward takes 4.1 ms in place of 5.0, both gradients 9.2 in place of 10.9.
 # From 64 channels on, products would have to be cut along the channels: that took 1.1 to 2 times as long.
 SMALL_PRODUCT = 10**6
 PANEL_COLUMNS = 64
