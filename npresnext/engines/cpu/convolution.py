@@ -20,8 +20,8 @@ from ...geometry import ConvGeometry
 from . import pointwise, thresholds
 from .blocks import for_each_block
 from .correlation import Correlation, forward_correlations, input_grad_correlations
-from .elementwise import rectify
-from .layout import empty_images
+from .elementwise import finish_results
+from .layout import channel_rows, empty_images
 from .sweep import Sweep
 from .threads import Tasks, run_tasks
 from .tiles import Tile
@@ -54,17 +54,11 @@ def _forward(
 
 def _finish(y: Array, bias: Array | None, shortcut: Array | None, rectified: bool) -> None:
     """Add the bias and the shortcut to y and rectify it, in place: whole channels, which are contiguous."""
-    results = y.transpose(1, 2, 0, 3)  # (C_out, H, N, W)
-    added = None if shortcut is None else shortcut.transpose(1, 2, 0, 3)
+    results = channel_rows(y)  # (C_out, P)
 
     def work(channels: slice) -> None:
-        part = results[channels]
-        if bias is not None:
-            part += bias[channels, None, None, None]
-        if added is not None:
-            part += added[channels]
-        if rectified:
-            rectify(part, part)
+        added = None if shortcut is None else channel_rows(shortcut[:, channels])
+        finish_results(results[channels], None if bias is None else bias[channels, None], added, rectified)
 
     for_each_block(work, y, len(results))
 

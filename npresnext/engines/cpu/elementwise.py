@@ -81,7 +81,7 @@ def rectify(values: Array, out: Array) -> None:
 
 
 def finish_results(results: Array, bias: Array | None, shortcut: Array | None, rectified: bool) -> None:
-    """Add the bias and the shortcut to the results of a 1x1 convolution and rectify them, in place, in the cache.
+    """Add the bias and the shortcut to the results of a convolution and rectify them, in place, in the cache.
 
     Parameters
     ----------

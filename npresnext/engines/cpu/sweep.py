@@ -83,8 +83,7 @@ class Sweep:
         target = dweight[:, :, :, *self.correlation.taps]  # (G, out, in, tap rows, tap columns)
         G, out, inner, *taps = target.shape
         if self.workload.row_by_row:
-            for i, j in np.ndindex(*taps):
-                target[..., i, j] = sums.reshape(G, out, *taps, inner)[:, :, i, j]
+            target[...] = sums.reshape(G, out, *taps, inner).transpose(0, 1, 4, 2, 3)
         else:
             target[...] = sums.reshape(G, out, inner, *taps)
 
