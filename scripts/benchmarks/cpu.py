@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from _common import SUBJECTS, processor, run_part
-from _cpu_report import is_grouped, layer, plot, report, resnext50_layers
+from _cpu_report import is_grouped, layer, plot, report, resnet18_layers, resnext50_layers
 
 from npresnext._support.files import atomic_path
 
@@ -54,6 +54,8 @@ def tasks(args):
     setting = {**common, "batch": args.batch, "dtype": "float32", "repeats": args.repeats}
     yield "peak", lambda: {"npresnext": measure("npresnext", "peak", **common)}
     yield "layers", lambda: {each: measure(each, "layers", layers=layers, **setting) for each in SUBJECTS}
+    dense = resnet18_layers()
+    yield "dense", lambda: {each: measure(each, "layers", layers=dense, **setting) for each in SUBJECTS[:2]}
     once = {**setting, "repeats": 1}
     yield (
         "slow",
@@ -101,7 +103,7 @@ def machine(threads, python):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
-    parser.add_argument("--only", nargs="*", help="names of tasks: peak layers slow network:NAME scaling")
+    parser.add_argument("--only", nargs="*", help="names of tasks: peak layers dense slow network:NAME scaling")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
         "--python",

@@ -24,14 +24,22 @@ def times(report, **milliseconds):
     ]
 
 
+def weights_of(each):
+    return each["inputs"] * each["outputs"] * each["kernel"] ** 2 // each["groups"]
+
+
 def test_layers_are_the_53_convolutions_of_the_network(report):
     layers = report.resnext50_layers()
-    weights = sum(
-        each["count"] * each["inputs"] * each["outputs"] * each["kernel"] ** 2 // each["groups"] for each in layers
-    )
     of_model = [p.data for p in models.resnext50_32x4d(rng=0).parameters() if p.data.ndim == 4]
     assert sum(each["count"] for each in layers) == len(of_model) == 53
-    assert weights == sum(weight.size for weight in of_model)
+    assert sum(each["count"] * weights_of(each) for each in layers) == sum(weight.size for weight in of_model)
+
+
+def test_dense_layers_are_the_3x3_convolutions_of_resnet18(report):
+    layers = report.resnet18_layers()
+    of_model = [p.data for p in models.resnet18(rng=0).parameters() if p.data.shape[2:] == (3, 3)]
+    assert sum(each["count"] for each in layers) == len(of_model) == 16
+    assert sum(each["count"] * weights_of(each) for each in layers) == sum(weight.size for weight in of_model)
 
 
 def test_median_of_the_rounds_decides_whether_a_target_is_reached(report):
@@ -41,8 +49,8 @@ def test_median_of_the_rounds_decides_whether_a_target_is_reached(report):
         lines = report.report({"machine": {"threads": 2}, "network:resnet18": rounds})
         return next(line for line in lines if line.startswith("| training step of resnet18"))
 
-    assert steps(1.0, 1.05, 3.0) == "| training step of resnet18 | ≤ 1.1 | 1.05 (1.00–3.00) | reached |"
-    assert steps(1.0, 1.15, 1.2) == "| training step of resnet18 | ≤ 1.1 | 1.15 (1.00–1.20) | **missed** |"
+    assert steps(1.0, 1.15, 3.0) == "| training step of resnet18 | ≤ 1.2 | 1.15 (1.00–3.00) | reached |"
+    assert steps(1.0, 1.25, 1.3) == "| training step of resnet18 | ≤ 1.2 | 1.25 (1.00–1.30) | **missed** |"
 
 
 def test_ratios_are_those_of_one_round_and_weighted_by_how_often_a_layer_occurs(report):
@@ -54,7 +62,15 @@ def test_ratios_are_those_of_one_round_and_weighted_by_how_often_a_layer_occurs(
     found = {name: values for name, _, values in report.layer_targets(rounds)}
     assert found["the 53 convolutions of ResNeXt-50, forward"] == [71 / 53, 53 / 71]
     assert found["the grouped 3x3, backward"] == [34 / 16, 16 / 34]
-    assert found["worst of the grouped 3x3, to maps of 7x7 (1024→1024 3x3 at 7, G=32 forward)"] == [10.0, 0.1]
+    assert found["the slowest layer (1024→1024 3x3 at 7, G=32, forward)"] == [10.0, 0.1]
+
+
+def test_dense_layers_have_a_table_of_their_own(report):
+    rounds = [{who: [dict.fromkeys(report.KINDS, time)] * 7 for who, time in (("npresnext", 3.0), ("torch", 2.0))}]
+    lines = list(report.report({"machine": {"threads": 2}, "dense": rounds}))
+    half_more = "1.50 (1.50–1.50)"
+    assert f"| the 3x3 of ResNet-18 | {half_more} | {half_more} |" in lines
+    assert f"| 512→512 3x3 at 7 | 3 | 3000.00 | {half_more} | {half_more} | {half_more} | {half_more} |" in lines
 
 
 def test_a_table_of_nothing_is_one_line_and_not_a_traceback(tmp_path):
