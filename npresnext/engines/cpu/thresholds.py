@@ -55,9 +55,15 @@ LONG_ROW = 256
 #     rows of 64 columns 8.1 / 16.9        rows of 2048 columns 8.9 / 18.2
 # A tile has several such rows of a layer without groups, so that one call of matmul computes many products: on two
 # threads forward takes 4.1 ms in place of 5.0, both gradients 9.2 in place of 10.9.
+# Where no small product has whole panels, one of whole vectors (of AVX-512: 16 columns) is still faster than one that
+# is not small. 128 channels in 8 groups, batch 64, part of the time of rows of whole panels:
+#     28x28, rows of 336 columns    0.85 / 0.82        14x14, 336    0.69 / 0.82        7x7, 224    0.70 / 0.83
+# Below a panel they are not faster (40 channels in a group at 14x14, 56 columns: 1.10 / 1.07). OpenBLAS's kernels for
+# AVX2 have no small products: these layers take 0.95 to 1.06 of the time there, those of 24 channels 1.01 to 1.10.
 # From 64 channels on, products would have to be cut along the channels: that took 1.1 to 2 times as long.
 SMALL_PRODUCT = 10**6
 PANEL_COLUMNS = 64
+VECTOR_COLUMNS = 16
 
 # Bytes of a block of one array, for batch norm, pooling and elementwise work: several arrays fit in the cache, and a
 # NumPy call takes longer than a wait for the lock. Batch norm with ReLU on 8x256x56x56, forward, two threads, on a

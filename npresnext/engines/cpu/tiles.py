@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
@@ -76,16 +76,12 @@ class Workload:
         return thresholds.WIDE_TILE_BYTES if wide else thresholds.TILE_BYTES
 
     def images_for_blas(self, images: int) -> int:
-        """Return how many images a tile has, `images` at most, so that BLAS multiplies its rows fast.
-
-        OpenBLAS reads panels of columns, and does not pack the operands of small products. So a row has whole panels,
-        and is a small product if one panel is.
-        """
-        panel = self._panel_images
-        if not self.row_by_row or images < panel:
+        """Return how many images a tile has, `images` at most, so that BLAS multiplies its rows fast."""
+        sizes = self._fast_sizes(range(1, images + 1)) if self.row_by_row else []
+        if not sizes:
             return images
-        images = min(images, self._small_images) if self._small_images >= panel else images
-        return images - images % panel
+        count = ceil_div(self.batch, sizes[-1])
+        return next(n for n in sizes if n * count >= self.batch)  # about equally large tiles
 
     @property
     def batch_parts(self) -> int:
@@ -93,11 +89,11 @@ class Workload:
 
         Then one call of matmul computes many of them: a tile has several parts, as it has groups.
         """
-        if self.groups > 1 or not self.row_by_row or self.batch <= self._small_images:
+        if self.groups > 1 or not self.row_by_row:
             return 1
-        panel, shortest = self._panel_images, ceil_div(self._channels, self.correlation.columns.count)
-        sizes = [n for n in range(panel, self._small_images + 1, panel) if n >= shortest and self.batch % n == 0]
-        return self.batch // max(sizes, default=self.batch)
+        shortest = ceil_div(self._channels, self.correlation.columns.count)  # so that it stays row by row
+        sizes = self._fast_sizes(n for n in range(shortest, self.batch + 1) if self.batch % n == 0)
+        return self.batch // sizes[-1] if sizes else 1
 
     @functools.cached_property
     def gradient_parts(self) -> int:
@@ -138,16 +134,16 @@ class Workload:
         """How many channels of a group share the work of copying."""
         return max(self.target_channels, self.multiplier_channels)
 
-    @property
-    def _panel_images(self) -> int:
-        """In how many images a row has whole panels of columns."""
-        columns = self.correlation.columns.count
-        return math.lcm(thresholds.PANEL_COLUMNS, columns) // columns
+    def _fast_sizes(self, sizes: Iterable[int]) -> list[int]:
+        """Return those numbers of images, ascending as they are given, in which a row is multiplied fast by BLAS.
 
-    @property
-    def _small_images(self) -> int:
-        """In how many images a row is a small product, at most."""
-        return thresholds.SMALL_PRODUCT // (self._channels * self.inner_size * self.correlation.columns.count)
+        OpenBLAS does not pack the operands of small products, and reads panels of columns: whole ones if possible.
+        """
+        columns = self.correlation.columns.count
+        most = thresholds.SMALL_PRODUCT // (self._channels * self.inner_size * columns)
+        small = [n for n in sizes if n <= most and n * columns >= thresholds.PANEL_COLUMNS]
+        whole_panels = [n for n in small if n * columns % thresholds.PANEL_COLUMNS == 0]
+        return whole_panels or [n for n in small if n * columns % thresholds.VECTOR_COLUMNS == 0]
 
 
 def workload_of(correlation: Correlation, source: Array, target: Array | None, multiplier: Array | None) -> Workload:

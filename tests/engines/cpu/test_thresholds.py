@@ -25,6 +25,7 @@ VALUES = {
     "LONG_ROW": st.sampled_from([1, 10, 256]),
     "SMALL_PRODUCT": st.sampled_from([1, 300, 10**6]),
     "PANEL_COLUMNS": st.sampled_from([1, 4, 64]),
+    "VECTOR_COLUMNS": st.sampled_from([1, 2, 16]),
     "MAX_PARTS": st.sampled_from([1, 2, 3, 8, 100]),
     "ROWS_PER_PART": st.sampled_from([1, 2, 4]),
     "INNER_SIZE_PER_PART": st.sampled_from([1, 20, 256]),
@@ -78,7 +79,8 @@ def test_parts_of_a_batch_as_groups_equal_the_lesson(tile_bytes, single_thread, 
         (97, (32, 32), 16, 1, 1),  # it has no parts
         (6, (32, 32), 16, 1, 1),  # it is a small product
         (128, (32, 32), 16, 2, 1),
-        (40, (3, 128), 8, 1, 1),  # rows of a part would be shorter than there are channels
+        (64, (16, 16), 28, 1, 8),  # 16 images are the fewest with whole panels, and no small product
+        (40, (9, 128), 8, 1, 1),  # rows of a part would be shorter than there are channels
     ],
 )
 def test_a_batch_is_cut_into_equal_parts_of_small_products(batch, channels, width, groups, parts):
@@ -87,6 +89,25 @@ def test_a_batch_is_cut_into_equal_parts_of_small_products(batch, channels, widt
     x, y = (np.empty((groups, count, width, batch, width), "f") for count in channels)
     workload = workload_of(*forward_correlations(ConvGeometry.of_conv(*shapes, padding=1, groups=groups)), x, y, None)
     assert (workload.groups, workload.batch) == (groups * parts, batch // parts)
+
+
+@pytest.mark.parametrize(
+    "batch, channels, width, images",
+    [
+        (128, 16, 16, 24),  # up to 27 are a small product; every 4 have a whole panel
+        (64, 16, 32, 12),
+        (64, 16, 7, 32),  # 64 are the fewest with whole panels, and no small product; 48 would leave 16
+        (64, 16, 14, 24),
+        (64, 16, 28, 12),
+        (64, 64, 8, 64),  # only 3 are a small product: too few columns
+        (5, 16, 14, 5),
+    ],
+)
+def test_tiles_of_grouped_layers_have_small_products_of_whole_panels_or_vectors(batch, channels, width, images):
+    x, y = (np.empty((8, channels, width, batch, width), "f") for _ in range(2))
+    shapes = (batch, 8 * channels, width, width), (8 * channels, channels, 3, 3)
+    geometry = ConvGeometry.of_conv(*shapes, padding=1, groups=8)
+    assert workload_of(*forward_correlations(geometry), x, y, None).images_for_blas(batch) == images
 
 
 def test_changed_thresholds_are_put_back():
