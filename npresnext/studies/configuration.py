@@ -166,8 +166,8 @@ class RunConfiguration:
             del settings["model"]
             settings |= {"design": self.design, "blocks": list(self.blocks), "planes": self.planes}
         settings |= {"test_limit": self.test_limit, "measure": sorted(self.measure)}
-        for measure in set(NEEDS) & set(self.measure):
-            for key in NEEDS[measure]:
+        for measure, keys in NEEDS.items():
+            for key in keys if measure in self.measure else ():
                 value = getattr(self, key)
                 settings[key] = list(value) if isinstance(value, tuple) else value
         return {key: value for key, value in settings.items() if value is not None}

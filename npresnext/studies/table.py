@@ -10,7 +10,6 @@ from typing import Any
 
 from .._support.extras import load_extra
 from .._support.files import atomic_path
-from .._support.plurals import counted
 from .._support.tables import text_table
 from ..errors import FileFormatError, InvalidValueError
 from ..gradients import open_rows
@@ -202,4 +201,4 @@ def missing_as_text(folders: Sequence[RunFolder]) -> str:
     """Return how many runs a table lacks; "" if none."""
     states = [folder.state for folder in folders]
     lacking = [state for state in states if state != "done"]
-    return f"without {counted(len(lacking), 'run')} of {len(states)}: {states_as_text(lacking)}" if lacking else ""
+    return f"without {states_as_text(lacking)}" if lacking else ""

@@ -196,7 +196,7 @@ def test_a_second_time_gives_the_same_bytes_and_a_changed_file_is_found(run):
     text = run.file("gradnorms.csv").read_text()
     run.file("gradnorms.csv").write_text(text.replace("0", "1", 1))
     outcome = perform(run.path.parent, run.name, again)
-    assert outcome.state == "different" and outcome.message.startswith("gradnorms.csv differ")
+    assert outcome.state == "different" and outcome.message.startswith("other bytes in gradnorms.csv;")
     assert (run.path / "again" / "gradnorms.csv").read_text() == text
 
 

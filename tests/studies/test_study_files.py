@@ -1,5 +1,9 @@
 """Study files: what they describe, and how mistakes in them are reported."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from npresnext.errors import NpresnextError
@@ -60,6 +64,17 @@ def test_the_name_depends_on_what_decides_the_numbers_and_on_nothing_else():
     other = [{"model": "resnext_small"}, {"design": "4x6d", "seed": 1}, {"design": "4x6d", "measure": ["gradnorms"]}]
     assert len({RunConfiguration.from_settings(settings).name for settings in [same[0], *other]}) == 4
     assert RunConfiguration.from_settings(same[0]).name == "14baab99cff4"  # in every version, or old folders are lost
+
+
+def test_settings_have_one_order_in_every_process():
+    code = (
+        "from npresnext.studies import RunConfiguration\n"
+        "print(*RunConfiguration.from_settings({'measure': ['statistics', 'gradnorms']}).to_settings())"
+    )
+    environment = {**os.environ, "PYTHONHASHSEED": "1"}  # a set of these two measures is in the other order
+    printed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    # A checkpoint holds the settings, and `--again` compares its bytes.
+    assert printed.stdout.split()[-3:] == ["measure", "gradnorms_every", "statistics_images"]
 
 
 @pytest.mark.parametrize("design, conv2", [("4x6d", (24, 4)), ("32x1d", (32, 32))])
