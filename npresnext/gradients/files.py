@@ -215,13 +215,10 @@ class ParquetFile(ColumnFile):
         arrow, parquet = load_parquet()
         arrays = {}
         for name, values in columns.items():
-            kind = (
-                arrow.int64()
-                if name in INTEGER_COLUMNS
-                else arrow.string()
-                if name in TEXT_COLUMNS
-                else arrow.float64()
-            )
+            if _is_text(name, values):
+                arrays[name] = arrow.array([None if value is None else str(value) for value in values], arrow.string())
+                continue
+            kind = arrow.int64() if name in INTEGER_COLUMNS else arrow.float64()
             plain = [value.item() if isinstance(value, np.generic) else value for value in values]
             arrays[name] = arrow.array(plain, kind, from_pandas=False)
         parquet.write_table(arrow.table(arrays), path)
@@ -237,11 +234,22 @@ ROW_FILES: dict[str, Callable[..., RowFile]] = {
 
 def _column(name: str, values: list[Any]) -> np.ndarray:
     """Return one column as an array that needs no pickle."""
-    if name in TEXT_COLUMNS:
-        return np.array(["" if value is None else value for value in values], dtype=str)
+    if _is_text(name, values):
+        return np.array(["" if value is None else str(value) for value in values], dtype=str)
     if name in INTEGER_COLUMNS:
         return np.array([-1 if value is None else value for value in values], dtype=np.int64)
     return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
+
+
+def _is_text(name: str, values: list[Any]) -> bool:
+    """Return whether a column is stored as text: one of ours that is, or one of another program with no numbers.
+
+    >>> _is_text("layer", []), _is_text("run", ["a", None]), _is_text("l2", [0.5, None])
+    (True, True, False)
+    """
+    kinds = set(map(type, values)) - {type(None)}
+    has_numbers = all(issubclass(kind, (int, float, np.number)) and kind is not bool for kind in kinds)
+    return name in TEXT_COLUMNS or (name not in INTEGER_COLUMNS and not has_numbers)
 
 
 def _standard_output() -> BinaryIO:

@@ -15,7 +15,7 @@ import numpy as np
 
 from .._support.plurals import counted
 from ..errors import FileFormatError
-from .files import INTEGER_COLUMNS, TEXT_COLUMNS, format_of, load_parquet
+from .files import INTEGER_COLUMNS, format_of, load_parquet
 from .norms import Row
 
 NEEDED = ("layer", "conv_group", "groups")
@@ -104,6 +104,9 @@ def _json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def _npz_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the place and the row of each entry of the columns; -1 in a column of integers is None."""
     try:
+        with open(path, "rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise FileFormatError(f"{path} is not an NPZ file")
         with np.load(path, allow_pickle=False) as archive:
             columns = {name: archive[name] for name in archive.files}
     except (ValueError, EOFError, KeyError, AttributeError, TypeError, zipfile.BadZipFile) as error:
@@ -114,11 +117,12 @@ def _npz_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         raise FileFormatError(
             f"{path} has columns of the shapes {', '.join(map(str, sorted(shapes)))}: expected one axis and one length"
         )
+    texts = [name for name, array in columns.items() if array.dtype.kind == "U"]
     for index, values in enumerate(zip(*(array.tolist() for array in columns.values()))):
         row = dict(zip(columns, values))
         for name in INTEGER_COLUMNS & set(row):
             row[name] = None if row[name] == -1 else row[name]
-        for name in TEXT_COLUMNS & set(row):
+        for name in texts:
             row[name] = row[name] or None
         yield f"row {index}", row
 

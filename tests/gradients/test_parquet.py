@@ -46,7 +46,7 @@ def test_nothing_is_written_before_the_file_is_closed_or_if_that_fails(tmp_path)
     file = open_rows(tmp_path / "norms.parquet", COLUMNS)
     file.write(rows_of_a_run())
     assert list(tmp_path.iterdir()) == []
-    file.write([{"l2": "much"}])
+    file.write([{"step": "many"}])
     with pytest.raises(arrow.ArrowException):
         file.close()
     assert list(tmp_path.iterdir()) == []
