@@ -400,6 +400,8 @@ def test_steps_without_backward_are_refused():
         pytest.raises(BackwardError, match="the optimizer made no step"),
         watch(model, optimizer=optimizer) as watched,
     ):
+        with pytest.raises(BackwardError, match=r"call loss.backward\(\) before optimizer.step\(\), and watch\(\) after"):
+            optimizer.step()
         backward(model, images())
         with pytest.raises(BackwardError, match="called by the optimizer"):
             watched.step()
@@ -419,6 +421,11 @@ def parametrized():
     return torch.nn.utils.parametrizations.weight_norm(layer)
 
 
+def spectral():
+    """Its weight is a tensor without a gradient until the first forward pass."""
+    return torch.nn.utils.spectral_norm(torch.nn.Conv2d(4, 4, 3, groups=2))
+
+
 @pytest.mark.parametrize(
     ("model", "arguments", "error", "message"),
     [
@@ -430,6 +437,7 @@ def parametrized():
         (lambda: network().requires_grad_(False), {}, InvalidValueError, "a frozen layer has no gradient"),
         (lambda: torch.nn.LazyConv2d(4, 3, groups=2), {}, InvalidValueError, "compute one batch first"),
         (parametrized, {}, InvalidValueError, "is computed from other parameters"),
+        (spectral, {}, InvalidValueError, "is computed from other parameters"),
         (lambda: torch.nn.Conv2d(4, 4, 3, groups=2, dtype=torch.complex64), {}, InvalidTypeError, "complex64"),
         (lambda: network(), {"every": 0}, InvalidValueError, "every must be at least 1"),
         (lambda: network(), {"read_every": 1.5}, InvalidTypeError, "read_every must be an integer"),

@@ -92,7 +92,7 @@ def _check_weight(name: str, weight: Any, torch: Any) -> None:
     """Raise unless the weight is a parameter with a gradient of its own."""
     if isinstance(weight, torch.nn.parameter.UninitializedParameter):
         raise InvalidValueError(f"{name}.weight has no shape yet: compute one batch first")
-    if not weight.is_leaf:
+    if not (weight.is_leaf and isinstance(weight, torch.nn.Parameter)):
         raise InvalidValueError(
             f"{name}.weight is computed from other parameters, as by torch.nn.utils.parametrizations, and has no "
             "gradient of its own: leave the layer out by layers="

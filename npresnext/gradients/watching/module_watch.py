@@ -281,8 +281,10 @@ class ModuleWatch:
         if self._closed:
             raise BackwardError("the watch is closed: no step can follow")
         if not any(layer.backwards for layer in self._layers):
+            call = "step()" if self._optimizer is None else "optimizer.step()"
             raise BackwardError(
-                "no gradient of a watched layer was computed since the last step: call loss.backward() before step()"
+                f"no gradient of a watched layer was computed since the last step: call loss.backward() before {call}, "
+                "and watch() after weights are replaced or frozen"
             )
         norms = [(layer, layer.norms, layer.accumulated) for layer in self._layers if layer.norms is not None]
         if norms:
