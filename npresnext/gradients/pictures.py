@@ -18,6 +18,7 @@ from .norms import Row
 COLOURS, RELATIVE_COLOURS, NO_NUMBER = "magma", "RdBu_r", "0.7"
 DENSE = "dense convolutions, one row per layer"
 KEYS = ("step", "epoch", "layer", "conv_group", "groups", "numel")
+GRADIENT_NORMS = ("l2", "rms", "max_abs", "norm")
 WIDTH = 13.3  # inches, that of a slide
 LEAST_HEIGHT = 4  # inches, so that the label of the colour bar fits
 LONGEST_BAR = 7
@@ -68,7 +69,7 @@ def draw_grad_norms(rows: Sequence[Row], *, value: str = "l2", relative: bool = 
     if relative:
         panels = relative_to_layer(panels)
     steps_are_known = rows[0].get("step") is not None
-    name = f"{value}, relative to the layer's mean" if relative else f"{value} of the weight gradient"
+    name = f"{value}, relative to the layer's mean" if relative else label_of(value)
     scale, colours, label = colour_scale(panels, name, relative)
 
     grouped = [panel for panel in panels if panel != DENSE]
@@ -138,6 +139,15 @@ def grad_norm_panels(rows: Sequence[Row], value: str = "l2") -> dict[str, Panel]
         labels = [layer if panel == DENSE else str(group) for layer, group in keys]
         panels[panel] = labels, steps, np.stack([lines[key] for key in keys])
     return panels
+
+
+def label_of(value: str) -> str:
+    """Return what a scale of colours says of a column.
+
+    >>> label_of("l2"), label_of("cka")
+    ('l2 of the weight gradient', 'cka')
+    """
+    return f"{value} of the weight gradient" if value in GRADIENT_NORMS else value
 
 
 def _value_of(row: Row, value: str) -> float:

@@ -163,7 +163,9 @@ def _compare_again(folder: RunFolder, options: RunOptions, lock: RunLock) -> Out
         if path.name != LOG and path.read_bytes() != folder.file(path.name).read_bytes()
     ]
     if different:
-        return Outcome(folder.name, "different", f"other bytes in {', '.join(different)}; the second ones are in {again}")
+        return Outcome(
+            folder.name, "different", f"other bytes in {', '.join(different)}; the second ones are in {again}"
+        )
     count = len(list(again.iterdir())) - 1
     shutil.rmtree(again)
     return Outcome(folder.name, "same", f"{counted(count, 'file')} with the same bytes")

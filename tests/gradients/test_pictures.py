@@ -175,6 +175,7 @@ def test_colours_that_are_clipped_are_stated_and_others_are_not():
     low, high = np.percentile([row["l2"] for row in rows], [1, 99.5])
     assert f"(colours end at {plain_number(low)} and {plain_number(high)})" in label
     assert draw_grad_norms([{**row, "l2": 0.5} for row in rows]).axes[-1].get_ylabel() == "l2 of the weight gradient"
+    assert draw_grad_norms([{**row, "cka": 0.5} for row in rows], value="cka").axes[-1].get_ylabel() == "cka"
 
 
 @pytest.mark.parametrize("spread", [0.01, 0.1, 1, 3, 9])

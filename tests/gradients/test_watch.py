@@ -400,7 +400,9 @@ def test_steps_without_backward_are_refused():
         pytest.raises(BackwardError, match="the optimizer made no step"),
         watch(model, optimizer=optimizer) as watched,
     ):
-        with pytest.raises(BackwardError, match=r"call loss.backward\(\) before optimizer.step\(\), and watch\(\) after"):
+        with pytest.raises(
+            BackwardError, match=r"call loss.backward\(\) before optimizer.step\(\), and watch\(\) after"
+        ):
             optimizer.step()
         backward(model, images())
         with pytest.raises(BackwardError, match="called by the optimizer"):

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..._support.tables import html_details, html_table
 from ...errors import InvalidValueError
-from ..pictures import DENSE, Panel, grad_norm_panels, relative_to_layer
+from ..pictures import DENSE, Panel, grad_norm_panels, label_of, relative_to_layer
 from ..provenance import PROVENANCE
 from ..statistics import Comparison
 from ..tables import SUMMARY_HEADER, summary_lines
@@ -148,8 +148,8 @@ def _pictures(
 ) -> Iterator[str]:
     """Yield the heat maps: first the values, then each divided by the mean of its layer."""
     layers = list(dict.fromkeys(layer for of_run in panels for layer in of_run if layer != DENSE))
-    scale = Scale([panel for of_run in panels for panel in of_run.values()], f"{value} of the weight gradient", False)
-    yield f"<h2>{escape(value)} of each conv group at each step</h2>{scale.bar()}"
+    scale = Scale([panel for of_run in panels for panel in of_run.values()], label_of(value), False)
+    yield f"<h2>{escape(value)} of each conv group</h2>{scale.bar()}"
     yield from _maps(runs, names, panels, layers, scale)
     if any(DENSE in of_run for of_run in panels):
         yield from _maps(runs, names, panels, [DENSE], scale)

@@ -223,7 +223,7 @@ def _step_test(shares: NumPyArray, tester: _Tester) -> Result:
         return tester.test(blocks, f"there are {counted(len(blocks), 'block')} of steps", **options)
     _, found, _ = tester.test(shares.mean(axis=0, keepdims=True), "", **options)  # for its ratios
     needed = LEAST_BLOCKS * block_length(shares)
-    return len(blocks), found, f"it has {len(shares):,} steps, and their correlation calls for {needed:,}"
+    return len(blocks), found, f"it has {counted(len(shares), 'step')}, and their correlation calls for {needed:,}"
 
 
 def _seed_test(shares: NumPyArray, tester: _Tester) -> Result:

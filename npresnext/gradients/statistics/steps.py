@@ -180,10 +180,10 @@ def _table(layer: str, rows: Sequence[Row], groups: int, norms: NumPyArray) -> N
     counts = np.bincount(place, minlength=len(steps) * groups)
     if np.any(counts != 1):
         wrong = int(np.argmax(counts != 1))
+        several = "; pass the rows of each run separately" if counts[wrong] > 1 else ""
         raise InvalidValueError(
             f"{layer} has {counted(int(counts[wrong]), 'row')} of conv group {wrong % groups} at step "
-            f"{steps[wrong // groups]}: expected one row for each conv group at each step (several runs go to "
-            "npresnext.gradients.compare_seeds)"
+            f"{steps[wrong // groups]}: expected one row for each conv group at each step{several}"
         )
     table = np.empty(len(rows))
     table[place] = norms
