@@ -71,7 +71,7 @@ corrected for the number of layers, is at most ALPHA.
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.epilog = EXAMPLES.format(prog=parser.prog)
-    actions = parser.add_subparsers(help=argparse.SUPPRESS, metavar="draw", prog=parser.prog)
+    actions = parser.add_subparsers(help=argparse.SUPPRESS, metavar="ACTION", prog=parser.prog)
     _configure_draw(actions.add_parser("draw", description=DRAW_HELP))
     _configure_test(actions.add_parser("test", description=TEST_HELP))
     _gradnorms_convert.configure(actions.add_parser("convert", description=_gradnorms_convert.HELP))
