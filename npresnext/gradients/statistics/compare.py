@@ -159,7 +159,7 @@ def compare_seeds(
         raise InvalidTypeError(f"runs is of type {type(runs).__name__}: expected the rows of each run, in a list")
     if len(runs) < 2:
         raise InvalidValueError(f"runs has {counted(len(runs), 'run')}: seeds are compared from two runs on")
-    by_run = [{name: shares.mean(axis=0) for name, shares in shares_by_layer(rows, value).items()} for rows in runs]
+    by_run = [_mean_shares(number, rows, value) for number, rows in enumerate(runs)]
     results = {layer: _seed_test(shares, tester) for layer, shares in _tables_of_seeds(by_run).items()}
     return compare_layers("seeds", results, alpha, n_resamples)
 
@@ -230,6 +230,14 @@ def _seed_test(shares: NumPyArray, tester: _Tester) -> Result:
     """Test the shares (K, G) of one layer in K runs."""
     ranks = rank_rows(shares)
     return tester.test(shares, "seeds", within_rows=True, statistic=lambda sums: agreement(ranks, sums), scores=ranks)
+
+
+def _mean_shares(number: int, rows: Sequence[Row], value: str) -> dict[str, NumPyArray]:
+    """Return, for each layer of one run, the shares of the groups (G,), averaged over the steps."""
+    try:
+        return {name: shares.mean(axis=0) for name, shares in shares_by_layer(rows, value).items()}
+    except InvalidValueError as error:
+        raise InvalidValueError(f"run {number}: {error}") from error
 
 
 def _tables_of_seeds(by_run: Sequence[Mapping[str, NumPyArray]]) -> dict[str, NumPyArray]:

@@ -333,6 +333,7 @@ ROWS, GRADS = rows_of(np.ones((2, 2))), {"a": planted(0), "b": planted(1)}
         (InvalidValueError, "rng must be None, a seed", lambda: compare_groups(ROWS, rng=-1)),
         (InvalidTypeError, "expected the rows of each run", lambda: compare_seeds(3)),
         (InvalidValueError, "runs has 1 run", lambda: compare_seeds([ROWS])),
+        (InvalidValueError, "^run 1: there are no rows", lambda: compare_seeds([ROWS, []])),
         (
             InvalidValueError,
             "runs 0 and 2 have the same",
