@@ -148,8 +148,14 @@ def test(args: argparse.Namespace) -> int:
     """Test the groups in files of rows."""
     from .._support.files import check_writable
     from .._support.plurals import counted
+    from ..errors import ConfigurationError
     from ..gradients import COMPARISON_COLUMNS, compare_groups, compare_seeds, open_rows
+    from ..gradients.files import format_of
 
+    if args.seed < 0:
+        raise ConfigurationError("seed", args.seed, "at least 0")
+    if args.output:
+        format_of(args.output)
     if args.output and args.output != "-":
         check_writable(args.output, overwrite=args.force)
     runs = [_chosen_rows(path, args) for path in args.rows]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..errors import ConfigurationError, InvalidTypeError, InvalidValueError
+from ..errors import InvalidTypeError, InvalidValueError
 from .norms import Row
 from .pictures import KEYS
 
@@ -41,7 +41,7 @@ def wide_rows(rows: Sequence[Row], values: Sequence[str] = ("l2",)) -> list[Row]
     there = dict.fromkeys(name for row in rows for name in row if name not in KEYS)
     for value in values:
         if value not in there:
-            raise ConfigurationError("values", value, f"columns of the rows, such as {', '.join(there) or '(none)'}")
+            raise InvalidValueError(f"no row has the column {value!r}: there are {', '.join(there) or 'none'}")
     columns = [f"{layer}/{group}/{value}" for layer, group in _groups(rows) for value in values]
     steps: dict[int, Row] = {}
     filled = set()

@@ -129,8 +129,9 @@ def haiku_network(x, key):
     ("convolutions", "options", "error", "message"),
     [
         ({"stm": 1}, {}, InvalidValueError, "grads has no leaf for stm: expected some of block.0, block.1, head"),
-        ({"stem": 3}, {}, ShapeError, "groups must divide the first axis"),
+        ({"stem": 3}, {}, ShapeError, "groups must divide axis 3, the output channels"),
         ({"stem": "2"}, {}, InvalidTypeError, "stem must be an integer"),
+        ({"stem": Kernel(0, 3)}, {}, InvalidValueError, "stem must be at least 1"),
         ({"stem": Kernel(1, 4)}, {}, ShapeError, "has shape .3, 3, 4, 8., and no axis 4"),
         ({}, {}, InvalidTypeError, "convolutions must map names of layers"),
         ({"stem": 1}, {"layout": "NHWC"}, ConfigurationError, 'layout must be the letters of "HWIO"'),

@@ -5,7 +5,7 @@ import csv
 import pytest
 
 from npresnext import cli
-from npresnext.errors import ConfigurationError, InvalidTypeError, InvalidValueError
+from npresnext.errors import InvalidTypeError, InvalidValueError
 from npresnext.gradients import COLUMNS, PROVENANCE, open_rows, read_rows, wide_rows
 
 from tests.support.rows import rows_of_a_run
@@ -34,7 +34,7 @@ def test_what_is_missing_at_a_step_is_none():
     ("change", "values", "error", "message"),
     [
         ({"step": None}, ["l2"], InvalidValueError, "a row has no step"),
-        ({}, ["l3"], ConfigurationError, "values must be columns of the rows, such as l2, rms"),
+        ({}, ["l3"], InvalidValueError, "no row has the column 'l3': there are l2, rms"),
         ({}, "l2", InvalidTypeError, "is the string 'l2'"),
         ({"conv_group": 1}, ["l2"], InvalidValueError, "conv group 1 of layer1.0.conv2 has two rows at step 0"),
     ],
@@ -89,7 +89,7 @@ def test_event_files_are_written(source, tmp_path, capsys):
         (["--tensorboard", "runs", "--wide"], "--wide is about the output"),
         (["-o", "{}/norms.csv"], "exists already"),
         (["-o", "{}/wide.txt"], "none of .csv, .jsonl, .npz, .parquet"),
-        (["-o", "{}/wide.csv", "--wide", "l3"], "must be columns of the rows, such as l2"),
+        (["-o", "{}/wide.csv", "--wide", "l3"], "no row has the column 'l3': there are l2"),
     ],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(source, tmp_path, argv, words, capsys):

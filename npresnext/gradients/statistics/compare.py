@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -172,6 +173,11 @@ class _Tester:
         if not 0 < alpha < 1:
             raise InvalidValueError(f"alpha must lie between 0 and 1, but is {alpha}")
         self.alpha, self.n_resamples, self.rng = alpha, as_int(n_resamples, "n_resamples", 1), generator(rng)
+        if 1 / (1 + self.n_resamples) > alpha:
+            raise InvalidValueError(
+                f"{counted(self.n_resamples, 'permutation')} allow no p below 1/{1 + self.n_resamples}, and alpha is "
+                f"{alpha:g}: use at least {math.ceil(1 / alpha) - 1}"
+            )
 
     def test(self, table: NumPyArray, size: str, *, within_rows: bool, **options: Any) -> Result:
         """Test a table (n, G); `size` says how many samples it has, if these are too few to show any difference."""
@@ -229,7 +235,8 @@ def _step_test(shares: NumPyArray, tester: _Tester) -> Result:
 def _seed_test(shares: NumPyArray, tester: _Tester) -> Result:
     """Test the shares (K, G) of one layer in K runs."""
     ranks = rank_rows(shares)
-    return tester.test(shares, "seeds", within_rows=True, statistic=lambda sums: agreement(ranks, sums), scores=ranks)
+    size = f"there are {counted(len(shares), 'seed')}"
+    return tester.test(shares, size, within_rows=True, statistic=lambda sums: agreement(ranks, sums), scores=ranks)
 
 
 def _mean_shares(number: int, rows: Sequence[Row], value: str) -> dict[str, NumPyArray]:

@@ -182,8 +182,8 @@ def compare_layers(
     tested = [name for name, (_, _, reason) in results.items() if reason is None]
     if tested and len(tested) > alpha * (1 + n_resamples):
         raise InvalidValueError(
-            f"n_resamples={n_resamples} allows no p below 1/{1 + n_resamples}, but with "
-            f"{counted(len(tested), 'layer')} Holm's correction needs p <= {alpha}/{len(tested)}: use at least "
+            f"{counted(n_resamples, 'permutation')} allow no p below 1/{1 + n_resamples}, but with "
+            f"{counted(len(tested), 'layer')} Holm's correction needs p <= {alpha:g}/{len(tested)}: use at least "
             f"{math.ceil(len(tested) / alpha) - 1}"
         )
     corrected = dict(zip(tested, holm([results[name][1].pvalue for name in tested])))

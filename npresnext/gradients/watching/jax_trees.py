@@ -138,10 +138,11 @@ def tree_grad_norms(
         raise ConfigurationError("layout", layout, 'the letters of "HWIO" in some order')
     if not isinstance(convolutions, Mapping) or not convolutions:
         raise InvalidTypeError(f"convolutions must map names of layers to numbers of groups, but is {convolutions!r}")
-    kernels = {
-        name: kernel if isinstance(kernel, Kernel) else Kernel(as_int(kernel, name, 1), layout.index("O"))
+    given = {
+        name: kernel if isinstance(kernel, Kernel) else Kernel(kernel, layout.index("O"))
         for name, kernel in convolutions.items()
     }
+    kernels = {name: Kernel(as_int(kernel.groups, name, 1), kernel.output_axis) for name, kernel in given.items()}
     rows = group_grad_norms(
         _kernels_of(grads, "grads", kernels),
         {name: kernel.groups for name, kernel in kernels.items()},
@@ -211,6 +212,11 @@ def _kernels_of(tree: Any, label: str, kernels: Mapping[str, Kernel]) -> dict[st
         array = np.asarray(leaves[name])
         if not -array.ndim <= kernel.output_axis < array.ndim:
             raise ShapeError(f"{label}: {name} has shape {array.shape}, and no axis {kernel.output_axis}")
+        if array.shape[kernel.output_axis] % kernel.groups:
+            raise ShapeError(
+                f"{label}: {name} has shape {array.shape} and groups={kernel.groups}: groups must divide axis "
+                f"{kernel.output_axis}, the output channels"
+            )
         arrays[name] = np.moveaxis(array, kernel.output_axis, 0)  # (C_out, ...)
     return arrays
 

@@ -286,6 +286,8 @@ def test_layers_that_cannot_be_tested_say_why_and_are_no_part_of_the_correction(
     depthwise, few, enough = compare_groups(grads, {"depthwise": 8, "few": 2, "enough": 8}).layers
     assert depthwise.verdict == "not tested: its groups have 1 filter each, so no p is below 1"
     assert few.verdict == "not tested: its groups have 2 filters each, so no p is below 0.33"
+    seeds = compare_seeds([rows_of(np.array([[1.0, 2.0]])), rows_of(np.array([[1.0, 3.0]]))])
+    assert seeds.layers[0].verdict == "not tested: there are 2 seeds, so no p is below 0.5"
     assert math.isnan(few.pvalue) and not few.differs and enough.pvalue == enough.pvalue_holm
     drifting = np.exp(np.cumsum(np.random.default_rng(0).normal(size=(100, 4)), axis=0) / 10)
     comparison = compare_groups(rows_of(drifting))
@@ -329,6 +331,11 @@ ROWS, GRADS = rows_of(np.ones((2, 2))), {"a": planted(0), "b": planted(1)}
         (InvalidValueError, "alpha must lie between", lambda: compare_groups(ROWS, alpha=0)),
         (InvalidTypeError, "alpha must be a number", lambda: compare_groups(ROWS, alpha="5 %")),
         (InvalidValueError, "n_resamples must be at least 1", lambda: compare_groups(ROWS, n_resamples=0)),
+        (
+            InvalidValueError,
+            "18 permutations allow no p below 1/19, .* 19$",
+            lambda: compare_groups(ROWS, n_resamples=18),
+        ),
         (InvalidValueError, "use at least 39", lambda: compare_groups(GRADS, {"a": 8, "b": 8}, n_resamples=38)),
         (InvalidValueError, "rng must be None, a seed", lambda: compare_groups(ROWS, rng=-1)),
         (InvalidTypeError, "expected the rows of each run", lambda: compare_seeds(3)),
@@ -372,6 +379,10 @@ def test_the_command_tests_one_run_and_several(tmp_path, capsys):
     assert "agreement" in text and NOTHING in text
     assert cli.main(["gradnorms", "test", files[0], "--from-step", "9"]) == 2
     assert cli.main(["gradnorms", "test", file, "-o", str(out)]) == 2
+    assert cli.main(["gradnorms", "test", file, "-o", str(tmp_path / "groups.txt")]) == 2
+    assert cli.main(["gradnorms", "test", file, "--seed", "-1"]) == 2
+    captured = capsys.readouterr()
+    assert not captured.out and "argument --seed: must be at least 0" in captured.err
     assert cli.main(["gradnorms", "test", file, "-o", "-"]) == 0
     captured = capsys.readouterr()
     assert captured.out.startswith("layer,conv_group,groups,samples") and "variation" in captured.err
