@@ -53,6 +53,12 @@ class Cause(NamedTuple):
         return f"{finding.result or finding.property} is wrong"
 
     @property
+    def explanation(self) -> str:
+        """What is known of the fault in one line: the mistake, or the conditions, or the first line of the message."""
+        finding = self.shown_by.finding
+        return finding.mistake or finding.conditions or finding.message.partition("\n")[0]
+
+    @property
     def first(self) -> int:
         """The number of the case that failed first."""
         return min(failure.finding.first for failure in self.failures)

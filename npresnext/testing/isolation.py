@@ -122,7 +122,7 @@ class Progress:
         """Count a process that ended or was ended as a finding."""
         report = self.report
         is_a_case = self.where.startswith("case ")
-        report.cases += is_a_case or not report.cases
+        report.cases += is_a_case or not report.cases  # a report without any case says that nothing was tried
         told = f"{message}, {self.where}" if self.where == BEFORE else f"{message}, during {self.where}"
         call, lines = describe_wrong_call(self.where, self.case, report.arithmetic.dtype)
         told += f"\nin the call of {role}" if role else ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .causes import Cause
 from .conformance import check_conv
 from .findings import DEATH
 from .properties import PROPERTIES
@@ -96,10 +95,5 @@ def describe_failure(report: Report, check: Check, tally: CheckTally) -> str:
     best = cause.shown_by.finding
     if (best.property, best.verdict) != check:
         return f"fails in {tally.failed} of {tally.tried} cases: the fault shown by {best.check_name()}"
-    return "\n".join([first_line(cause), *write_cause(number, cause, report.where(cause.first))])
-
-
-def first_line(cause: Cause) -> str:
-    """Return what is wrong in one line, which pytest shows in its summary."""
-    finding = cause.shown_by.finding
-    return finding.mistake or finding.conditions or finding.message.partition("\n")[0]
+    # pytest shows the first line in its summary
+    return "\n".join([cause.explanation, *write_cause(number, cause, report.where(cause.first))])

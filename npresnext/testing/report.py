@@ -173,9 +173,7 @@ class Report:
         if not self.causes:
             return ""
         cause = self.causes[0]
-        found = cause.shown_by.finding
-        named = found.mistake or found.conditions or found.message.partition("\n")[0]
-        return f"{cause.title} in {cause.shown_by.cases}: {named}"
+        return f"{cause.title} in {cause.shown_by.cases}: {cause.explanation}"
 
     def _what_else(self) -> str:
         """Return what a short report does not contain."""

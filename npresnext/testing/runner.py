@@ -39,9 +39,7 @@ from .trial import Trial, call
 
 # Long inner products for y (576), dx (144) and dw (70), long rows, and thousands of values for the statistical verdict.
 LARGE_CASE = ConvCase(batch=1, in_channels=64, out_channels=16, size=(4, 37), kernel=(3, 3), seed=1)
-
-
-WRONG_CALL = "the call that breaks the rule: "
+WRONG_CALL = "the call that breaks the rule: "  # the beginning of the step's name, which ends in the rule
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,6 @@ class Subject:
     algorithm: str = "direct"
     axes: tuple[int, ...] = AXES["NCHW"]
     supports: Mapping[str, Any] = field(default_factory=SUPPORTS.copy)
-
     missing: Mapping[str, str] = field(default_factory=dict)  # window arguments without a parameter, and why
 
     @cached_property

@@ -179,7 +179,7 @@ def test_colours_that_are_clipped_are_stated_and_others_are_not():
 
 
 @pytest.mark.parametrize("spread", [0.01, 0.1, 1, 3, 9])
-def test_ticks_are_a_fewplain_number_numbers(spread):
+def test_ticks_are_a_few_plain_numbers(spread):
     rows = [{**row, "step": 10**6 + row["step"], "l2": row["l2"] ** spread} for row in rows_of({"a": 8}, range(9))]
     figure = draw_grad_norms(rows)
     figure.canvas.draw()
@@ -201,7 +201,7 @@ def test_ticks_are_a_fewplain_number_numbers(spread):
         (1.5e6, "1.5e6"),
     ],
 )
-def test_numbers_are_writtenplain_numberly(number, text):
+def test_numbers_are_written_plainly(number, text):
     assert plain_number(number) == text
 
 

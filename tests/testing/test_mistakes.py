@@ -59,7 +59,7 @@ def differ(one, other):
 PAIRS = [(mistake, name) for mistake in mistakes.MISTAKES for name in mistake.results]
 
 
-def test_there_are_more_than_sixty_mistakes_each_with_a_name_a_question_and_an_explanation():
+def test_there_are_two_hundred_mistakes_each_with_a_name_a_question_and_an_explanation():
     assert len({mistake.name for mistake in mistakes.MISTAKES}) == len(mistakes.MISTAKES) >= 200
     for mistake in mistakes.MISTAKES:
         assert mistake.question.endswith(("?", ".")) and mistake.explanation.endswith(".")

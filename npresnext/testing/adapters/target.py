@@ -19,7 +19,7 @@ class Target(NamedTuple):
 
     @property
     def options(self) -> dict[str, Any]:
-        """What ``check_conv`` is told of the target."""
+        """The arguments of ``check_conv`` that describe the target."""
         return {
             "supports": self.supports,
             "layout": self.layout,

@@ -214,7 +214,7 @@ GRADIENT.enter(
 )
 
 
-def without_rows_after_the_last_window(result: Array, call: Call, name: str) -> Array:
+def repeated_behind_the_last_window(result: Array, call: Call, name: str) -> Array:
     """Rows and columns behind the last window repeat the last row and column before them."""
     lasts = [
         (windows - 1) * call.stride[axis] - call.padding[axis][0] + call.reach[axis]
@@ -231,11 +231,11 @@ GRADIENT.enter(
     "dx",
     "Stride 2, 2x2 kernel, 5x5 image: what is the gradient of the last row?",
     "Rows behind the last window have gradient 0.",
-    finish=without_rows_after_the_last_window,
+    finish=repeated_behind_the_last_window,
 )
 
 
-def smeared(result: Array, call: Call, name: str) -> Array:
+def repeated_first_row(result: Array, call: Call, name: str) -> Array:
     """Row 1 repeats row 0 where the stride is larger than the kernel."""
     changed = result.copy()
     if result.shape[2] > 1 and call.stride[0] > call.weight.shape[2]:
@@ -248,7 +248,7 @@ GRADIENT.enter(
     "dx",
     "Stride 2 and a 1x1 kernel: what is the gradient of row 1?",
     "Pixels between the windows have gradient 0.",
-    finish=smeared,
+    finish=repeated_first_row,
 )
 
 # --- dw ------------------------------------------------------------------------------------------------------------
