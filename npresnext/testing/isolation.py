@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import faulthandler
-import functools
 import math
-import multiprocessing
-import os
 import pickle
-import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
-from ..errors import InvalidTypeError, InvalidValueError, NpresnextError
+from ..errors import InvalidTypeError
 from .adapters.target import Target
 from .arithmetic import as_arithmetic
 from .cases import ConvCase
+from .child import HANGS, Child, noting
 from .explanation import explain_failures
 from .findings import DEATH, Finding
 from .invalid_calls import broken_calls
@@ -32,7 +27,6 @@ from .shrinking import may_be_tried, smaller_cases
 from .supports import combine_supports
 from .trial import Trial
 
-DIRECTIONS = ("", "forward", "backward")
 MOST_DEATHS = 5  # after so many, no further cases are tried
 MOST_STEPS = 12  # processes that the search for the smallest case of a death may end
 SECONDS_OF_A_STEP = 5  # of the processor, in which such a process tries smaller cases
@@ -185,67 +179,6 @@ class Tried:
         self.case, self.lines, self.first_lines = case, lines, self.first_lines or lines
 
 
-HANGS = "hangs"
-
-
-class Child:
-    """A spawned process that reports over a pipe what it is about to do."""
-
-    def __init__(self, work: Callable[..., None], *arguments: Any) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.here, there = context.Pipe(duplex=False)
-        self.direction = context.RawValue("b", 0)  # of the call in progress, an index into DIRECTIONS
-        self.process = context.Process(target=_work, args=(there, self.direction, work, arguments), daemon=True)
-        self.process.start()
-        there.close()
-
-    @property
-    def role(self) -> str:
-        """The direction of the call in progress."""
-        return DIRECTIONS[self.direction.value]
-
-    def follow(self, deadline: float, note: Callable[..., None], silence: float = math.inf) -> str:
-        """Pass on what the process announces until it ends; return "", HANGS, or how it died.
-
-        It hangs if it has not ended at the deadline, or if it announces nothing for as many seconds as `silence`.
-        """
-        try:
-            while self.here.poll(min(silence, max(0.0, deadline - time.monotonic()))):
-                kind, *content = self.here.recv()
-                if kind == "mistake":
-                    raise InvalidValueError(*content)
-                if kind == "end":
-                    return ""
-                note(*content)
-            return HANGS
-        except EOFError:
-            self.process.join()
-            code = self.process.exitcode or 0
-            return f"of {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-        finally:
-            self.process.kill()
-            self.process.join()
-            self.here.close()
-
-
-def _work(connection: Any, direction: Any, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-    """Prepare a process, and do the work in it; what the target prints goes to standard error.
-
-    One thread is the fastest for small cases, unless OMP_NUM_THREADS says otherwise.
-    """
-    faulthandler.enable()  # a crash tells where in the target it happened
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches our parent too, which says so and ends us
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    sys.stdout.flush()
-    os.dup2(2, 1)
-    sys.path.insert(0, os.getcwd())
-    try:
-        work(connection, direction, *arguments)
-        connection.send(("end",))
-    except NpresnextError as error:
-        connection.send(("mistake", str(error)))
-
-
 def _prepare(direction: Any, load: Load, options: dict[str, Any], **more: Any) -> Runner:
     """Return the runner of a check whose calls note their direction in shared memory."""
     target = load()
@@ -254,7 +187,7 @@ def _prepare(direction: Any, load: Load, options: dict[str, Any], **more: Any) -
     chosen["arithmetic"] = {**target.arithmetic, **(options.get("arithmetic") or {})}
     chosen["layout"] = options.get("layout") or target.layout
     chosen["algorithm"] = options.get("algorithm") or target.algorithm
-    forward, backward = _noting(direction, "forward", target.forward), _noting(direction, "backward", target.backward)
+    forward, backward = noting(direction, "forward", target.forward), noting(direction, "backward", target.backward)
     runner = make_runner(forward, backward, **chosen, **more)
     runner.report.target = target.describe()
     return runner
@@ -302,19 +235,3 @@ def _try_smaller(
             found = Finding(DEATH, "contract", math.inf, case=candidate, role=role, trials=(trial,))
             connection.send(("case", candidate, write_reproduction(found)))
             trial.results  # noqa: B018
-
-
-def _noting(direction: Any, role: str, function: Any) -> Any:
-    """Return a function that notes its direction in shared memory while it runs, or None for None."""
-    if function is None:
-        return None
-
-    @functools.wraps(function)
-    def call(*operands: Any, **window: Any) -> Any:
-        direction.value = DIRECTIONS.index(role)
-        try:
-            return function(*operands, **window)
-        finally:
-            direction.value = 0
-
-    return call
