@@ -92,7 +92,7 @@ def _run(stream: IO[bytes]) -> tuple[Any, dict[str, StorageRef]]:
         return items
 
     arg: Any
-    for count, (opcode, arg, _) in enumerate(pickletools.genops(stream)):
+    for count, (opcode, arg, _) in enumerate(pickletools.genops(stream), 1):
         if count > _MOST_OPCODES:
             raise FileFormatError(f"the pickle has more than {_MOST_OPCODES:,} opcodes: no state file needs as many")
         match opcode.name:
