@@ -12,6 +12,8 @@ from npresnext.geometry import ConvGeometry, WindowGeometry, as_padding, conv2d_
 from npresnext.reference import count_windows, products
 from npresnext.testing.strategies import conv_cases
 
+from tests.support.poolings import poolings, windows_of
+
 small = st.integers(1, 6)
 
 
@@ -20,6 +22,21 @@ def test_output_size_counts_the_windows_one_by_one(kernel, stride, dilation, bef
     size = max(0, dilation * (kernel - 1) + 1 + spare - before - after)  # onnx#7721, onnxruntime#2518
     counted = count_windows(size, kernel, stride, (before, after), dilation)
     assert output_size(size, kernel, stride, (before, after), dilation) == counted >= 1
+
+
+def test_by_default_windows_move_by_one_pixel_without_padding():
+    assert output_size(5, 3) == 3
+
+
+@given(poolings())
+def test_the_size_of_a_pooling_counts_its_windows_one_by_one(pooling):
+    shape, arguments = pooling
+    lasts = [max(place[axis] for place, _ in windows_of(shape, arguments)) for axis in range(2)]
+    assert WindowGeometry.of_pool(shape, **arguments).pooled_shape == (*shape[:2], lasts[0] + 1, lasts[1] + 1)
+
+
+def test_by_default_the_windows_of_a_pooling_touch_and_are_not_padded():
+    assert WindowGeometry.of_pool((1, 2, 7, 9), (2, 3)) == WindowGeometry.of((1, 2, 7, 9), (2, 3), stride=(2, 3))
 
 
 @given(conv_cases())
