@@ -362,7 +362,7 @@ def test_standard_output_gets_the_rows_and_nothing_else(tmp_path, format, capfdb
     assert b"layer1.0.conv2" in streamed.err
 
 
-def test_a_reader_that_leaves_early_is_no_accident():
+def test_a_reader_that_closes_the_pipe_early_causes_no_error():
     command = f"{sys.executable} -m npresnext gradnorms {' '.join(SHORT)} --steps 300 -o - | head -n 3"
     process = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert process.stdout.count("\n") == 3 and "rror" not in process.stderr

@@ -58,7 +58,7 @@ def test_pytorch_takes_complex_gradients_so():
     assert runner.report.passed, str(runner.report)
 
 
-def test_no_mistake_of_the_catalogue_minds_complex_numbers():
+def test_every_mistake_of_the_catalogue_computes_with_complex_numbers():
     case = ConvCase(2, 4, 6, 2, (5, 6), (2, 3), (2, 1), ((1, 0), (2, 1)), (1, 2), has_bias=True, seed=2)
     call = mistakes.as_call(case.operands("complex64"), case.kwargs)
     with warnings.catch_warnings():

@@ -105,7 +105,7 @@ def test_a_backward_that_returns_nonsense_is_a_finding(returned):
     assert failing(report) == {("result type", "contract")}
 
 
-def test_an_exception_that_cannot_be_told_is_a_finding():
+def test_an_exception_without_a_text_is_a_finding():
     class Mute(Exception):
         def __str__(self):
             raise RuntimeError
@@ -129,7 +129,7 @@ def test_what_stops_a_call_is_told_with_the_case(stop):
     assert stopped.value.__notes__[0].startswith("during forward of ConvCase(batch=")
 
 
-def test_each_case_is_heard_of_before_it_is_tried_with_what_was_found():
+def test_watch_is_called_before_each_case_with_what_was_found():
     heard = []
 
     def watch(where, case, report):
@@ -146,7 +146,7 @@ def test_each_case_is_heard_of_before_it_is_tried_with_what_was_found():
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float64"])
-def test_whoever_raises_for_underflow_is_judged_all_the_same(dtype):
+def test_an_error_state_that_raises_for_underflow_changes_no_verdict(dtype):
     with np.errstate(all="raise"):
         assert check_conv(nx.conv2d, nx.conv2d_backward, dtype=dtype, **FEW).passed
 
@@ -175,7 +175,7 @@ def test_results_are_no_wider_than_their_dtype_whatever_is_declared():
     assert check_conv(forward, arithmetic=dict.fromkeys(("input", "accumulator", "output"), "float64"), **FEW).passed
 
 
-def test_a_backward_that_leans_on_the_forward_before_it_is_found():
+def test_a_backward_that_uses_the_operands_of_the_forward_before_it_is_found():
     saved = []
 
     def forward(x, weight, bias, **window):
