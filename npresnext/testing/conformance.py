@@ -60,7 +60,8 @@ def check_conv(
     layout : "NCHW" or "NHWC"
         Channels last holds for x and grad_output (N, H, W, C) and for the weight (C_out, kh, kw, C_in/G).
     watch : callable, optional
-        Called before each case, with the findings so far: ``watch("case 1", case, report)``.
+        Called before each case, with the findings so far: ``watch("case 1", case, report)``. It is also called before
+        each step of the search for the smallest cases.
     cases_from : iterable, optional
         Layers of your own to try first: cases, or mappings such as ``{"name": "stem", "x": (1, 3, 32, 32), "weight":
         (8, 3, 7, 7), "stride": 2, "padding": 3}``. The time for one grows with its multiply-adds.
@@ -70,8 +71,8 @@ def check_conv(
         Known failures and their reasons: keys of `supports`, or checks such as "dw (bounded)". They do not count as
         failures; the report states whether they still occur.
     budget : float, optional
-        Stop trying cases after this many seconds, those that show new kinds first; half as many may be added to find
-        the smallest cases.
+        Stop trying cases after this many seconds. Fixed cases that show new kinds are then tried first. The search for
+        the smallest cases may take half as many seconds more.
     isolate : bool
         Run in a spawned process: if a call ends the process or hangs, that is a failure in the report, and the
         remaining cases are still tried. The functions must be importable from their modules.

@@ -16,7 +16,7 @@ LARGEST_BIAS = 6.0
 
 
 def standard_deviation(exact: ExactResult, arithmetic: Arithmetic) -> Array:
-    """Return at least the standard deviation of each value's error, if roundings are independent.
+    """Return an upper bound for the standard deviation of each value's error, if roundings are independent.
 
     Each operation's relative error is taken to be independent, of mean zero, uniform on ±u (variance u²/3), and
     products to have random signs. A sum of k products then has a square of k·Q/n on average, Q = Σ(left·right)²; over
