@@ -109,20 +109,22 @@ class SGD:
         for index, data, grad in moving:
             check_grad(f"params[{index}]", data, grad)
         updates: dict[Any, list[Any]] = {}  # by array library
+        buffers = list(self._buffers)  # kept once all are written: until then a new one holds what lay in memory
         for index, data, grad in moving:
-            xp, buffer = array_module(data=data), self._buffers[index]
+            xp, buffer = array_module(data=data), buffers[index]
             is_new = False
             if not self.momentum:
                 buffer = None
             elif buffer is None:
-                buffer = self._buffers[index] = xp.empty_like(data)
+                buffer = buffers[index] = xp.empty_like(data)
                 is_new = True
             elif type(buffer) is not type(data) or buffer.dtype != data.dtype:  # the parameter has moved
-                buffer = self._buffers[index] = _copied_to(data, buffer)
+                buffer = buffers[index] = _copied_to(data, buffer)
             update = self._update if sum_dtype(xp, data.dtype) == data.dtype else self._update_widened
             updates.setdefault(xp, []).append((functools.partial(update, is_new), (data, grad, buffer)))
         for xp, of_library in updates.items():
             engine_for(xp).update_elementwise(of_library)
+        self._buffers = buffers
 
     def zero_grad(self) -> None:
         """Set every gradient to None."""

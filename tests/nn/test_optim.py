@@ -218,21 +218,38 @@ def test_a_gradient_that_stays_is_not_taken_for_the_momentum():
     assert p.data[0] == -2.5 and grad[0] == 1
 
 
-def test_memory_refused_in_a_step_is_an_error_of_ours_and_the_next_step_works(monkeypatch):
-    parameter = nn.Parameter(np.ones(3))
-    parameter.grad = np.full(3, 0.5)
-    optimizer = nn.SGD([parameter], lr=1.0, momentum=0.9)
-    empty_like = np.empty_like
+@pytest.mark.parametrize("allocated", [0, 1])
+def test_memory_refused_in_a_step_is_an_error_of_ours_and_the_next_step_works(allocated, monkeypatch):
+    parameters = [nn.Parameter(np.ones(3)), nn.Parameter(np.ones(3))]
+    for parameter in parameters:
+        parameter.grad = np.full(3, 0.5)
+    optimizer = nn.SGD(parameters, lr=1.0, momentum=0.9)
+    left = [np.full(3, np.nan)] * allocated  # the first buffers, with what lay in memory
 
     def refuse(array):
-        monkeypatch.setattr(np, "empty_like", empty_like)
+        if left:
+            return left.pop()
+        monkeypatch.undo()
         raise MemoryError("Unable to allocate 24 bytes")
 
     monkeypatch.setattr(np, "empty_like", refuse)
     with pytest.raises(AllocationError, match="step needs more memory than there is: Unable to allocate 24 bytes"):
         optimizer.step()
     optimizer.step()
-    np.testing.assert_array_equal(parameter.data, [0.5, 0.5, 0.5])
+    for parameter in parameters:
+        np.testing.assert_array_equal(parameter.data, [0.5, 0.5, 0.5])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_the_momentum_of_a_parameter_that_was_converted_goes_on_in_the_new_dtype(dtype):
+    parameter = nn.Parameter(np.ones(3, dtype))
+    optimizer = nn.SGD([parameter], lr=0.5, momentum=0.5)
+    run(optimizer, [[np.full(3, 2.0, dtype)]])  # b = 2, p = 1 - 0.5·2 = 0
+    parameter.data = parameter.data.astype("float64")
+    run(optimizer, [[np.full(3, 1.0)]])  # b = 0.5·2 + 1 = 2, p = -1
+    (buffer,) = optimizer.state_dict()["momentum_buffers"]
+    assert buffer.dtype == parameter.data.dtype == "float64"
+    np.testing.assert_array_equal([buffer, parameter.data], [[2.0] * 3, [-1.0] * 3])
 
 
 def test_an_optimizer_shows_its_settings():
