@@ -70,6 +70,8 @@ def test_an_array_of_objects_is_refused_and_not_unpickled(tmp_path):
         (npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }\n", bytes(9)), "9 bytes of data"),
         (npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,), }\n"), "no plain array"),
         (npy("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,), }\n", bytes(4)), "no plain array"),
+        (npy("{'descr': False, 'fortran_order': False, 'shape': (1,), }\n", bytes(4)), "no plain array"),
+        (npy("{'descr': 'zz', 'fortran_order': False, 'shape': (1,), }\n", bytes(4)), "the dtype zz"),
         (npy("{'descr': '<M8', 'fortran_order': False, 'shape': (1,), }\n", bytes(8)), "the dtype <M8"),
         (npy("{'descr': '<U4', 'fortran_order': False, 'shape': (1,), }\n", bytes(16)), "the dtype <U4"),
         (npy("__import__('os').system('true')\n"), "no plain array"),

@@ -157,6 +157,31 @@ def test_a_dictionary_of_pythons_own_may_be_made_of_another():
     assert unpickle(io.BytesIO(program))[0] == {"a": 2} == dict(pickle.loads(program))
 
 
+class Plain:
+    """Pickled by copyreg._reconstructor at the protocols 0 and 1, by NEWOBJ from 2 on."""
+
+
+class WithOptions:
+    """Pickled by NEWOBJ_EX from protocol 4 on."""
+
+    def __new__(cls, *, size=1):
+        return super().__new__(cls)
+
+    def __getnewargs_ex__(self):
+        return (), {"size": 2}
+
+
+@pytest.mark.parametrize(("kind", "protocol"), [*((Plain, number) for number in range(6)), (WithOptions, 4)])
+def test_an_object_of_another_class_is_its_class_by_name(kind, protocol):
+    found, _ = unpickle(io.BytesIO(pickle.dumps({"a": kind()}, protocol)))
+    assert repr(found["a"]) == f"<{kind.__module__}.{kind.__name__}>"
+
+
+def test_what_a_call_of_an_unknown_name_returns_may_be_called_again():
+    found, _ = unpickle(io.BytesIO(b"\x80\x02cmodule\nName\n)R)R."))
+    assert repr(found) == "<module.Name>"
+
+
 def test_plain_containers_come_through_at_every_protocol():
     value = {"a": [1, 2.5, None, True, 2**70, -3], "b": {"c": (1, (2,), ())}, "d": {"x", "y"}, "e": b"\xff", "f": 1j}
     for protocol in range(2, 6):
@@ -164,3 +189,4 @@ def test_plain_containers_come_through_at_every_protocol():
     for value in ([1, 2.5, None, -3], {"a": "text"}, (1, 2)):  # protocol 0: LIST and DICT
         assert unpickle(io.BytesIO(pickle.dumps(value, 0)))[0] == value
     assert unpickle(io.BytesIO(b"\x80\x02K\x01K\x020."))[0] == 1  # POP
+    assert unpickle(io.BytesIO(b"\x80\x02K\x01(K\x02K\x031."))[0] == 1  # POP_MARK
