@@ -145,7 +145,14 @@ class Preprocessing:
         picture = picture.crop((left, top, left + self.crop, top + self.crop))
         pixels = np.asarray(picture, np.float32).reshape(self.crop, self.crop, self.channels)  # (crop, crop, C)
         values = pixels / np.float32(255)
-        if self.channels == 1 and _looks_inverted(values[:, :, 0], self.mean[0]):
+        if self.channels == 1:
+            self._warn_if_inverted(values[:, :, 0])
+        scaled = (values - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
+        return np.ascontiguousarray(scaled.transpose(2, 0, 1))  # (C, crop, crop)
+
+    def _warn_if_inverted(self, values: np.ndarray) -> None:
+        """Warn if a grey picture (crop, crop) is light where the training images are dark, or vice versa."""
+        if _looks_inverted(values, self.mean[0]):
             light_on_dark = self.mean[0] < 0.5
             trained_on = (
                 "light on dark, as white digits on black" if light_on_dark else "dark on light, as ink on paper"
@@ -154,8 +161,6 @@ class Preprocessing:
                 f"the background is {'light' if light_on_dark else 'dark'}, but the training images are {trained_on}: "
                 "invert the picture if its classes look wrong"
             )
-        scaled = (values - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
-        return np.ascontiguousarray(scaled.transpose(2, 0, 1))  # (C, crop, crop)
 
     def _upright(self, picture: Any) -> Any:
         """Return the picture turned as its EXIF orientation says, unless `strict`."""
@@ -268,7 +273,7 @@ def imagenet_classes() -> list[str]:
 
 
 def _warn(text: str) -> None:
-    warnings.warn(PictureWarning(text), stacklevel=4)
+    warnings.warn(PictureWarning(text), stacklevel=4)  # 4: where the preprocessing was called
 
 
 def _looks_inverted(values: np.ndarray, mean: float) -> bool:

@@ -38,10 +38,11 @@ def test_reading_undoes_writing(tmp_path_factory, array, packed):
 
 @pytest.mark.parametrize("pack", [gzip.compress, bytes])
 @pytest.mark.parametrize("ending", ["-idx{}-ubyte.gz", "-idx{}-ubyte", ".idx{}-ubyte"])
-@pytest.mark.parametrize("load", [load_fashion_mnist, load_mnist])
-def test_four_files_make_a_training_and_a_test_set(tmp_path, pack, ending, load):
+@pytest.mark.parametrize(("load", "mean", "std"), [(load_fashion_mnist, 0.286, 0.353), (load_mnist, 0.1307, 0.3081)])
+def test_four_files_make_a_training_and_a_test_set(tmp_path, pack, ending, load, mean, std):
     images, labels = write_set(tmp_path, pack=pack, ending=ending)
     train, test = load(tmp_path)
+    assert (train.mean, train.std) == (test.mean, test.std) == (mean, std)
     assert (train.images.shape, test.images.shape) == ((7, 1, 28, 28), (3, 1, 28, 28))
     assert (test.images[:, 0] == images).all() and (test.labels == labels).all()
     assert test.labels.dtype == np.int64 and test.white == 255
@@ -79,6 +80,7 @@ def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path_factory, data):
         (b"\0\0\x0d\1\0\0\0\1\0\0\0\0", "begins with 00 00 0d 01, expected 00 00 08"),
         (idx_bytes(np.zeros(4, np.uint8)) + b"!", "should hold 4 values, of shape \\(4,\\), but holds 5"),
         (b"\0\0\x08\3" + b"\xff" * 12, "truncated or damaged"),
+        (b"\0\0\x08\2" + bytes(4), "truncated or damaged"),
         (b"\0\0\x08\3" + b"\xff" * 8 + bytes(4), "shape \\(4294967295, 4294967295, 0\\)"),
         (b"\0\0\x08\xff" + b"\0\0\0\1" * 255 + b"!", "shape \\(1, 1, 1"),
         (gzip.compress(b"\0" * 90)[:-9] + b"x" * 9, "truncated or damaged"),
@@ -91,6 +93,7 @@ def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path_factory, data):
         "another type",
         "a byte too many",
         "a huge shape",
+        "an axis too few",
         "a huge shape of nothing",
         "255 axes",
         "damaged gzip",

@@ -101,9 +101,10 @@ def test_transparent_parts_are_shown_on_white(tmp_path, mode, ending):
     picture, on_white = half_clear(mode)
     picture.save(tmp_path / f"picture.{ending}", **({"lossless": True, "exact": True} if ending == "webp" else {}))
     same_size = Preprocessing(30, 30, (0.0,) * 3, (1.0,) * 3)
-    with pytest.warns(PictureWarning, match="transparent parts are shown on white"):
+    with pytest.warns(PictureWarning, match="transparent parts are shown on white") as caught:
         values = same_size(read_picture(tmp_path / f"picture.{ending}"))
     assert np.abs(values.transpose(1, 2, 0) * 255 - on_white[:, 5:35]).max() <= 1.01
+    assert [warning.filename for warning in caught] == [__file__]
 
 
 @pytest.mark.parametrize(
@@ -204,6 +205,16 @@ def test_a_light_data_set_finds_dark_pictures_and_a_mean_near_half_says_nothing(
     for mean in (0.4, 0.5, 0.6):
         for grey in (20, 230):
             Preprocessing(8, 8, (mean,), (0.3,))(Image.new("L", (9, 9), grey))
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_each_side_of_a_picture_belongs_to_its_border(turns):
+    """One side is black and three are white: with the black side counted twice, black would be the median."""
+    grey = np.full((8, 8), 255, np.uint8)
+    grey[-1] = 0
+    with pytest.warns(PictureWarning, match="background is light") as caught:
+        Preprocessing(8, 8, (0.1,), (0.3,))(Image.fromarray(np.rot90(grey, turns)))
+    assert [warning.filename for warning in caught] == [__file__]
 
 
 def test_drawings_on_nothing_look_inverted_on_white(tmp_path):

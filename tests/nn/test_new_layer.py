@@ -106,6 +106,7 @@ def test_a_layer_that_does_not_state_its_channels_is_named_where_they_are_needed
     [
         (nn.Conv2d(4, 6, 3, groups=2), (2, 4, 5, 5), 2 * 6 * 9 * 18),
         (nn.ConvReLU2d(4, 6, 3, groups=2), (2, 4, 5, 5), 2 * 6 * 9 * 18),
+        (nn.Conv2d(4, 6, 3, groups=2), (4, 5, 5), 6 * 9 * 18),
         (nn.Linear(5, 3), (2, 4, 5), 2 * 4 * 15),
         (nn.BatchNorm2d(4), (2, 4, 5, 5), 0),
         (nn.ReLU(), (2, 4), 0),

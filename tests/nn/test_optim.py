@@ -65,6 +65,12 @@ def test_trajectories_are_pytorchs(settings):
             np.testing.assert_allclose(parameter.data, tensor.detach().numpy(), rtol=1e-13, atol=1e-15)
 
 
+def test_a_step_of_16_bit_parameters_without_momentum_rounds_once():
+    p = nn.Parameter(np.array([1.0, 2.0, 3.0], "float16"))
+    run(nn.SGD([p], lr=0.013), [[np.array([0.5, -1.0, 2.0], "float16")]])
+    np.testing.assert_array_equal(p.data, np.array([1 - 0.0065, 2 + 0.013, 3 - 0.026]).astype("float16"))
+
+
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_steps_of_16_bit_parameters_round_only_what_they_keep(nesterov):
     rng = np.random.default_rng(0)
