@@ -146,6 +146,7 @@ def test_a_stream_made_by_hand_is_read(tmp_path, content, expected):
 @pytest.mark.parametrize(
     "content, message",
     [
+        (stream(rebuilt((3,)))[:-1], "the storage 0 ends at byte .*: it is truncated"),
         (stream(rebuilt((2**30,), stride=b"K\x00")), "claims 4,294,967,296 bytes on a storage that has 16"),
         (stream(rebuilt((0, 2**62, 2**62))), "has the shape"),
         (stream(rebuilt((0, 2**70))), "has the shape"),

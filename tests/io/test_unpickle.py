@@ -60,6 +60,7 @@ def test_a_member_of_an_enumeration_as_python_3_11_2_pickles_it_is_its_class_by_
         (b"\x80\x02\x82\x01.", "1 \\(EXT1\\)"),
         (b"Pmodule\n.", "module \\(PERSID\\)"),
         (b"\x80\x02ctorch\nFloatStorage\n)R.", "calls torch.FloatStorage"),
+        (b"\x80\x02ctorch\nfloat32\n)R.", "calls torch.float32"),
         (b"\x80\x02ccollections\nOrderedDict\n}X\x05\x00\x00\x00clearNsb.", "gives a state"),
         (b"\x80\x02(U\x06modulectorch\nFloatStorage\nU\x01aU\x01bK\x01tQ.", "outside object"),
         (b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aX\x05\x00\x00\x00rot13\x86R.", "codec 'rot13'"),

@@ -5,7 +5,7 @@ import pytest
 
 import npresnext as nx
 from npresnext import nn
-from npresnext.errors import InvalidTypeError, InvalidValueError, ShapeError, StateDictError
+from npresnext.errors import BackwardError, InvalidTypeError, InvalidValueError, ShapeError, StateDictError
 
 from tests.support.strict import assert_same_on_strict_arrays
 
@@ -372,6 +372,21 @@ def test_an_empty_batch_is_no_batch(momentum):
         each(2 * x)
     for (name, array), other in zip(layer.state_dict().items(), once.state_dict().values(), strict=True):
         np.testing.assert_array_equal(array, other, err_msg=name)
+
+
+@pytest.mark.parametrize("build", [nn.BatchNorm2d, nn.BatchNormReLU2d])
+def test_the_statistics_of_a_batch_exist_between_forward_and_backward(build):
+    layer = build(2)
+    x = np.random.default_rng(1).standard_normal((4, 2, 3, 3)).astype("float32")
+    with pytest.raises(BackwardError, match="has no batch statistics"):
+        layer.batch_statistics()
+    y = layer(x)
+    mean, var, shape = layer.batch_statistics()
+    np.testing.assert_allclose([mean, var], [x.mean((0, 2, 3)), x.var((0, 2, 3))], rtol=1e-5, atol=1e-6)
+    assert shape == (4, 2, 3, 3)
+    layer.backward(y)
+    with pytest.raises(BackwardError, match="has no batch statistics"):
+        layer.batch_statistics()
 
 
 @pytest.mark.oracle
