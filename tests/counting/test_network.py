@@ -159,6 +159,14 @@ def test_columns_are_chosen(resnext50):
     assert "MACs" not in text.splitlines()[0] and "MACs" in str(resnext50).splitlines()[0]
 
 
+def test_rows_are_numbered_within_their_depth():
+    network = nn.Sequential(nn.Conv2d(4, 4, 1, groups=2, rng=0), nn.Sequential(nn.ReLU(), nn.ReLU()), nn.ReLU())
+    found = nx.summary(network, (1, 4, 2, 2))
+    places = [(row.path, row.depth, row.index) for row in found.rows]
+    assert places == [("", 0, 1), ("0", 1, 1), ("1", 1, 2), ("1.0", 2, 1), ("1.1", 2, 2), ("2", 1, 3)]
+    assert [row.path for row in found.grouped_layers] == ["0"]
+
+
 def test_json_carries_every_number(resnext50):
     found = json.loads(resnext50.to_json())
     assert resnext50.to_json() == json.dumps(found, indent=2)
@@ -197,6 +205,10 @@ def test_html_explains_itself_can_be_collapsed_and_sets_no_colours(resnext50):
     assert (
         '<th style="text-align:right">Parameters</th>' in small and '<th style="text-align:left">Output</th>' in small
     )
+    depths = re.findall(
+        r"padding-left:([0-9.]+)em", nx.summary(resnext_small(rng=Undrawn()), (1, 1, 8, 8))._repr_html_()
+    )
+    assert len(depths) > 3 and len(set(depths)) > 2, "rows are indented by their depth"
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,7 @@ def test_valid_groups_are_exactly_those_that_the_convolution_accepts(in_channels
         (lambda: equal_complexity(by="flops"), "by must be parameters or macs"),
         (lambda: equal_complexity([4, 0]), "cardinalities must be at least 1"),
         (lambda: equal_complexity(reference=(0, 64)), r"reference\[0\] must be at least 1"),
+        (lambda: equal_complexity(reference=(1, 0)), r"reference\[1\] must be at least 1"),
         (lambda: equal_complexity(depth=51), r"depth 51 is not a known imagenet depth \(26, 50, 101, 152\)"),
         (lambda: network_counts(30, kind="cifar"), r"depth 30 is not a known cifar depth \(9n \+ 2"),
         (lambda: network_counts(50, kind="mnist"), "kind must be imagenet or cifar"),

@@ -102,6 +102,11 @@ def test_a_shortcut_alone_reaches_its_own_channel():
     assert found.full_after is None
 
 
+def test_a_norm_with_a_shortcut_is_followed_from_its_branch():
+    block = Bottleneck(16, 4, groups=4, width_per_group=32, rng=0)
+    np.testing.assert_array_equal(connectivity(block, start="bn3").matrix, np.eye(16, dtype=bool))
+
+
 def test_a_shortcut_adds_what_the_branch_does_not_reach():
     class Crossed(nn.Module):
         def __init__(self):

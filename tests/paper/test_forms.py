@@ -244,6 +244,12 @@ def test_no_path_and_no_width_are_refused_in_every_form(form, options, error, wo
         form(16, 4, **options)
 
 
+@pytest.mark.parametrize("form", [Bottleneck, FormA, FormB, FormC])
+def test_by_default_a_block_has_one_path(form):
+    by_default, one = form(16, 4, rng=0).state_dict(), form(16, 4, 1, None, 1, 64, rng=0).state_dict()
+    assert_same(by_default, one, exact=True)
+
+
 @pytest.mark.parametrize("sizes", [(8, 4, 0), (8, 0, 2)])
 def test_a_block_of_depth_two_has_paths_and_these_have_a_width(sizes):
     with pytest.raises(ValueError, match="must be at least 1, but is 0"):
