@@ -299,6 +299,8 @@ def test_mistakes_are_named():
         (lambda: nn.Conv2d(4, 6, 3, stride=2, padding="same"), InvalidValueError, 'padding="same" needs stride 1'),
         (lambda: nn.Conv2d(4.0, 6, 3), InvalidTypeError, "in_channels must be an integer, but 4.0 is of type float"),
         (lambda: nn.Conv2d(4, -1, 3), InvalidValueError, "out_channels must be at least 0, but is -1"),
+        (lambda: nn.Linear(-1, 3), InvalidValueError, "in_features must be at least 0, but is -1"),
+        (lambda: nn.Linear(2, -1), InvalidValueError, "out_features must be at least 0, but is -1"),
         (lambda: nn.Linear(2, "3"), InvalidTypeError, "out_features must be an integer"),
         (lambda: nn.BatchNorm2d(-1), InvalidValueError, "num_features must be at least 0"),
         (lambda: nn.CrossEntropyLoss(reduction="max"), InvalidValueError, "reduction must be one of mean, sum, none"),

@@ -236,6 +236,10 @@ def test_concatenation_by_numpy_is_followed(join):
         nx.models.fuse(network)
 
 
+def test_concatenation_without_an_axis_joins_the_batches_as_in_numpy():
+    assert nn.trace(Branches(np.concatenate), (2, 3, 4, 4)).output.shape == (4, 3, 4, 4)
+
+
 @pytest.mark.parametrize(
     "join", [lambda parts: np.stack(parts), lambda parts: np.asarray(parts[0]), lambda parts: np.pad(parts[0], 1)]
 )
