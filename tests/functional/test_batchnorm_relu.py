@@ -132,7 +132,7 @@ def test_an_empty_batch_gives_empty_arrays(xp):
 def test_errors_name_the_argument_and_the_rule():
     x, grad = np.zeros((2, 3, 4, 4)), np.zeros((2, 3, 4, 4))
     y, mean, var = F.batch_norm_relu(x)
-    with pytest.raises(ShapeError, match="shortcut has shape .*: both sides of a residual addition"):
+    with pytest.raises(ShapeError, match=r"x has shape \(2, 3, 4, 4\) but shortcut has shape \(1, 3, 4, 4\)"):
         F.batch_norm_relu(x, shortcut=x[:1])
     with pytest.raises(InvalidTypeError, match="float32"):
         F.batch_norm_relu(x, shortcut=x.astype("float32"))

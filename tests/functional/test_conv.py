@@ -12,6 +12,7 @@ import npresnext as nx
 from npresnext import functional as F
 from npresnext import reference
 from npresnext.errors import AllocationError
+from npresnext.functional.conv import conv2d_relu
 from npresnext.testing.strategies import conv_cases, invalid_conv_cases
 
 rng = np.random.default_rng
@@ -199,6 +200,32 @@ def test_every_broken_rule_is_an_error_of_ours(case):
     bias = None if case.bias_shape is None else np.zeros(case.bias_shape)
     with pytest.raises(nx.NpresnextError):
         nx.conv2d(x, weight, bias, **case.kwargs)
+
+
+@pytest.mark.parametrize("backward", [nx.conv2d_backward, F.linear_backward])
+@pytest.mark.parametrize("name", ["grad_output", "x", "weight"])
+def test_an_operand_of_another_dtype_is_refused_by_name(backward, name):
+    shape = (1, 1, 1, 1) if backward is nx.conv2d_backward else (1, 1)
+    operands = {operand: np.ones(shape) for operand in ("grad_output", "x", "weight")}
+    operands[name] = operands[name].astype("float32")
+    with pytest.raises(TypeError, match=f"{name} has dtype float32"):
+        backward(**operands)
+
+
+@pytest.mark.parametrize(
+    "window",
+    [{}, {"stride": (2, 1), "padding": ((1, 0), (2, 1)), "dilation": (1, 2), "groups": 2}],
+    ids=["plain", "all"],
+)
+@pytest.mark.parametrize("has_shortcut", [False, True])
+def test_a_convolution_with_shortcut_and_rectifier_is_the_three_one_after_the_other(engine, window, has_shortcut):
+    x, bias = rng(0).integers(-4, 5, (2, 4, 7, 6)).astype(float), rng(1).integers(-4, 5, 6).astype(float)
+    weight = rng(2).integers(-4, 5, (6, 4 // window.get("groups", 1), 3, 2)).astype(float)
+    y = reference.conv2d(x, weight, bias, **window)
+    shortcut = rng(3).integers(-9, 10, y.shape).astype(float) if has_shortcut else None
+    with nx.use_engine(engine):
+        found = conv2d_relu(x, weight, bias, shortcut=shortcut, **window)
+    assert np.array_equal(found, np.maximum(y if shortcut is None else y + shortcut, 0))
 
 
 def test_an_array_in_the_place_of_its_shape_is_refused():
