@@ -70,9 +70,10 @@ def test_starting_in_the_middle_gives_what_would_have_come(start):
 def test_what_is_left_over_sits_out_and_evaluation_sees_everything():
     data = numbered(20)
     assert [len(target) for _, target in training_batches(data, 8, seed=0, epoch=0)] == [8, 8]
-    evaluated = [target for _, target in all_batches(data, 8)]
-    assert [len(target) for target in evaluated] == [8, 8, 4]
-    assert (np.concatenate(evaluated) == data.labels).all()
+    images, labels = zip(*all_batches(data, 8))
+    assert [(len(x), len(target)) for x, target in zip(images, labels)] == [(8, 8), (8, 8), (4, 4)]
+    assert (np.concatenate(labels) == data.labels).all()
+    assert (np.concatenate(images) == normalise(data, data.images)).all()
 
 
 def test_only_what_was_asked_for_is_done_to_an_image():

@@ -44,6 +44,7 @@ def test_the_package_reads_what_we_wrote(tmp_path):
     save(tmp_path / "state.safetensors", state)
     theirs = {name: bytes(view["data"]) for name, view in _deserialize(tmp_path / "state.safetensors")}
     assert theirs == {name: array.tobytes() for name, array in state.items()}
+    assert b"__metadata__" not in (tmp_path / "state.safetensors").read_bytes()
 
 
 def written(path, header, data):

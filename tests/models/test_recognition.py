@@ -134,6 +134,7 @@ def test_every_missing_strange_and_misshapen_array_is_listed_at_once():
     [
         ({"conv1.weight": (16, 1, 5, 5)}, "kernel of 5x5"),
         ({"layer1.0.conv2.weight": (32, 5, 3, 3)}, "32 in groups of 5"),
+        ({"conv1.weight": (0, 1, 3, 3), "fc.weight": (10, 0)}, "conv1 has 0 filters"),
         ({"layer5.0.conv1.weight": (1, 1, 1, 1)}, "gaps"),
         ({"layer1.3.conv1.weight": (1, 1, 1, 1)}, "gaps: layer1 has the blocks 0, 3"),
         ({"layer4.0.conv1.weight": (1, 1, 1, 1)}, "4 stages of Bottleneck from 16 planes on end with 512"),
