@@ -167,6 +167,20 @@ def test_rows_are_numbered_within_their_depth():
     assert [row.path for row in found.grouped_layers] == ["0"]
 
 
+def test_a_module_has_the_macs_of_its_own_layers_alone():
+    one = [nn.Conv2d(3, 3, 1, rng=0), nn.Conv2d(3, 5, 1, rng=0), nn.Conv2d(5, 1, 1, rng=0)]
+    found = nx.summary(nn.Sequential(one[0], nn.Sequential(one[1]), one[2]), (1, 3, 2, 2))
+    assert [(row.path, row.macs) for row in found.rows] == [("", 116), ("0", 36), ("1", 60), ("1.0", 60), ("2", 20)]
+
+
+def test_modules_whose_parts_are_shown_have_no_counts_and_layers_have_them():
+    found = nx.summary(resnext_small(rng=Undrawn()), (1, 1, 8, 8), col_names=["num_params"], depth=2)
+    counts = dict(re.findall(r"\w+ \((\w+)\): \S+ +(\S+)", str(found)))
+    assert (counts["conv1"], counts["layer1"], counts["0"], counts["fc"]) == ("144", "--", "101,888", "2,570")
+    html = found._repr_html_()
+    assert ">conv1: Conv2d<" in html and ">ResNet<" in html
+
+
 def test_json_carries_every_number(resnext50):
     found = json.loads(resnext50.to_json())
     assert resnext50.to_json() == json.dumps(found, indent=2)
