@@ -107,6 +107,12 @@ def test_a_norm_with_a_shortcut_is_followed_from_its_branch():
     np.testing.assert_array_equal(connectivity(block, start="bn3").matrix, np.eye(16, dtype=bool))
 
 
+def test_a_folded_network_connects_in_the_same_steps():
+    model = resnext_small(rng=0).eval()
+    steps, folded = connectivity(model).steps, connectivity(model.fuse()).steps
+    assert sorted((step.order, step.kind) for step in folded) == sorted((step.order, step.kind) for step in steps)
+
+
 def test_a_shortcut_adds_what_the_branch_does_not_reach():
     class Crossed(nn.Module):
         def __init__(self):

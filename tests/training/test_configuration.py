@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from npresnext import cli
+from npresnext import cli, nn
 from npresnext.commands import _training_arguments as training_arguments
 from npresnext.data import Augment, load_digits
 from npresnext.errors import ConfigurationError, InvalidTypeError, InvalidValueError
@@ -95,6 +95,17 @@ def test_numpys_numbers_become_numbers_that_json_can_hold():
 def test_a_field_left_out_or_none_has_the_default_of_its_data_set(data):
     left_out, none = TrainingConfiguration.for_data(data), TrainingConfiguration.for_data(data, lr=None, epochs=None)
     assert left_out == none and {name: getattr(none, name) for name in DEFAULTS[data]} == DEFAULTS[data]
+
+
+def test_a_network_of_ones_own_is_trained_if_it_returns_a_number_for_each_class():
+    train, _ = load_digits()
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10, rng=0))
+    trainer = TrainingConfiguration.for_data(dtype="float64").build(train, model=network)
+    assert trainer.model is network and network[1].weight.data.dtype == "float64"
+    for other, returned in ((nn.Sequential(nn.Flatten(), nn.Linear(64, 9, rng=0)), 9), (nn.Flatten(), 64)):
+        message = rf"a network that returns \(N, 10\), one number for each class, not \('N', {returned}\)"
+        with pytest.raises(ConfigurationError, match=message):
+            TrainingConfiguration.for_data().build(train, model=other)
 
 
 def test_a_configuration_does_not_change_and_comes_back_from_json():
