@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from ._support.arguments import as_int
+from ._support.arguments import as_int, check_choice
 from ._support.scopes import Scope
 from ._support.typing import Array
 from .errors import (
@@ -224,6 +224,11 @@ def to_numpy(array: Any) -> np.ndarray:
     numpy.ndarray
         Not a copy where the memory can be shared.
 
+    Raises
+    ------
+    TypeError
+        `array` is none of these.
+
     Examples
     --------
     >>> to_numpy([1.0, 2.0])
@@ -232,16 +237,19 @@ def to_numpy(array: Any) -> np.ndarray:
     if type(array).__module__.partition(".")[0] == "cupy":
         return array.get()
     if hasattr(array, "__array__") or not hasattr(array, "__dlpack__"):
-        return np.asarray(array)
+        result = np.asarray(array)
+        if result.dtype == object and not isinstance(array, np.ndarray):
+            kind = type(array).__name__
+            raise InvalidTypeError(f"an object of type {kind} is no array, number or sequence of numbers")
+        return result
     return np.from_dlpack(array)
 
 
 def _namespace(name: str) -> Any:
     """Return the module of a backend, or raise the reason why it cannot be used."""
-    if name == "numpy":
+    if isinstance(name, str) and name == "numpy":
         return np
-    if name != "cupy":
-        raise InvalidValueError(f"backend must be one of {', '.join(BACKENDS)}, but is {name!r}")
+    check_choice(name, "backend", BACKENDS)
     try:
         cupy = importlib.import_module("cupy")
     except ImportError as error:

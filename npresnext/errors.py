@@ -8,6 +8,7 @@ Python programmer would expect, so that ``except ValueError`` works as well as
 from __future__ import annotations
 
 import os
+from typing import Any
 
 
 class NpresnextError(Exception):
@@ -38,6 +39,10 @@ class ConfigurationError(InvalidValueError):
         super().__init__(f"{field} must be {expected}, but is {value!r}")
         self.field, self.value, self.expected = field, value, expected
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return the arguments to make a copy or pickle with; Python alone would pass the message."""
+        return type(self), (self.field, self.value, self.expected)
+
 
 class OutputExistsError(InvalidValueError, FileExistsError):
     """A file to be written exists already, and the caller did not allow it to be overwritten.
@@ -54,6 +59,10 @@ class OutputExistsError(InvalidValueError, FileExistsError):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(f"{path} exists already: choose another name, or pass overwrite=True")
         self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return the arguments to make a copy or pickle with; Python alone would pass the message."""
+        return type(self), (self.path,)
 
 
 class ShapeError(InvalidValueError):

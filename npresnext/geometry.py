@@ -16,10 +16,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ._support.arguments import Pair, as_int, as_pair
+from ._support.arguments import Pair, as_bool, as_int, as_pair, as_sizes
 from ._support.integers import ceil_div
 from ._support.plurals import counted
-from .errors import InvalidTypeError, InvalidValueError, ShapeError
+from .errors import InvalidValueError, ShapeError
 
 Padding = tuple[Pair, Pair]
 
@@ -55,9 +55,7 @@ def as_padding(value: Any, kernel: Pair, stride: Pair, dilation: Pair) -> Paddin
 
 def as_shape(shape: Sequence[int], form: str, name: str) -> tuple[int, ...]:
     """Return `shape` as Python integers after checking that it has as many axes as `form` spells."""
-    if not isinstance(shape, Sequence):
-        raise InvalidTypeError(f"{name}_shape must be a sequence of integers, but is of type {type(shape).__name__}")
-    sizes = tuple(as_int(size, f"{name}_shape[{axis}]", 0) for axis, size in enumerate(shape))
+    sizes = as_sizes(shape, f"{name}_shape")
     if len(sizes) != form.count(",") + 1:
         raise ShapeError(f"{name} has shape {sizes} with {counted(len(sizes), 'axis', 'axes')}: expected {form}")
     return sizes
@@ -321,7 +319,7 @@ def conv2d_parameter_count(
     in_channels, out_channels = as_int(in_channels, "in_channels", 0), as_int(out_channels, "out_channels", 0)
     (kh, kw), groups = as_pair(kernel_size, "kernel_size", 1), as_int(groups, "groups", 1)
     check_groups(in_channels, out_channels, groups)
-    return in_channels // groups * out_channels * kh * kw + (out_channels if bias else 0)
+    return in_channels // groups * out_channels * kh * kw + (out_channels if as_bool(bias, "bias") else 0)
 
 
 def _window(

@@ -1,9 +1,14 @@
-"""Arguments of the user, checked: integers, pairs, real numbers, and which gradients are wanted."""
+"""Arguments of the user, checked: integers, pairs, real numbers, bools, choices, and which gradients are wanted."""
 
 from __future__ import annotations
 
+import math
+import numbers
 import operator
+from collections.abc import Iterable, Sequence
 from typing import Any
+
+import numpy as np
 
 from ..errors import InvalidTypeError, InvalidValueError
 from .plurals import counted
@@ -36,18 +41,58 @@ def as_pair(value: Any, name: str, least: int | None = None) -> Pair:
     return both, both
 
 
+def as_sizes(value: Any, name: str) -> tuple[int, ...]:
+    """Return a sequence of sizes as Python integers, or raise naming the argument `name`.
+
+    >>> as_sizes(8, "x_shape")
+    Traceback (most recent call last):
+    ...
+    npresnext.errors.InvalidTypeError: x_shape must be a sequence of integers, but is of type int
+    """
+    if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
+        raise InvalidTypeError(f"{name} must be a sequence of integers, but is of type {type(value).__name__}")
+    return tuple(as_int(size, f"{name}[{axis}]", 0) for axis, size in enumerate(value))
+
+
 def check_number(value: Any, name: str, least: float | None = None) -> None:
-    """Raise, naming the argument `name`, unless `value` is a number, and at least `least`; NaN is not.
+    """Raise, naming the argument `name`, unless `value` is a finite real number, and at least `least`.
 
     >>> check_number("0.1", "lr", 0)
     Traceback (most recent call last):
     ...
     npresnext.errors.InvalidTypeError: lr must be a number, but '0.1' is of type str
     """
-    if not hasattr(value, "__float__"):
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):  # NumPy's numbers are Real, its bool is not
         raise InvalidTypeError(f"{name} must be a number, but {value!r} is of type {type(value).__name__}")
     if least is not None and not value >= least:
         raise InvalidValueError(f"{name} must be at least {least}, but is {value}")
+    if not -math.inf < value < math.inf:
+        raise InvalidValueError(f"{name} must be a finite number, but is {value}")
+
+
+def as_bool(value: Any, name: str) -> bool:
+    """Return `value` as a Python bool, or raise naming the argument `name`: an array, say, is neither true nor false.
+
+    >>> as_bool("no", "bias")
+    Traceback (most recent call last):
+    ...
+    npresnext.errors.InvalidTypeError: bias must be True or False, but 'no' is of type str
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise InvalidTypeError(f"{name} must be True or False, but {value!r} is of type {type(value).__name__}")
+    return bool(value)
+
+
+def check_choice(value: Any, name: str, choices: Iterable[str]) -> None:
+    """Raise, naming the argument `name`, unless `value` is one of these texts.
+
+    >>> check_choice("max", "reduction", ("mean", "sum"))
+    Traceback (most recent call last):
+    ...
+    npresnext.errors.InvalidValueError: reduction must be one of mean, sum, but is 'max'
+    """
+    if not isinstance(value, str) or value not in choices:
+        raise InvalidValueError(f"{name} must be one of {', '.join(choices)}, but is {value!r}")
 
 
 def check_needs(needs: Any) -> None:

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from .._support.arguments import as_int, as_sizes
+from .._support.dtypes import as_dtype
 from ..errors import InvalidTypeError, InvalidValueError
-from ..nn.module import Module
-from ..nn.tracing import Call, as_input_shape, trace
+from ..nn.module import Module, check_module
+from ..nn.tracing import Call, trace
 from .html import as_html
 from .rows import COLUMNS, DEFAULT_COLUMNS, Counts, Row
 from .text import as_text
@@ -80,12 +82,14 @@ def summary(
     ├─Conv2d (0): 1-1          [1, 128, 56, 56]      32       2,304  7,225,344
     ├─ReLU (1): 1-2            [1, 128, 56, 56]                  --         --
     """
-    if not isinstance(model, Module):
-        raise InvalidTypeError(f"model must be a Module, but is of type {type(model).__name__}")
-    unknown = [name for name in col_names if name not in COLUMNS]
+    check_module(model, "model")
+    if not isinstance(col_names, Sequence) or isinstance(col_names, str):
+        raise InvalidTypeError(f"col_names must be a list of column names, but is {col_names!r}")
+    unknown = [name for name in col_names if not isinstance(name, str) or name not in COLUMNS]
     if unknown:
         raise InvalidValueError(f"col_names has {', '.join(map(repr, unknown))}: choose from {', '.join(COLUMNS)}")
-    found = trace(model, as_input_shape(input_size, "input_size"), dtype)
+    depth, dtype = as_int(depth, "depth", 0), None if dtype is None else as_dtype(dtype)
+    found = trace(model, as_sizes(input_size, "input_size"), dtype)
     itemsize = _itemsize(found.input.dtype)
     total = sum(math.prod(parameter.shape) for parameter in model.parameters())
     weights = sum(math.prod(parameter.shape) * _itemsize(parameter.data.dtype) for parameter in model.parameters())

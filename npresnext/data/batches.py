@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from .._support.arguments import as_int
+from .._support.arguments import as_bool, as_int
+from .._support.dtypes import as_dtype
 from .._support.typing import Array
 from ..backend import asarray
-from ..errors import InvalidTypeError, InvalidValueError
+from ..errors import InvalidTypeError, InvalidValueError, ShapeError
+from ..nn.init import generator
 from .images import ImageSet
 
 
@@ -29,8 +31,8 @@ class Augment:
 
     Raises
     ------
-    ValueError
-        `crop` is negative.
+    ValueError, TypeError
+        `crop` is negative or no integer; `flip` is no bool.
 
     Notes
     -----
@@ -41,12 +43,12 @@ class Augment:
     crop: int = 0
 
     def __post_init__(self) -> None:
-        if self.crop < 0:
-            raise InvalidValueError(f"crop must be a number of pixels, at least 0, but is {self.crop}")
+        as_int(self.crop, "crop", 0)
+        as_bool(self.flip, "flip")
 
     def __call__(self, images: np.ndarray, rng: Any) -> np.ndarray:
         """Return augmented copies of `images` (N, C, H, W)."""
-        rng = np.random.default_rng(rng)
+        rng = generator(rng)
         if self.flip:
             mirrored = rng.random(len(images)) < 0.5
             images = np.where(mirrored[:, None, None, None], images[..., ::-1], images)
@@ -80,10 +82,12 @@ def random_crop(images: np.ndarray, padding: int, rng: Any) -> np.ndarray:
     array([[[[3, 4],
              [0, 0]]]], dtype=uint8)
     """
-    rng = np.random.default_rng(rng)
+    if not isinstance(images, np.ndarray) or images.ndim != 4:
+        raise ShapeError(f"images must be an array (N, C, H, W), but have shape {np.shape(images)}")
+    rng = generator(rng)
     count, _, height, width = images.shape
     most = min(height, width) - 1
-    if not 0 <= padding <= most:
+    if not 0 <= as_int(padding, "padding") <= most:
         raise InvalidValueError(f"padding must be from 0 to {most} for images of {height}x{width}, but is {padding}")
     padded = np.zeros((*images.shape[:2], height + 2 * padding, width + 2 * padding), images.dtype)
     padded[:, :, padding : padding + height, padding : padding + width] = images
@@ -92,7 +96,7 @@ def random_crop(images: np.ndarray, padding: int, rng: Any) -> np.ndarray:
     return windows[np.arange(count), :, top, left]  # (N, C, H, W)
 
 
-def normalise(data: ImageSet, images: np.ndarray, dtype: str = "float32") -> Array:
+def normalise(data: ImageSet, images: np.ndarray, dtype: Any = "float32") -> Array:
     """Return images of `data` as an array of the current backend, normalised to mean 0 and standard deviation 1.
 
     The formula is (pixel / white - mean) / std. For the 16-bit dtypes it is computed in float32.
@@ -115,6 +119,11 @@ def normalise(data: ImageSet, images: np.ndarray, dtype: str = "float32") -> Arr
     >>> normalise(ImageSet("grey", black, np.array([0]), num_classes=1, mean=0.5, std=0.25), black)
     array([[[[-2.]]]], dtype=float32)
     """
+    _check_set(data)
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+        kind = getattr(images, "dtype", type(images).__name__)
+        raise InvalidTypeError(f"images must be a NumPy array of uint8, but are {kind}")
+    dtype = as_dtype(dtype)
     wide = "float64" if dtype == "float64" else "float32"
     shade = np.arange(data.white + 1, dtype=wide) / data.white  # every value that a pixel can have
     table = ((shade - data.mean) / data.std).astype(wide)  # (white + 1,)
@@ -165,10 +174,10 @@ def training_batches(
     >>> x.shape, target.shape
     ((4, 1, 8, 8), (4,))
     """
-    batches = batches_per_epoch(data, batch_size)
+    batches, batch_size = batches_per_epoch(data, batch_size), as_int(batch_size, "batch_size")
     seed, epoch = as_int(seed, "seed", 0), as_int(epoch, "epoch", 0)
     order = np.random.default_rng([seed, epoch]).permutation(len(data))
-    for batch in range(start, batches):
+    for batch in range(as_int(start, "start", 0), batches):
         chosen = order[batch * batch_size : (batch + 1) * batch_size]
         images = data.images[chosen]
         if augment is not None:
@@ -183,7 +192,7 @@ def batches_per_epoch(data: ImageSet, batch_size: int) -> int:
         raise InvalidValueError(
             f"batch_size must be from 1 to {len(data)}, the images of {data.name}, but is {batch_size}"
         )
-    return len(data) // batch_size
+    return len(data) // as_int(batch_size, "batch_size")
 
 
 def all_batches(data: ImageSet, batch_size: int, *, dtype: str = "float32") -> Iterator[tuple[Array, Array]]:
@@ -211,7 +220,8 @@ def all_batches(data: ImageSet, batch_size: int, *, dtype: str = "float32") -> I
     [200, 155]
     """
     _check_set(data)
-    for start in range(0, len(data), as_int(batch_size, "batch_size", 1)):
+    batch_size = as_int(batch_size, "batch_size", 1)
+    for start in range(0, len(data), batch_size):
         images, labels = data.images[start : start + batch_size], data.labels[start : start + batch_size]
         yield normalise(data, images, dtype), asarray(labels)
 

@@ -7,6 +7,7 @@ import hashlib
 
 import numpy as np
 
+from .._support.arguments import as_int
 from .._support.plurals import counted
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError
 
@@ -96,6 +97,6 @@ class ImageSet:
 
     def first(self, count: int) -> ImageSet:
         """Return a set of the first `count` images."""
-        if not 1 <= count <= len(self):
+        if not 1 <= as_int(count, "count") <= len(self):
             raise InvalidValueError(f"count must be from 1 to {len(self)}, the images of {self.name}, but is {count}")
         return dataclasses.replace(self, images=self.images[:count], labels=self.labels[:count])

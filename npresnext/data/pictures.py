@@ -48,13 +48,21 @@ class TooManyPixelsError(FileFormatError):
 
     Attributes
     ----------
+    path : str or path
+        The file.
     pixels : int
         The pixels of the picture, according to its file.
+    max_pixels : int
+        The limit.
     """
 
     def __init__(self, path: str | os.PathLike[str], pixels: int, max_pixels: int) -> None:
         super().__init__(f"{path} has {counted(pixels, 'pixel')}, more pixels than the limit of {max_pixels:,}")
-        self.pixels = pixels
+        self.path, self.pixels, self.max_pixels = path, pixels, max_pixels
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return the arguments to make a copy or pickle with; Python alone would pass the message."""
+        return type(self), (self.path, self.pixels, self.max_pixels)
 
 
 @dataclasses.dataclass(frozen=True)

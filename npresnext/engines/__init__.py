@@ -13,6 +13,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Any
 
+from .._support.arguments import check_choice
 from .._support.scopes import Scope
 from ..errors import InvalidTypeError, InvalidValueError
 from ._engine import Engine
@@ -54,9 +55,9 @@ def use_engine(engine: str | Engine, *, allow_tf32: bool = False) -> Scope[Engin
     ...     nx.conv2d(np.ones((1, 1, 2, 2)), np.ones((1, 1, 2, 2)))
     array([[[[4.]]]])
     """
-    chosen = engine if isinstance(engine, Engine) else ENGINES.get(engine)
-    if chosen is None:
-        raise InvalidValueError(f"engine must be one of {', '.join(ENGINES)}, but is {engine!r}")
+    if not isinstance(engine, Engine):
+        check_choice(engine, "engine", ENGINES)
+    chosen = engine if isinstance(engine, Engine) else ENGINES[engine]
     if allow_tf32:
         if engine != "cuda":
             raise InvalidValueError(f"allow_tf32=True is for the engine cuda, but the engine is {chosen.name!r}")

@@ -45,7 +45,8 @@ def relu_(x: Array, shortcut: Array | None = None) -> Array:
 
     The underscore is PyTorch's mark of operations that work in place. The gradient is that of :func:`relu`.
     """
-    return engine_for(checked_sides(x, shortcut, "shortcut")).relu_(x, shortcut)
+    xp = floating_module(x=x) if shortcut is None else checked_sides(x, shortcut, "shortcut")
+    return engine_for(xp).relu_(x, shortcut)
 
 
 @allocating("the result of relu_backward")

@@ -183,7 +183,7 @@ def running_statistics(
     ValueError
         Shapes that differ, or a `count` of 1.
     TypeError
-        Arrays of more than one library.
+        Arrays of more than one library, integer or complex dtypes, a `momentum` that is not a number.
 
     Examples
     --------
@@ -191,6 +191,12 @@ def running_statistics(
     >>> running_statistics(np.zeros(1), np.ones(1), np.array([2.0]), np.array([3.0]), count=4, momentum=0.1)
     (array([0.2]), array([1.3]))
     """
+    for name, array in {"running_mean": running_mean, "running_var": running_var, "mean": mean, "var": var}.items():
+        floating_module(**{name: array})
+    if hasattr(momentum, "dtype"):
+        floating_module(momentum=momentum)
+    else:
+        check_number(momentum, "momentum")
     xp = _checked_statistics(running_mean, running_var, mean, var, count)
     if count == 0:
         return running_mean, running_var

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import numbers
 from typing import Any
 
 import numpy as np
 
-from .._support.arguments import as_int, check_number
+from .._support.arguments import as_int, check_choice, check_number
 from .._support.memory import allocating
 from .._support.plurals import counted
 from .._support.typing import Array
@@ -76,6 +77,7 @@ def cross_entropy(
     >>> print(cross_entropy(logits, np.array([0, 2])).round(4))
     0.2899
     """
+    ignore_index = as_int(ignore_index, "ignore_index")
     xp, rows, indices, shape = _checked(logits, target, weight, ignore_index, label_smoothing, reduction)
     loss = engine_for(xp).cross_entropy(rows, indices, weight, ignore_index, label_smoothing, reduction)
     return xp.reshape(loss, shape) if reduction == "none" else loss  # (N, d1, ...) or ()
@@ -121,6 +123,7 @@ def cross_entropy_backward(
     >>> cross_entropy_backward(None, logits, np.array([0])).round(4)
     array([[-0.3,  0.2,  0.1]])
     """
+    ignore_index = as_int(ignore_index, "ignore_index")
     xp, rows, indices, shape = _checked(logits, target, weight, ignore_index, label_smoothing, reduction)
     if grad_output is not None:
         grad_output = _upstream(xp, grad_output, sum_dtype(xp, logits.dtype), shape if reduction == "none" else ())
@@ -145,11 +148,10 @@ def _checked(
     check_number(label_smoothing, "label_smoothing")
     if not 0 <= label_smoothing <= 1:
         raise InvalidValueError(f"label_smoothing must lie between 0 and 1, but is {label_smoothing}")
-    if reduction not in REDUCTIONS:
-        raise InvalidValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, but is {reduction!r}")
+    check_choice(reduction, "reduction", REDUCTIONS)
     if len(shape) > 1:
         logits = xp.reshape(xp.moveaxis(logits, 1, -1), (math.prod(shape), C))  # (M, C)
-    indices = _indices(xp, target, shape, C, as_int(ignore_index, "ignore_index"))
+    indices = _indices(xp, target, shape, C, ignore_index)
     return xp, logits, indices, shape
 
 
@@ -175,6 +177,8 @@ def _indices(xp: Any, target: Array, shape: tuple[int, ...], classes: int, ignor
 
 def _upstream(xp: Any, grad_output: Array, dtype: Any, shape: tuple[int, ...]) -> Array:
     """Return the upstream gradient as (M,), or as () where the loss is reduced."""
+    if not isinstance(grad_output, numbers.Real):
+        floating_module(grad_output=grad_output)
     grad = xp.asarray(grad_output, dtype=dtype)
     if tuple(grad.shape) != shape:
         raise ShapeError(f"grad_output has shape {tuple(grad.shape)} but the loss has shape {shape}")

@@ -6,7 +6,7 @@ from typing import Any
 
 from .._support.memory import allocating
 from .._support.typing import Array
-from ..backend import floating_module, given
+from ..backend import floating_module
 from ..engines import engine_for
 from ..errors import ShapeError
 
@@ -79,10 +79,10 @@ def add_backward(grad_output: Array) -> tuple[Array, Array]:
     return engine_for(floating_module(grad_output=grad_output)).add_backward(grad_output)
 
 
-def checked_sides(x: Array, y: Array | None, name: str = "y") -> Any:
+def checked_sides(x: Array, y: Array, name: str = "y") -> Any:
     """Return the array library of both sides after checking their shapes. `name` is the user's name for y."""
-    xp = floating_module(x=x, **given(**{name: y}))
-    if y is not None and x.shape != y.shape:
+    xp = floating_module(x=x, **{name: y})
+    if x.shape != y.shape:
         raise ShapeError(
             f"x has shape {tuple(x.shape)} but {name} has shape {tuple(y.shape)}: both sides of a residual addition "
             "must have the same shape (a shortcut between different shapes needs a projection)"

@@ -14,6 +14,7 @@ from ..errors import InvalidValueError
 from ..functional.residual import add_
 from ..nn import BatchNorm2d, BatchNormReLU2d, Conv2d, Module, Sequential
 from ..nn.init import generator
+from ..nn.module import check_module
 
 
 class BasicBlock(Module):
@@ -71,7 +72,8 @@ class BasicBlock(Module):
         rng: Any = None,
         dtype: Any = "float32",
     ) -> None:
-        if width_per_group != 64:
+        inplanes, planes = _checked_channels(inplanes, planes, downsample)
+        if as_int(width_per_group, "width_per_group") != 64:
             raise InvalidValueError(
                 f"width_per_group must be 64 in a BasicBlock, whose width is always planes, but is {width_per_group}: "
                 "Bottleneck has a width to choose"
@@ -164,6 +166,7 @@ class Bottleneck(Module):
         rng: Any = None,
         dtype: Any = "float32",
     ) -> None:
+        inplanes, planes = _checked_channels(inplanes, planes, downsample)
         width = groups * path_width(planes, groups, width_per_group)
         drawn: dict[str, Any] = {"rng": generator(rng), "dtype": dtype}
         self.conv1 = Conv2d(inplanes, width, 1, bias=False, **drawn)
@@ -188,6 +191,13 @@ class Bottleneck(Module):
         dy = self.bn1.backward(self.conv2.backward(dy))
         dx = self.conv1.backward(dy)
         return add_(dx, dshortcut if self.downsample is None else self.downsample.backward(dshortcut))
+
+
+def _checked_channels(inplanes: int, planes: int, downsample: Module | None) -> tuple[int, int]:
+    """Return the channels of a block as Python integers after checking them, and that the shortcut is a module."""
+    if downsample is not None:
+        check_module(downsample, "downsample")
+    return as_int(inplanes, "inplanes", 0), as_int(planes, "planes", 0)
 
 
 def projection(inplanes: int, outplanes: int, stride: int, *, rng: Any = None, dtype: Any = "float32") -> Sequential:

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from .._support.arguments import as_sizes
 from .._support.typing import Array
 from ..backend import array_module, to_numpy, widen
-from ..errors import InvalidTypeError, ModuleError
+from ..errors import ModuleError
 from ..nn import BatchNorm2d, BatchNormReLU2d, Conv2d, ConvReLU2d, Identity, Module, Parameter, no_grad, trace
 from ..nn.init import Undrawn
-from ..nn.tracing import Trace, as_input_shape, example_input_shape
+from ..nn.module import check_module
+from ..nn.tracing import Trace, example_input_shape
 
 # from 1 to the next number of each dtype; results may differ by its square root, relative to the largest value
 _EPSILON = {"float16": 2**-10, "bfloat16": 2**-7, "float32": 2**-23, "float64": 2**-52}
@@ -68,13 +70,12 @@ def fuse(model: Module, input_size: Sequence[int] | None = None) -> Module:
     >>> bool(np.allclose(fuse(model)(x), model(x), atol=1e-5))
     True
     """
-    if not isinstance(model, Module):
-        raise InvalidTypeError(f"model must be a Module, but is of type {type(model).__name__}")
+    check_module(model, "model")
     fused: Module = copy.deepcopy(model).eval()
     norms = {path: module for path, module in fused.named_modules() if isinstance(module, BatchNorm2d)}
     if not norms:
         return fused
-    shape = example_input_shape(fused, "input_size") if input_size is None else as_input_shape(input_size, "input_size")
+    shape = example_input_shape(fused, "input_size") if input_size is None else as_sizes(input_size, "input_size")
     followed = trace(fused, shape)
     modules = dict(fused.named_modules())
     pairs = [(_convolution_before(path, norm, modules, followed), path) for path, norm in norms.items()]

@@ -57,6 +57,6 @@ def get_model(name: str, **options: Any) -> Any:
     >>> get_model("resnext_small", num_classes=2, rng=0).fc
     Linear(in_features=256, out_features=2, bias=True)
     """
-    if name not in _builders:
+    if not isinstance(name, str) or name not in _builders:
         raise InvalidValueError(f"there is no network {name!r}: choose one of {', '.join(list_models())}")
     return _builders[name](**options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .._support.arguments import as_int
+from .._support.arguments import as_bool, as_int, check_choice
 from .._support.typing import Array
 from ..errors import InvalidTypeError, InvalidValueError
 from ..nn import (
@@ -60,7 +60,7 @@ class ResNet(Module):
     ValueError
         `stem` or `init` is unknown, `layers` is empty, or the block cannot have such groups and widths.
     TypeError
-        `block` is not a class, or `layers` not a sequence of integers.
+        `block` is not the class of a block, or `layers` not a sequence of integers.
 
     Examples
     --------
@@ -87,14 +87,15 @@ class ResNet(Module):
         rng: Any = None,
         dtype: Any = "float32",
     ) -> None:
-        if stem not in STEMS:
-            raise InvalidValueError(f"stem must be one of {', '.join(STEMS)}, but is {stem!r}")
-        if not isinstance(block, type):
+        check_choice(stem, "stem", STEMS)
+        if not (isinstance(block, type) and issubclass(block, Module) and hasattr(block, "expansion")):
             raise InvalidTypeError(f"block must be a class such as BasicBlock or Bottleneck, but is {block!r}")
         if not isinstance(layers, Sequence):
             raise InvalidTypeError(f"layers must be the blocks of each stage, such as [3, 4, 6, 3], but is {layers!r}")
         if not layers:
             raise InvalidValueError("layers is empty: expected the number of blocks in each stage")
+        planes, num_classes = as_int(planes, "planes", 0), as_int(num_classes, "num_classes", 0)
+        zero_init_residual = as_bool(zero_init_residual, "zero_init_residual")
         drawn: dict[str, Any] = {"rng": generator(rng), "dtype": dtype}
         self.conv1 = Conv2d(in_channels, planes, **STEMS[stem], bias=False, **drawn)
         self.bn1 = BatchNormReLU2d(planes, dtype=dtype)

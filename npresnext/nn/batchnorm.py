@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._support.arguments import as_int, check_number
+from .._support.arguments import as_bool, as_int, check_number
 from .._support.typing import Array
 from ..backend import array_module, given
 from ..errors import BackwardError, InvalidValueError, ShapeError
@@ -73,7 +73,8 @@ class BatchNorm2d(Module):
         if momentum is not None:
             check_number(momentum, "momentum")
         self.eps, self.momentum = eps, momentum
-        self.affine, self.track_running_stats = affine, track_running_stats
+        self.affine, bias = as_bool(affine, "affine"), as_bool(bias, "bias")
+        self.track_running_stats = as_bool(track_running_stats, "track_running_stats")
         shape = (self.num_features,)
         self.weight = Parameter(init.full(shape, 1, dtype)) if affine else None
         self.bias = Parameter(init.full(shape, 0, dtype)) if affine and bias else None

@@ -131,7 +131,12 @@ class ModuleList(_Row):
 
     def extend(self, modules: Iterable[Module]) -> Self:
         """Add modules at the end; returns the list."""
-        for module in modules:
+        if not isinstance(modules, Iterable):
+            raise InvalidTypeError(f"modules must be modules in a list, but is of type {type(modules).__name__}")
+        added = list(modules)
+        for module in added:
+            self._check(module)
+        for module in added:
             self.append(module)
         return self
 

@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from .._support.arguments import as_int, as_sizes, check_choice
 from .._support.dtypes import as_dtype
 from .._support.memory import allocating
 from .._support.typing import Array
 from ..backend import get_array_module
-from ..errors import InvalidValueError
+from ..errors import InvalidValueError, ShapeError
 
 __all__ = ["kaiming_normal", "uniform_fan_in"]
 
@@ -70,7 +71,8 @@ def counter() -> Array:
 def full(shape: Sequence[int], value: float, dtype: Any) -> Array:
     """Return a constant array of the current backend."""
     xp = get_array_module()
-    return xp.full(tuple(shape), value, dtype=as_dtype(dtype, xp))
+    with allocating("a weight", shape, dtype := as_dtype(dtype, xp)):
+        return xp.full(tuple(shape), value, dtype=dtype)
 
 
 def uniform_fan_in(shape: Sequence[int], fan_in: int, *, rng: Any = None, dtype: Any = "float32") -> Array:
@@ -92,11 +94,17 @@ def uniform_fan_in(shape: Sequence[int], fan_in: int, *, rng: Any = None, dtype:
     -------
     array of `shape`
 
+    Raises
+    ------
+    ValueError, TypeError
+        `shape` is not a sequence of integers of at least 0, or `fan_in` is not one.
+
     Examples
     --------
     >>> bool(abs(uniform_fan_in((1000, 64), 64, rng=0)).max() <= 1 / 8)
     True
     """
+    shape, fan_in = as_sizes(shape, "shape"), as_int(fan_in, "fan_in", 0)
     bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
     with allocating("a weight", shape, np.dtype("float64")):
         return from_numpy(generator(rng).uniform(-bound, bound, tuple(shape)), dtype)
@@ -131,7 +139,9 @@ def kaiming_normal(
     Raises
     ------
     ValueError
-        There is no such `init`.
+        There is no such `init`, or the shape is not that of a weight.
+    TypeError
+        `shape` is not a sequence of integers.
 
     References
     ----------
@@ -143,9 +153,11 @@ def kaiming_normal(
     >>> bool(abs(weight.std() / (2 / (128 / 32 * 9)) ** 0.5 - 1) < 0.03)
     True
     """
-    fans = {"fan_out": 1, "fan_out_per_group": groups}
-    if init not in fans:
-        raise InvalidValueError(f"init must be one of {', '.join(fans)}, but is {init!r}")
+    fans = {"fan_out": 1, "fan_out_per_group": as_int(groups, "groups", 1)}
+    check_choice(init, "init", fans)
+    shape = as_sizes(shape, "shape")
+    if len(shape) < 2:
+        raise ShapeError(f"shape is {shape}: expected (C_out, C_in/groups, kh, kw)")
     fan = shape[0] // fans[init] * math.prod(shape[2:])
     with allocating("a weight", shape, np.dtype("float64")):
         return from_numpy(generator(rng).normal(0.0, math.sqrt(2 / fan) if fan else 0.0, tuple(shape)), dtype)

@@ -17,6 +17,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from .._support.arguments import as_bool
 from .._support.scopes import Scope
 from .._support.typing import Array
 from ..errors import BackwardError, InvalidTypeError, InvalidValueError, ModuleError
@@ -365,6 +366,7 @@ which would make the gradients wrong: change a copy instead, or call backward fi
 
     def train(self, mode: bool = True) -> Self:
         """Switch this module and all below it to training; returns the module."""
+        mode = as_bool(mode, "mode")
         for module in self.modules():
             module.training = mode
         return self
@@ -443,6 +445,12 @@ which would make the gradients wrong: change a copy instead, or call backward fi
             return f"{type(self).__name__}({extra})"
         lines = [extra, *children] if extra else children
         return "\n  ".join([f"{type(self).__name__}(", *lines]) + "\n)"
+
+
+def check_module(value: Any, name: str) -> None:
+    """Raise, naming the argument `name`, unless `value` is a Module."""
+    if not isinstance(value, Module):
+        raise InvalidTypeError(f"{name} must be a Module, but is of type {type(value).__name__}")
 
 
 def _items(collection: Any) -> Iterator[Any]:

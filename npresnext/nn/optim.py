@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from .._support.arguments import check_number
+from .._support.arguments import as_bool, check_number
 from .._support.memory import allocating
 from .._support.typing import Array
 from ..backend import array_module, sum_dtype, to_numpy, widen
@@ -144,6 +144,8 @@ class SGD:
             A key is missing or unexpected, a setting is out of range, or the buffers do not fit the parameters;
             nothing has been loaded.
         """
+        if not isinstance(state_dict, Mapping):
+            raise InvalidTypeError(f"state_dict must be a mapping, but is of type {type(state_dict).__name__}")
         expected = {*_SETTINGS, "momentum_buffers"}
         if set(state_dict) != expected:
             raise StateDictError(
@@ -151,6 +153,8 @@ class SGD:
                 f"unexpected {sorted(set(state_dict) - expected)}"
             )
         given = state_dict["momentum_buffers"]
+        if not isinstance(given, Sequence):
+            raise StateDictError(f"momentum_buffers must be a list of arrays, but is of type {type(given).__name__}")
         if len(given) != len(self.params):
             raise StateDictError(f"the state has {len(given)} momentum_buffers for {len(self.params)} parameters")
         buffers = []
@@ -210,7 +214,7 @@ def _check_settings(lr: float, momentum: float, dampening: float, weight_decay: 
     for name, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
         check_number(value, name, 0)
     check_number(dampening, "dampening")
-    if nesterov and (momentum == 0 or dampening != 0):
+    if as_bool(nesterov, "nesterov") and (momentum == 0 or dampening != 0):
         raise InvalidValueError(
             f"nesterov needs a momentum above 0 and dampening 0, but momentum is {momentum} and "
             f"dampening is {dampening}"

@@ -6,7 +6,7 @@ import numpy as np
 
 from .._support.typing import Array
 from ..backend import array_module, floating_module
-from ..errors import ShapeError
+from ..errors import InvalidTypeError, ShapeError
 
 
 class Parameter:
@@ -45,7 +45,7 @@ class Parameter:
         Raises
         ------
         ValueError, TypeError
-            `grad` does not have the shape of ``data``, or is not an array of its library.
+            `grad` does not have the shape and the dtype of ``data``, or is not an array of its library.
         """
         check_grad("parameter", self.data, grad)
         if self.grad is None:
@@ -58,9 +58,13 @@ class Parameter:
 
 
 def check_grad(name: str, data: Array, grad: Array) -> None:
-    """Refuse a gradient of another array library, or of another shape: element by element it might seem to fit."""
+    """Refuse a gradient of another library, dtype or shape, though element by element it might seem to fit."""
     if not type(grad) is type(data) is np.ndarray:  # in the common case both are NumPy arrays
         array_module(**{f"{name}.data": data, f"{name}.grad": grad})
+    if grad.dtype != data.dtype:
+        raise InvalidTypeError(
+            f"{name}.grad has dtype {grad.dtype} but {name}.data has {data.dtype}: expected the same"
+        )
     if grad.shape != data.shape:
         raise ShapeError(f"{name}.grad has shape {tuple(grad.shape)} but {name}.data has {tuple(data.shape)}")
 

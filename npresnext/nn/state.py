@@ -78,7 +78,11 @@ def load_state(
     loaded = {}
     for path in [path for path in entries if path in state_dict]:
         array, given = entries[path].array, state_dict[path]
-        given = given if type(given) is type(array) else to_numpy(given)
+        try:
+            given = given if type(given) is type(array) else to_numpy(given)
+        except InvalidTypeError as error:
+            faults.append(f"{path}: {error}")
+            continue
         if tuple(given.shape) != tuple(array.shape):
             faults.append(f"{path} has shape {tuple(given.shape)}, expected {tuple(array.shape)}")
         elif not _is_real(given):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .._support.arguments import as_int, as_pair
+from .._support.arguments import as_bool, as_int, as_pair
 from .._support.typing import Array
 from ..backend import array_module
 from ..errors import ShapeError
@@ -102,7 +102,7 @@ class MaxPool2d(Module):
         stride = kernel_size if stride is None else stride
         _check_window(kernel_size, stride, padding, dilation)
         self.kernel_size, self.stride = kernel_size, stride
-        self.padding, self.dilation, self.ceil_mode = padding, dilation, ceil_mode
+        self.padding, self.dilation, self.ceil_mode = padding, dilation, as_bool(ceil_mode, "ceil_mode")
 
     def forward(self, x: Array) -> Array:
         """Take the maximum of each window."""
@@ -170,7 +170,8 @@ class AvgPool2d(Module):
         stride = kernel_size if stride is None else stride
         _check_window(kernel_size, stride, padding, 1)
         self.kernel_size, self.stride = kernel_size, stride
-        self.padding, self.ceil_mode, self.count_include_pad = padding, ceil_mode, count_include_pad
+        self.padding, self.ceil_mode = padding, as_bool(ceil_mode, "ceil_mode")
+        self.count_include_pad = as_bool(count_include_pad, "count_include_pad")
 
     def forward(self, x: Array) -> Array:
         """Take the average of each window."""

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._support.arguments import as_int
+from .._support.arguments import as_sizes
 from ..errors import InvalidTypeError, InvalidValueError, NpresnextError, ShapeError
-from .module import Module, Shape, calls_through
+from .module import Module, Shape, calls_through, check_module
 from .symbol import Symbol
 
 
@@ -63,8 +63,8 @@ def trace(model: Module, input_shape: Sequence[int], dtype: Any = None) -> Trace
     ValueError
         The input does not fit a layer; the message begins with the layer's name.
     TypeError
-        A module without a method ``output_shape`` of its own has no parts, or does more than add and multiply what
-        they return.
+        `model` is not a Module. A module without a method ``output_shape`` of its own has no parts, or does more than
+        add and multiply what they return.
 
     Examples
     --------
@@ -76,7 +76,8 @@ def trace(model: Module, input_shape: Sequence[int], dtype: Any = None) -> Trace
     1 0 (1, 8, 111, 111)
     1 1 (1, 8, 111, 111)
     """
-    shape = as_input_shape(input_shape, "input_shape")
+    check_module(model, "model")
+    shape = as_sizes(input_shape, "input_shape")
     if dtype is None:
         dtype = next((parameter.data.dtype for parameter in model.parameters()), "float32")
     paths = {id(module): path for path, module in model.named_modules()}
@@ -127,15 +128,6 @@ def _followed(module: Module, path: str, inputs: Sequence[Symbol]) -> Symbol:
             f"{path or kind}: the forward of {kind} cannot be followed without numbers ({error}): make it of layers, "
             "sums and multiples of their outputs, or give it a method output_shape(input_shape)"
         ) from error
-
-
-def as_input_shape(sizes: Sequence[int], name: str) -> Shape:
-    """Return the shape of an input as Python integers, or raise naming the argument `name`."""
-    if not isinstance(sizes, Sequence) or isinstance(sizes, str):
-        raise InvalidTypeError(
-            f"{name} must be a sequence of integers, such as (1, 3, 224, 224), but is of type {type(sizes).__name__}"
-        )
-    return tuple(as_int(size, f"{name}[{axis}]", 0) for axis, size in enumerate(sizes))
 
 
 def example_input_shape(model: Module, name: str) -> Shape:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .._support.arguments import as_sizes
 from .._support.extras import load_extra
 from ..backend import to_numpy
 from ..errors import InvalidTypeError, InvalidValueError
@@ -34,8 +35,9 @@ from ..nn import (
     Parameter,
     ReLU,
 )
+from ..nn.module import check_module
 from ..nn.symbol import Symbol
-from ..nn.tracing import as_input_shape, trace
+from ..nn.tracing import trace
 from ._layers import Add, Concat, Pad2d, PaddedAvgPool2d, PaddedMaxPool2d, Softmax
 
 OPSET = 17
@@ -73,9 +75,8 @@ def export(model: Module, path: str | os.PathLike[str], input_size: Sequence[int
     >>> onnxruntime.InferenceSession("net.onnx").run(None, {"images": images})[0]      # doctest: +SKIP
     """
     onnx = load_extra("onnx", "onnx", "onnx.export")
-    if not isinstance(model, Module):
-        raise InvalidTypeError(f"model must be a Module, but is of type {type(model).__name__}")
-    found = trace(model, as_input_shape(input_size, "input_size"))
+    check_module(model, "model")
+    found = trace(model, as_sizes(input_size, "input_size"))
     graph = _Graph(onnx)
     output = graph.value_of(found.output)
     result = onnx.helper.make_node("Identity", [output], ["logits"])  # so that the output has a name to count on

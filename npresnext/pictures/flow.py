@@ -11,8 +11,9 @@ from .._support.arguments import as_int
 from .._support.integers import chunks
 from .._support.typing import Array, NumPyArray
 from ..backend import to_numpy
-from ..errors import InvalidTypeError, InvalidValueError, ShapeError
+from ..errors import InvalidValueError, ShapeError
 from ..nn import Conv2d, Module
+from ..nn.module import check_module
 from ._cells import SMALL_POINTS, Label, Part, check_size, figure_of, grid, number_text, points_of
 from ._colours import theme_of
 
@@ -65,8 +66,7 @@ def gradient_flow(model: Module, x: Array, grad_output: Array, *, parts: int | N
     >>> [text.get_text() != "" for text in figure.axes[0].texts if text.get_gid()]
     [True, False, False, True]
     """
-    if not isinstance(model, Module):
-        raise InvalidTypeError(f"model must be a Module, but is of type {type(model).__name__}")
+    check_module(model, "model")
     block = copy.deepcopy(model)
     convs = {name or "conv": module for name, module in block.named_modules() if isinstance(module, Conv2d)}
     if not convs:

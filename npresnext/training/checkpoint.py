@@ -28,6 +28,8 @@ class ChangedArgumentsError(InvalidValueError):
 
     Attributes
     ----------
+    path : Path
+        The checkpoint.
     changed : dict
         Name of the argument -> (its value in the checkpoint, its value now).
     """
@@ -35,7 +37,11 @@ class ChangedArgumentsError(InvalidValueError):
     def __init__(self, path: Path, changed: Mapping[str, tuple[Any, Any]]) -> None:
         differences = "; ".join(f"{name} was {before!r} and is {now!r}" for name, (before, now) in changed.items())
         super().__init__(f"{path} belongs to a run with other arguments: {differences}")
-        self.changed = dict(changed)
+        self.path, self.changed = path, dict(changed)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return the arguments to make a copy or pickle with; Python alone would pass the message."""
+        return type(self), (self.path, self.changed)
 
 
 class Checkpoints(Watcher):

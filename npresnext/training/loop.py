@@ -8,12 +8,14 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from .._support.arguments import as_int
 from .._support.typing import Array
 from ..backend import array_module, to_numpy
 from ..data.batches import Augment, all_batches, batches_per_epoch, training_batches
 from ..data.images import ImageSet
 from ..errors import InvalidTypeError, NonFiniteLossError
 from ..nn import SGD, CrossEntropyLoss, Module, no_grad
+from ..nn.module import check_module
 from .memory import keep_freed_memory
 from .schedules import Schedule
 
@@ -82,7 +84,7 @@ class Trainer:
     Raises
     ------
     TypeError
-        `schedule` cannot be called, such as a rate alone.
+        `schedule` cannot be called, such as a rate alone; `model` is not a Module, or `watchers` not a list.
 
     Examples
     --------
@@ -110,11 +112,15 @@ class Trainer:
         augment: Augment | None = None,
         watchers: Sequence[Watcher] = (),
     ) -> None:
+        check_module(model, "model")
         if not callable(schedule):
             raise InvalidTypeError(f"schedule must be callable, such as schedules.constant(0.1), but is {schedule!r}")
+        if not isinstance(watchers, Sequence):
+            raise InvalidTypeError(f"watchers must be a list of watchers, but is of type {type(watchers).__name__}")
         self.model, self.optimizer = model, optimizer
         self.train_set, self.test_set = train_set, test_set
-        self.batch_size, self.schedule, self.seed, self.augment = batch_size, schedule, seed, augment
+        self.batch_size, self.schedule, self.seed = batch_size, schedule, as_int(seed, "seed", 0)
+        self.augment = augment
         self.watchers = list(watchers)
         self.criterion = CrossEntropyLoss()
         self.steps_per_epoch = batches_per_epoch(train_set, batch_size)
@@ -137,6 +143,7 @@ class Trainer:
         NonFiniteLossError
             The loss became NaN or infinite; the message says at which step.
         """
+        steps = as_int(steps, "steps", 0)
         silent = np.errstate(all="ignore")  # an overflow shows in the loss
         with silent, _without_input_grad(self.model), keep_freed_memory():
             while self.step < steps:
@@ -287,6 +294,7 @@ def evaluate(model: Module, data: ImageSet, *, batch_size: int = EVALUATION_BATC
     >>> accuracy > 0.98
     True
     """
+    check_module(model, "model")
     criterion, meter = CrossEntropyLoss(), Meter()
     with evaluation_mode(model):
         for x, target in all_batches(data, batch_size, dtype=dtype_of(model)):

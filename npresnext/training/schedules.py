@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from .._support.arguments import check_number
+from .._support.arguments import as_int, check_number
 from ..errors import ConfigurationError, InvalidTypeError, InvalidValueError
 
 Schedule = Callable[[float], float]
@@ -78,8 +78,9 @@ def step(rate: float, milestones: Sequence[int], gamma: float = 0.1) -> Schedule
     check_number(gamma, "gamma")
     if not isinstance(milestones, Sequence):
         raise InvalidTypeError(f"milestones must be a sequence of epochs, but is of type {type(milestones).__name__}")
+    milestones = [as_int(milestone, f"milestones[{index}]") for index, milestone in enumerate(milestones)]
     if any(low >= high for low, high in zip([0, *milestones], milestones)):
-        raise InvalidValueError(f"milestones must be increasing epochs above 0, but are {list(milestones)}")
+        raise InvalidValueError(f"milestones must be increasing epochs above 0, but are {milestones}")
     return lambda epoch: rate * gamma ** sum(epoch >= milestone for milestone in milestones)
 
 
@@ -110,8 +111,7 @@ def cosine(rate: float, epochs: int) -> Schedule:
     [0.1, 0.0854, 0.05, 0.0146, 0.0]
     """
     _check_rate(rate)
-    if epochs < 1:
-        raise InvalidValueError(f"epochs={epochs}: expected at least 1")
+    epochs = as_int(epochs, "epochs", 1)
     return lambda epoch: rate * (1 + math.cos(math.pi * min(epoch, epochs) / epochs)) / 2
 
 
@@ -142,6 +142,8 @@ def schedule_from_text(text: str, rate: float, epochs: int) -> Schedule:
     >>> [round(tenth(epoch), 3) for epoch in range(3)]
     [0.1, 0.1, 0.01]
     """
+    if not isinstance(text, str):
+        raise ConfigurationError("schedule", text, SCHEDULE_TEXTS)
     if text == "cosine":
         return cosine(rate, epochs)
     if text == "constant":

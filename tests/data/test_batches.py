@@ -150,7 +150,7 @@ def test_a_seed_below_zero_is_refused():
 
 
 def test_a_negative_crop_is_refused():
-    with pytest.raises(InvalidValueError, match="crop must be a number of pixels, at least 0, but is -1"):
+    with pytest.raises(InvalidValueError, match="crop must be at least 0, but is -1"):
         Augment(crop=-1)
 
 

@@ -38,8 +38,8 @@ def test_the_schedules_are_those_of_pytorch():
     "make, words",
     [
         (lambda: schedules.constant(0), "rate=0"),
-        (lambda: schedules.cosine(float("nan"), 3), "rate=nan"),
-        (lambda: schedules.cosine(0.1, 0), "epochs=0"),
+        (lambda: schedules.cosine(float("nan"), 3), "rate must be a finite number"),
+        (lambda: schedules.cosine(0.1, 0), "epochs must be at least 1"),
         (lambda: schedules.step(0.1, [5, 5]), "increasing epochs"),
         (lambda: schedules.step(0.1, [0]), "above 0"),
     ],
