@@ -46,6 +46,8 @@ COMMANDS = (
     "sweep",
 )
 
+_MAY_BE_EMPTY = ("strip_prefix", "part")
+
 FAILED, MISTAKE, INTERRUPTED, READER_GONE = 1, 2, 130, 141
 
 
@@ -125,6 +127,9 @@ def _show_help(parser: Parser) -> int:
 
 def _run(parser: Parser, argv: Sequence[str] | None) -> int:
     args = parser.parse_args(argv)
+    empty = next((name for name, value in vars(args).items() if value == "" and name not in _MAY_BE_EMPTY), None)
+    if empty is not None:  # as from an unset variable of the shell, in --save "$FILE"
+        raise InvalidValueError(f"argument {empty.replace('_', '-')}: the value is an empty text")
     code = args.run(args)
     sys.stdout.flush()
     return code
@@ -134,6 +139,8 @@ def _guarded(prog: str, action: Callable[[], int]) -> int:
     """Return the exit code of `action`; an error is one line on standard error, never a traceback."""
     if sys.stdout is None:  # closed by the calling program, as the shell does for >&-
         sys.stdout = open(os.devnull, "w", encoding="utf-8")
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in ("strict", "surrogateescape"):
         sys.stdout.reconfigure(errors="replace")  # not every terminal can show every character of tables and file names
     try:
@@ -143,13 +150,13 @@ def _guarded(prog: str, action: Callable[[], int]) -> int:
     except NpresnextError as error:
         return _say(prog, _with_options(error), MISTAKE)
     except FileNotFoundError as error:
-        return _say(prog, str(error), MISTAKE)
+        return _say(prog, _of_system(error), MISTAKE)
     except BrokenPipeError:
         # Python flushes standard output once more when it exits, and would report the same pipe again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return READER_GONE
     except (OSError, MemoryError) as error:
-        return _say(prog, str(error) or type(error).__name__, FAILED)
+        return _say(prog, _of_system(error), FAILED)
     except KeyboardInterrupt:
         print(f"{prog}: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -165,6 +172,13 @@ def _with_options(error: NpresnextError) -> str:
             return f"argument {option} is missing: it must be {error.expected}"
         return f"argument {option}: must be {error.expected}, but is {error.value}"
     return str(error)
+
+
+def _of_system(error: OSError | MemoryError) -> str:
+    """Return the message of an error of the operating system as other commands print it, without its number."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__
 
 
 def _say(prog: str, message: str, code: int) -> int:

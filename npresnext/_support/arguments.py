@@ -62,7 +62,10 @@ def check_number(value: Any, name: str, least: float | None = None) -> None:
     ...
     npresnext.errors.InvalidTypeError: lr must be a number, but '0.1' is of type str
     """
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):  # NumPy's numbers are Real, its bool is not
+    is_number = isinstance(value, numbers.Real) and not isinstance(
+        value, bool
+    )  # NumPy's numbers are Real, its bool is not
+    if not is_number:
         raise InvalidTypeError(f"{name} must be a number, but {value!r} is of type {type(value).__name__}")
     if least is not None and not value >= least:
         raise InvalidValueError(f"{name} must be at least {least}, but is {value}")

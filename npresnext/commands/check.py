@@ -8,6 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidValueError
+from ._numbers import natural_int
 
 if TYPE_CHECKING:
     from ..testing import Report
@@ -119,7 +120,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="KEY",
         help="try only cases that have these features, such as empty_batch, even if they are left out by default",
     )
-    parser.add_argument("--cases", type=int, default=200, help="cases to draw, besides the fixed ones (default: 200)")
+    parser.add_argument(
+        "--cases", type=natural_int, default=200, help="cases to draw, besides the fixed ones (default: 200)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="another seed draws other cases (default: 0)")
     parser.add_argument("--case", metavar="CASE", help="try one case alone: the text after 'case:' in a report")
     parser.add_argument(

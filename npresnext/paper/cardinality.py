@@ -158,7 +158,8 @@ def valid_groups(in_channels: int, out_channels: int) -> list[int]:
     [1, 2, 4, 8, 16, 32]
     """
     common = math.gcd(as_int(in_channels, "in_channels", 1), as_int(out_channels, "out_channels", 1))
-    return [groups for groups in range(1, common + 1) if common % groups == 0]
+    small = [groups for groups in range(1, math.isqrt(common) + 1) if common % groups == 0]
+    return sorted({*small, *(common // groups for groups in small)})
 
 
 def network_counts(depth: int | Sequence[int] = 50, cardinality: int = 1, width: int = 64, **skeleton: Any) -> Counts:

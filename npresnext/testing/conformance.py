@@ -108,6 +108,7 @@ def check_conv(
         "xfail": xfail,
         "budget": budget,
     }
+    cases, seed = as_int(cases, "cases", 0), as_int(seed, "seed")
     runner = make_runner(forward, backward, **options, watch=watch)
     if not isolate:
         return run(runner, cases, seed)

@@ -14,7 +14,7 @@ from .._support.arguments import as_int, check_number
 from .._support.dtypes import DTYPES
 from ..data import Augment, ImageSet, load_digits, load_fashion_mnist, load_mnist
 from ..data.idx import FASHION_MNIST_HELP, MNIST_HELP
-from ..errors import ConfigurationError, InvalidTypeError
+from ..errors import ConfigurationError, InvalidTypeError, InvalidValueError
 from ..nn import SGD, Module, trace
 from .communicator import Communicator
 from .loop import Trainer, Watcher
@@ -122,7 +122,10 @@ class TrainingConfiguration:
             raise InvalidTypeError(f"flip must be a bool, but {self.flip!r} is of type {type(self.flip).__name__}")
         self._set("flip", bool(self.flip))
         for name in ("lr", "momentum", "weight_decay"):
-            check_number(getattr(self, name), name)
+            try:
+                check_number(getattr(self, name), name)
+            except InvalidValueError:
+                raise ConfigurationError(name, getattr(self, name), "a finite number") from None
             self._set(name, float(getattr(self, name)))
         if not self.lr > 0:
             raise ConfigurationError("lr", self.lr, "above 0")

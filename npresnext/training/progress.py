@@ -43,7 +43,8 @@ class Progress(Watcher):
     def __init__(self, epochs: int, stream: TextIO | None = None) -> None:
         self._epochs = epochs
         self._stream = stream
-        self._tqdm = _tqdm() if sys.stderr.isatty() or _in_notebook() else None
+        on_terminal = sys.stderr is not None and sys.stderr.isatty()  # a process without a console has None
+        self._tqdm = _tqdm() if on_terminal or _in_notebook() else None
         self._bar: Any = None
         self._epoch_began = self._shown = time.monotonic()
         self._first_step: int | None = None

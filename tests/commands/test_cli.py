@@ -98,7 +98,7 @@ def test_every_command_teaches_by_example(name, capsys):
             2,
             "npresnext: error: argument --data-dir is missing: it must be a folder\n",
         ),
-        (FileNotFoundError(2, "No such file", "a.npz"), 2, "npresnext: error: [Errno 2] No such file: 'a.npz'\n"),
+        (FileNotFoundError(2, "No such file", "a.npz"), 2, "npresnext: error: a.npz: No such file\n"),
         (OSError(28, "No space left on device"), 1, "npresnext: error: [Errno 28] No space left on device\n"),
         (KeyboardInterrupt(), 130, "npresnext: interrupted\n"),
     ],
@@ -136,6 +136,21 @@ def test_the_c_locale_gets_question_marks_too():
 def test_a_closed_standard_output_costs_no_traceback():
     done = subprocess.run(f"{sys.executable} -m npresnext info >&-", shell=True, stderr=subprocess.PIPE)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_training_without_a_standard_error_runs_to_its_end():
+    command = "-m npresnext train --epochs 1 --limit 64 2>&-"
+    done = subprocess.run(f"{sys.executable} {command}", shell=True, stdout=subprocess.PIPE)
+    assert (done.returncode, b"test accuracy" in done.stdout) == (0, True)
+
+
+@pytest.mark.parametrize(
+    "arguments, argument",
+    [(["train", "--save", ""], "save"), (["cardinality", "--plot", ""], "plot"), (["gradnorms", "-o", ""], "output")],
+)
+def test_an_empty_text_is_no_file_name(arguments, argument, capsys):
+    assert cli.main(arguments) == 2
+    assert one_line_on_stderr(capsys) == f"npresnext: error: argument {argument}: the value is an empty text\n"
 
 
 def test_info_names_the_versions_the_backend_and_the_digits(capsys):

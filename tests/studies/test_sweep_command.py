@@ -166,7 +166,7 @@ def test_parts_are_every_nth_run():
     [
         (["{study}"], "-o DIR is missing"),
         (["{study}", "runs", "-o", "{new}"], "runs is one word too many"),
-        (["{folder}/absent.toml", "-o", "{new}"], "No such file.*absent.toml"),
+        (["{folder}/absent.toml", "-o", "{new}"], "absent.toml: No such file"),
         (["{study}", "-o", "{folder}"], "holds other files and no runs"),
         (["{study}", "-o", "{study}"], "is a file: give the name of a folder"),
         (["{study}", "-o", "{new}/deeper/runs"], "cannot be made: the folder .* does not exist"),

@@ -21,7 +21,7 @@ from .target import Target
 def make_target(backend: str = "numpy", engine: str | None = None) -> Target:
     """Return npresnext as a target; a backend or an engine that is not there raises now, not in every call."""
     with chosen(backend, engine):
-        pass
+        engine_for(array_module(x=asarray([0.0])))
     imports = ("npresnext as nx",)
     where: dict[str, Any] = {"backend": backend, "engine": engine}
     return Target(
