@@ -241,7 +241,7 @@ def _check_contradictions(settings: Mapping[str, Any]) -> None:
     for measure, keys in NEEDS.items():
         for key in keys:
             if key in settings and measure not in settings.get("measure", ()):
-                given = settings.get("measure", [])
+                given = settings.get("measure", ["history"])
                 raise InvalidValueError(f'{key} needs "{measure}" in measure, but measure is {given}')
 
 
