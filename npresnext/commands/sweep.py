@@ -158,6 +158,7 @@ def _sweep(args: argparse.Namespace, folder: str, names: list[str], engine: Any)
     import os
     import sys
 
+    from .._support.plurals import counted
     from ..studies import DaskEngine, RunFolder, RunOptions, SweepStoppedError, sweep
     from ..studies.folder import states_as_text
 
@@ -179,6 +180,8 @@ def _sweep(args: argparse.Namespace, folder: str, names: list[str], engine: Any)
     print(f"in {folder}: {states_as_text(states)}")
     if summary.failed:
         print(f"npresnext sweep retry {folder}    makes the failed runs again")
+    elif summary.different:
+        print(f"{counted(summary.different, 'run')} gave other bytes the second time")
     elif not args.again:
         print(f"npresnext sweep collect {folder} -o table.csv    writes a table")
     return 1 if summary.failed or summary.different else 0

@@ -45,7 +45,9 @@ def test_a_sweep_prints_a_line_for_each_run_and_the_next_command(swept, tmp_path
     assert [line.rpartition("  ")[2] for line in lines_of(capsys)[1:5]] == ["same: 4 files with the same bytes"] * 4
     run_folders(runs)[0].file("history.csv").write_text("")
     assert cli.main(["sweep", str(study), "-o", str(runs), "--again"]) == 1
-    assert sum("different: other bytes in history.csv;" in line for line in lines_of(capsys)) == 1
+    lines = lines_of(capsys)
+    assert sum("different: other bytes in history.csv;" in line for line in lines) == 1
+    assert lines[-1] == "1 run gave other bytes the second time"
 
 
 def test_parts_in_any_order_and_two_sweeps_at_once_give_the_same_tables(swept, tmp_path):
