@@ -39,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
     """Read rows, and write them."""
     import sys
 
+    from .._support.extras import load_extra
     from .._support.files import check_writable
     from .._support.plurals import counted
     from ..errors import InvalidValueError
@@ -49,6 +50,9 @@ def run(args: argparse.Namespace) -> int:
         raise InvalidValueError("pass -o FILE, or --tensorboard DIR, or both")
     if args.wide is not None and args.output is None:
         raise InvalidValueError("--wide is about the output: pass -o FILE as well")
+    if args.tensorboard is not None:
+        for module in ("tensorboardX", "matplotlib"):
+            load_extra(module, "tensorboard", "--tensorboard")
     if args.output is not None:
         format_of(args.output, args.output_format)
         if args.output != "-":

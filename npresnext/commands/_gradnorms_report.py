@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     from ..gradients.report import read_run, write_report
 
     check_writable(args.output, overwrite=args.force)
-    load_extra("matplotlib", "plot", "the pictures of a report")
+    load_extra("matplotlib", "plot", "a report")
     runs = [read_run(path, format=args.format, layers=args.layers) for path in args.rows]
     page = write_report(runs, value=args.value, title=args.title).encode()
     with atomic_path(args.output, overwrite=args.force) as temporary:

@@ -1,6 +1,8 @@
 """The wide form, and `npresnext gradnorms convert`."""
 
 import csv
+import sys
+import types
 
 import pytest
 
@@ -80,6 +82,16 @@ def test_event_files_are_written(source, tmp_path, capsys):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     assert convert(source, "--tensorboard", tmp_path / "runs") == 0
     assert [file for file in (tmp_path / "runs").iterdir() if "tfevents" in file.name]
+
+
+@pytest.mark.parametrize("module", ["tensorboardX", "matplotlib"])
+def test_what_tensorboard_needs_is_looked_for_before_a_file_is_written(module, source, tmp_path, capsys, monkeypatch):
+    for name in ("tensorboardX", "matplotlib"):
+        monkeypatch.setitem(sys.modules, name, None if name == module else types.ModuleType(name))
+    before = sorted(tmp_path.iterdir())
+    assert convert(source, "-o", tmp_path / "wide.csv", "--tensorboard", tmp_path / "runs") == cli.MISTAKE
+    assert f"needs {module}: pip install 'npresnext[tensorboard]'" in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == before
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ..._support.extras import load_extra
 from ...errors import InvalidValueError
 from ..norms import Row
 from ..pictures import draw_grad_norms
@@ -88,6 +89,7 @@ def log_rows(
     >>> tracker = nx.gradients.trackers.TensorBoardTracker("runs/norms")               # doctest: +SKIP
     >>> log_rows(tracker, nx.gradients.read_rows("norms.csv"), "norms.csv")            # doctest: +SKIP
     """
+    load_extra("matplotlib", "plot", "the picture of a tracker")
     log_scalars(tracker, rows)
     log_picture(tracker, rows, name)
     if path is not None:
