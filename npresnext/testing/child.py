@@ -17,12 +17,17 @@ from ..errors import InvalidValueError, NpresnextError
 
 DIRECTIONS = ("", "forward", "backward")
 HANGS = "hangs"
+NOT_STARTED = (
+    "the process of isolate=True first imports the running script again, and that failed: put the call behind "
+    'if __name__ == "__main__":'
+)
 
 
 class Child:
     """A spawned process that reports over a pipe what it is about to do."""
 
     def __init__(self, work: Callable[..., None], *arguments: Any) -> None:
+        self.has_begun = False
         context = multiprocessing.get_context("spawn")
         self.here, there = context.Pipe(duplex=False)
         self.direction = context.RawValue("b", 0)  # of the call in progress, an index into DIRECTIONS
@@ -43,15 +48,19 @@ class Child:
         try:
             while self.here.poll(min(silence, max(0.0, deadline - time.monotonic()))):
                 kind, *content = self.here.recv()
+                self.has_begun = True
                 if kind == "mistake":
                     raise InvalidValueError(*content)
                 if kind == "end":
                     return ""
-                note(*content)
+                if kind != "begin":
+                    note(*content)
             return HANGS
         except EOFError:
             self.process.join()
             code = self.process.exitcode or 0
+            if code > 0 and not self.has_begun:
+                raise InvalidValueError(NOT_STARTED) from None
             return f"of {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
         finally:
             self.process.kill()
@@ -64,6 +73,7 @@ def _work(connection: Any, direction: Any, work: Callable[..., None], arguments:
 
     One thread is the fastest for small cases, unless OMP_NUM_THREADS says otherwise.
     """
+    connection.send(("begin",))
     faulthandler.enable()  # a crash tells where in the target it happened
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches our parent too, which says so and ends us
     os.environ.setdefault("OMP_NUM_THREADS", "1")

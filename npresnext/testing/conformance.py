@@ -75,7 +75,8 @@ def check_conv(
         the smallest cases may take half as many seconds more.
     isolate : bool
         Run in a spawned process: if a call ends the process or hangs, that is a failure in the report, and the
-        remaining cases are still tried. The functions must be importable from their modules.
+        remaining cases are still tried. The functions must be importable from their modules. The process imports the
+        running script again: in a script, put the call behind ``if __name__ == "__main__":``.
     time_limit : float
         With `isolate`, end the process after this many seconds.
 

@@ -1,12 +1,16 @@
 """isolate=True: a call that ends the process or never returns is a finding, and the others are judged all the same."""
 
 import os
+import subprocess
+import sys
 import time
 
 import pytest
 
 import npresnext as nx
 from npresnext.testing import check_conv
+
+from tests.support.paths import ROOT
 
 FEW = {"cases": 5, "supports": {"invalid_calls": False, "layouts": False}, "isolate": True}
 
@@ -52,6 +56,18 @@ def test_a_hang_ends_at_the_time_limit():
 def test_what_does_not_travel_is_refused():
     with pytest.raises(TypeError, match="needs functions that stand at the top of a module"):
         check_conv(lambda *operands, **window: None, **FEW)
+
+
+def test_a_script_whose_call_has_no_guard_is_told_so(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import npresnext as nx\nnx.testing.check_conv(nx.conv2d, cases=3, isolate=True)\n", encoding="utf-8"
+    )
+    found = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    assert found.returncode == 1
+    assert found.stderr.splitlines()[-1].endswith('put the call behind if __name__ == "__main__":')
 
 
 def test_a_right_convolution_passes():
