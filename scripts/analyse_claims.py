@@ -241,7 +241,7 @@ def section(table: Sequence[Row], planned: dict[str, int], failed: dict[str, set
             continue
         rows = [row for row in rows if row["seed"] in seeds]
         by_heart = sum(row["train_accuracy"] >= KNOWN_BY_HEART for row in rows) / len(rows)
-        lines[-1] += f" {100 * by_heart:.0f} % of the runs know their training set by heart."
+        lines[-1] += f" {100 * by_heart:.0f} % of the runs have memorised their training set."
         designs.append((data, rows))
         for claim in CLAIMS:
             if len(left_out) > MOST_LEFT_OUT * count:

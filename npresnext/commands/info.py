@@ -1,4 +1,4 @@
-"""``npresnext info``: the facts about this installation that belong into a bug report."""
+"""``npresnext info``: the facts about this installation that belong in a bug report."""
 
 from __future__ import annotations
 

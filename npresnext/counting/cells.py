@@ -15,8 +15,8 @@ EXPLANATION = (
 COUNTS = ("num_params", "params_percent", "macs", "activation_bytes", "dense_params", "dense_macs")
 SAVINGS_HEADER = ["Grouped convolution", "G", "Parameters", "with G=1", "saved in the layer", "of the network"]
 SAVINGS_NOTE = (
-    "Both savings are against the same channels with G=1. A network designed at equal cost spends the saving on "
-    "width: see `npresnext cardinality`."
+    "Both savings are measured against the same channels with G=1. A network of equal cost uses the saved weights "
+    "for more channels: see `npresnext cardinality`."
 )
 
 

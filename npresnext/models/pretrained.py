@@ -1,4 +1,4 @@
-"""The trained weights that travel inside the package; each has a card, weights/NAME.md, that says how it was made."""
+"""The trained weights that the package contains; each has a card, weights/NAME.md, that says how it was made."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FOLDER = Path(__file__).parent / "weights"
 
 
 def shipped_weights(network: str) -> dict[str, Path]:
-    """Return the files of the weights that travel with a network, by name.
+    """Return the files of the bundled weights of a network, by name.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def shipped_weights(network: str) -> dict[str, Path]:
 
 
 def load_shipped(model: Module, network: str, name: str) -> None:
-    """Load the weights `name` that travel with a network, and switch it to evaluation.
+    """Load the bundled weights `name` of a network, and switch it to evaluation.
 
     Raises
     ------

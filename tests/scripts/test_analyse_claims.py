@@ -112,7 +112,7 @@ def test_the_section_states_what_is_complete_and_what_was_left_out(script):
     for row in table:
         row["train_accuracy"] = 1.0
     text = script.section(table, {"digits": 10}, {})
-    assert "100 % of the runs know their training set by heart" in text and "| 3 regularisation" not in text
+    assert "100 % of the runs have memorised their training set" in text and "| 3 regularisation" not in text
 
 
 def test_quantities_are_computed_from_the_rows_of_a_sweep(script):
