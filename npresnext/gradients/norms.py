@@ -3,9 +3,9 @@
 A convolution with G groups consists of G small convolutions: its *conv groups*. The weight gradient of conv group g is
 the block ``grad[g·C_out/G : (g+1)·C_out/G]``. It depends only on the input and the output gradient of that group.
 
-Behind a batch norm, a weight that is c times as large has a gradient that is c times as small. So each row has, beside
-the norm ‖grad‖ of the block, ``ratio`` = ‖grad‖/‖weight‖, and ``l2_weight_l2`` = ‖grad‖·‖weight‖, which does not
-depend on the scale of the weight.
+If a batch norm follows, a weight that is c times as large has a gradient that is c times as small. So each row has,
+beside the norm ‖grad‖ of the block, ``ratio`` = ‖grad‖/‖weight‖, and ``l2_weight_l2`` = ‖grad‖·‖weight‖, which does
+not depend on the scale of the weight.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ def wide_resnet101_2(**options: Any) -> ResNet:
 def resnext29_8x64d(*, num_classes: int = 10, **options: Any) -> ResNet:
     """ResNeXt-29 for 32x32 images: 34,426,698 parameters (Xie et al., arXiv:1611.05431, section 5.3 and table 7).
 
-    Three stages of three bottlenecks behind a 3x3 stem. Any other C x d:
+    Three stages of three bottlenecks after a 3x3 stem. Any other C x d:
     ``ResNet(Bottleneck, [3, 3, 3], stem="cifar", groups=C, width_per_group=d, num_classes=10)``.
     Keyword arguments are those of :class:`~npresnext.models.ResNet`, such as `num_classes`, `rng` and `dtype`.
 

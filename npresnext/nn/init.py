@@ -117,7 +117,7 @@ def kaiming_normal(
 
     "fan_out" is what torchvision's ResNets use: fan = C_out·kh·kw, whatever the groups. It takes the outputs
     of all groups for outputs of each input, so the weights of a convolution with G groups start √G too small.
-    Batch norm behind the convolution hides this in the forward pass; raw gradient norms, however, scale with
+    A batch norm after the convolution hides this in the forward pass; raw gradient norms, however, scale with
     1/‖weight‖, and comparing them across G then compares the initialisation. "fan_out_per_group" counts the
     outputs that an input feeds: fan = (C_out/G)·kh·kw.
 

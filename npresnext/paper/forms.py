@@ -8,9 +8,9 @@ Xie et al., "Aggregated residual transformations for deep neural networks", arXi
 
 They are one function in three notations: a 1x1 on channels side by side is the sum of 1x1s on each share of
 them, and paths side by side are a grouped convolution. :func:`~npresnext.paper.convert_state` converts weights,
-norms and gradients of one form to another. Batch norm stands behind every convolution but the last of a path: (a)
+norms and gradients of one form to another. Batch norm stands after every convolution but the last of a path: (a)
 normalises after the sum and before the shortcut is added (the paper, section 4). A rectifier follows every norm,
-the last one behind the addition.
+the last one after the addition.
 
 Form (c) with its norms is :class:`~npresnext.models.Bottleneck`. These classes take the same arguments, so
 ``ResNet(FormA, ...)`` is a whole network in form (a).

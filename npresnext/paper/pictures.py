@@ -73,7 +73,7 @@ def draw_designs(designs: Sequence[Design]) -> Any:
 def draw_connectivity(
     model: Any, *, start: str | None = None, input_shape: Sequence[int] | None = None, title: str = ""
 ) -> Any:
-    """Draw who is reached behind each convolution, above with the 1x1 convolutions and below without them.
+    """Draw which channels are reached after each convolution, above with the 1x1 convolutions and below without them.
 
     Each picture has a row for every output channel and a column for every channel at the start. A cell is coloured
     where the output channel depends on the channel at the start. Where the first layer has groups, each of its groups
