@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from .._support.typing import NumPyArray as Array
 from .exercise import Case, Exercise, WrongReturn
 
 SECONDS_PER_CALL = 5.0
@@ -35,8 +36,12 @@ class Outcome:
     ----------
     results : dict
         The results that can be compared, by name.
+    returned : dict
+        The arrays of the function of which `results` are copies.
+    index : dict
+        Where an exercise calls the function once for each value: the arguments of the last such call.
     kind : str
-        What the call broke: "" (nothing), "unwritten", "raises", "exits", "hangs", "returns", "changes".
+        What the call broke: "" (nothing), "unwritten", "raises", "exits", "hangs", "returns", "changes", "overwrites".
     problem : str
         The same in words, to follow the name of the function: "raises IndexError: ...".
     where : str
@@ -47,6 +52,8 @@ class Outcome:
 
     case: Case
     results: dict[str, Any] = field(default_factory=dict)
+    returned: dict[str, Array] = field(default_factory=dict)
+    index: dict[str, int] = field(default_factory=dict)
     kind: str = ""
     problem: str = ""
     where: str = ""
@@ -59,10 +66,12 @@ def try_case(
     """Call the function in one case."""
     outcome = Outcome(case)
     given = exercise.arguments(case)
+    names = tuple(given)
     before = {name: value.copy() for name, value in given.items() if isinstance(value, np.ndarray)}
     with captured() as printed:
         returned = guarded(lambda: exercise.call(function, given), outcome, seconds)
     outcome.printed = printed.text
+    outcome.index = {name: given[name] for name in exercise.parameters if name in given and name not in names}
     if outcome.kind:
         return outcome
     changed = [name for name, value in before.items() if not np.array_equal(given[name], value)]
@@ -106,13 +115,13 @@ def read_results(exercise: Exercise, returned: Any, outcome: Outcome) -> None:
             return
     values = list(returned) if len(names) > 1 else [returned]
     for name, value in zip(names, values):
-        of = f" for {name}" if len(names) > 1 else ""
         problem = why_not_comparable(value, exercise.results[name])
         if problem:
-            outcome.kind, outcome.problem = "returns", f"returns {problem}{of}"
-            continue
-        result = int(value) if exercise.results[name] == "int" else np.array(value)
-        outcome.results[name] = result
+            outcome.kind, outcome.problem = "returns", f"returns {f'as {name} ' if len(names) > 1 else ''}{problem}"
+        elif exercise.results[name] == "int":
+            outcome.results[name] = int(value)
+        else:
+            outcome.results[name], outcome.returned[name] = np.array(value), value
 
 
 def why_not_comparable(value: Any, shape: str) -> str:
@@ -125,9 +134,16 @@ def why_not_comparable(value: Any, shape: str) -> str:
         return ""
     if not isinstance(value, np.ndarray):
         return f"{describe(value)}: expected a NumPy array {shape}"
-    if value.dtype.kind not in "iuf":
-        return f"an array of dtype {value.dtype}: expected real numbers"
+    if value.dtype != np.float64:
+        return f"an array of dtype {value.dtype}: expected float64, as its arguments have"
     return ""
+
+
+def overwrites(earlier: Outcome) -> bool:
+    """Whether the arrays that an earlier call returned have changed since."""
+    return any(
+        not np.array_equal(array, earlier.results[name], equal_nan=True) for name, array in earlier.returned.items()
+    )
 
 
 def describe(value: Any) -> str:

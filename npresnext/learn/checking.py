@@ -12,8 +12,8 @@ from .._support.arguments import as_int
 from .._support.plurals import counted
 from ..errors import InvalidTypeError
 from .answers import Answer
-from .calls import Outcome, try_case, why_not_callable
-from .exercise import Exercise, Wrong, agree
+from .calls import Outcome, overwrites, try_case, why_not_callable
+from .exercise import Exercise, Wrong, agree, differences
 from .exercises.own_tests import TestExercise
 from .naming import name_mistakes, what_failing_cases_share
 from .shown import side_by_side, write_call
@@ -56,6 +56,7 @@ class Check:
     def __init__(self, exercise: Exercise, function: Callable[..., Any], seed: int, watch: Watch) -> None:
         self.exercise, self.function, self.seed, self.watch = exercise, function, seed, watch
         self.outcomes: list[tuple[Outcome, Any]] = []  # and what is right there
+        self.last: Outcome | None = None
         end = time.process_time() + SECONDS_TO_TRY
         for case in exercise.cases(random.Random(seed)):
             outcome = self.call(case)
@@ -68,12 +69,17 @@ class Check:
         """Call the function in a case."""
         if self.watch is not ignore:
             self.watch(self._written(case))
-        return try_case(self.exercise, self.function, case)
+        outcome = try_case(self.exercise, self.function, case)
+        if not outcome.kind and self.last is not None and overwrites(self.last):
+            outcome.kind = "overwrites"
+            outcome.problem = "writes into the array that the call before returned: make a new array in each call"
+        self.last = outcome
+        return outcome
 
-    def _written(self, case: Any) -> list[str]:
-        """Return the lines of Python that make the call of a case."""
+    def _written(self, case: Any, **more: int) -> list[str]:
+        """Return the lines of Python that make the call of a case, with arguments that the case does not have."""
         exercise = self.exercise
-        return write_call(exercise.function, exercise.parameters, exercise.arguments(case))
+        return write_call(exercise.function, exercise.parameters, {**exercise.arguments(case), **more})
 
     def right(self, case: Any) -> Any:
         """Return the right results in a case."""
@@ -108,7 +114,7 @@ class Check:
         if found:
             told.question, told.explanation = found[0].question, found[0].explanation
         else:
-            told.question, told.explanation = self._without_a_name(faults)
+            told.question, told.explanation = self._without_a_name(fault, faults)
         return told
 
     def _passed(self, tried: int) -> Answer:
@@ -158,10 +164,12 @@ class Check:
 
     def _points(self) -> float:
         """Return the share of the results that are right in every case."""
-        if any(outcome.kind for outcome, _ in self.outcomes):
+        if any(outcome.kind not in ("", "returns") for outcome, _ in self.outcomes):
             return 0.0
         right = [
-            all(agree(o.results[name], r[name], self.exercise.tolerance) for o, r in self.outcomes)
+            all(
+                name in o.results and agree(o.results[name], r[name], self.exercise.tolerance) for o, r in self.outcomes
+            )
             for name in self.exercise.results
         ]
         return sum(right) / len(right)
@@ -191,29 +199,33 @@ class Check:
 
     def _details(self, outcome: Outcome, right: Any, fault: str) -> list[str]:
         """Return the lines that show the smallest case."""
-        lines = [f"  {line}" for line in self._written(outcome.case)]
-        shown = [outcome.where] if outcome.where else []
+        index, shown = outcome.index, [outcome.where] if outcome.where else []
         if fault in self.exercise.results:
+            wrong = differences(outcome.results[fault], right[fault], self.exercise.tolerance)
+            if index and wrong is not None:  # the first value that is wrong
+                index = dict(zip(index, map(int, next(zip(*wrong.nonzero())))))
             shown = side_by_side(fault, outcome.results[fault], right[fault], self.exercise.tolerance)
             if not self._fails_again(outcome, right, fault):
                 shown.append("The same call was right when it was repeated: the result depends on earlier calls.")
         elif outcome.problem != "" and fault == "raises":
             shown = [outcome.problem.removeprefix("raises "), *shown]
+        lines = [f"  {line}" for line in self._written(outcome.case, **index)]
         title = "Smallest failing case:" if fault not in ENDS_THE_CHECK else "In this call:"
         return [title, *lines, *([""] if shown else []), *(f"  {line}" for line in shown)]
 
     def _fails_again(self, outcome: Outcome, right: Any, fault: str) -> bool:
         return self.fault(self.call(outcome.case), right) == fault
 
-    def _without_a_name(self, faults: list[str]) -> tuple[str, str]:
+    def _without_a_name(self, fault: str, faults: list[str]) -> tuple[str, str]:
         """Return a question and an explanation from what the failing cases share, and from the exercise's hints."""
         failing = [outcome.case for (outcome, _), fault in zip(self.outcomes, faults) if fault]
         passing = [outcome.case for (outcome, _), fault in zip(self.outcomes, faults) if not fault]
         shared = what_failing_cases_share(failing, passing)
         first, last = self.exercise.hints[0], self.exercise.hints[-1]
-        if not shared:
-            return first, f"No mistake in the catalogue gives these results in every case. A hint: {last}"
-        return (
-            f"It {shared}. What does your function do differently there? {first}",
-            f"No mistake in the catalogue gives these results; the function {shared}. A hint: {last}",
+        told = (
+            ["No mistake in the catalogue gives these results in every case."] if fault in self.exercise.results else []
         )
+        if shared:
+            first = f"It {shared}. What does your function do differently there? {first}"
+            told.append(f"The function {shared}.")
+        return first, " ".join([*told, f"A hint: {last}"])

@@ -16,7 +16,7 @@ from ..testing.drawn_cases import draw_case
 from ..testing.mistakes import MISTAKES, Call, Mistake, result_of
 from ..testing.shrinking import smaller_cases
 from ..testing.supports import as_supports, keep_supported
-from .exercise import Arguments, Results, Wrong
+from .exercise import Arguments, Combine, Results, Wrong, own_mistake
 
 DRAWN = 60
 MOST_CHANNELS = 4  # of drawn cases without groups
@@ -102,7 +102,7 @@ def call_of(arguments: Arguments) -> Call:
 
 def catalogue(
     results: tuple[str, ...],
-    combine: Callable[[tuple[Mistake, ...], str, Arguments], Array],
+    combine: Combine,
     of: Callable[[str], str] = lambda result: result,
     wanted: Callable[[Mistake], bool] = lambda mistake: True,
     reword: Callable[[str], str] = lambda text: text,
@@ -134,6 +134,38 @@ def catalogue(
         for result in results
         for mistake in MISTAKES
         if of(result) in mistake.results and wanted(mistake)
+    )
+
+
+def padding_left(combine: Combine, result: str) -> tuple[Wrong, Wrong]:
+    """Return two mistakes with the padding that is to be cut off an image."""
+
+    def uncut(arguments: Arguments) -> Arguments:
+        (top, bottom), (left, right) = arguments["padding"]
+        N, C, H, W = arguments["x_shape"]
+        return {**arguments, "x_shape": (N, C, top + H + bottom, left + W + right), "padding": ((0, 0), (0, 0))}
+
+    def cut_at_minus_0(arguments: Arguments, image: Array) -> Array:
+        (_, bottom), (_, right) = arguments["padding"]
+        return image[:, :, : None if bottom else 0, : None if right else 0]  # nothing is left without padding
+
+    return (
+        own_mistake(
+            combine,
+            result,
+            "cuts the padding off by [top:-bottom], which leaves nothing where the padding is 0",
+            "What is np.arange(3)[0:-0]?",
+            "-0 is 0, so the slice ends where it begins. Use [top : top + H] and [left : left + W].",
+            after=cut_at_minus_0,
+        ),
+        own_mistake(
+            combine,
+            result,
+            "does not cut the padding off",
+            f"Which shape does {result} have where there is padding?",
+            f"{result} has the shape of the image: take the rows top to top + H and the columns left to left + W.",
+            before=uncut,
+        ),
     )
 
 

@@ -116,7 +116,7 @@ class Exercise:
     call : callable
         ``call(function, arguments)`` calls the function, once or more, and returns what is compared.
     tolerance : float
-        The largest error of a right result, relative to its largest value; 0 demands equality.
+        The largest error of a right result, relative to its largest value, or to 1 if that is larger.
     combine : callable, optional
         ``combine(mistakes, result, arguments)`` is the result with several mistakes of the catalogue.
     """
@@ -134,7 +134,7 @@ class Exercise:
     hints: tuple[str, ...]
     afterwards: str
     call: Callable[[Callable[..., Any], Arguments], Any] = call_once
-    tolerance: float = 0.0
+    tolerance: float = 1e-9  # of code that divides or transforms; other code is exact on integers
     combine: Combine | None = None
 
     @property
@@ -159,7 +159,7 @@ class Exercise:
 
 
 def agree(got: Any, expected: Any, tolerance: float) -> bool:
-    """Whether a result is the expected one, up to an error relative to the largest expected value."""
+    """Whether a result is the expected one, up to an error relative to the largest expected value, or to 1."""
     return bool(differences(got, expected, tolerance) is None)
 
 
@@ -171,7 +171,7 @@ def differences(got: Any, expected: Any, tolerance: float) -> Array | None:
     left, right = np.asarray(got, np.float64), np.asarray(expected, np.float64)
     if left.shape != right.shape:
         return np.ones(right.shape, bool)
-    largest = np.abs(right[np.isfinite(right)]).max(initial=0.0)
+    largest = np.abs(right[np.isfinite(right)]).max(initial=1.0)
     with np.errstate(invalid="ignore"):
         wrong = ~((np.abs(left - right) <= tolerance * largest) | np.isnan(right))
     return wrong if wrong.any() else None

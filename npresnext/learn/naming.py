@@ -14,7 +14,6 @@ from ..testing.mistakes.conditions import common_conditions
 from .calls import Outcome
 from .exercise import Arguments, Exercise, Wrong, agree, compute_with
 
-ROUNDING = 1e-12  # of an average, relative to its largest value: mistakes divide, where right results do not
 SECONDS_FOR_PAIRS = 0.5
 LIKELIEST = 8  # mistakes of which one is in every pair that is tried
 LEAST_FAILING_CASES_FOR_A_PAIR = 5
@@ -44,7 +43,8 @@ def name_mistakes(exercise: Exercise, result: str, outcomes: Sequence[tuple[Outc
     Returns
     -------
     list of Wrong
-        Several only if all cases tried have the same results with each of them; pairs if no single one fits.
+        Several only if all cases tried have the same results with each of them, those of the exercise first, then the
+        shortest; pairs if no single one fits.
     """
     seen = [
         Seen(
@@ -65,7 +65,7 @@ def name_mistakes(exercise: Exercise, result: str, outcomes: Sequence[tuple[Outc
     if not found and len(failing) >= LEAST_FAILING_CASES_FOR_A_PAIR:
         found = [pair for pair in pairs(exercise, candidates, failing) if fits(exercise, pair, in_order)][:1]
     certain = [wrong for wrong in found if not leaves_something_open(wrong, failing)]
-    return certain or found
+    return sorted(certain or found, key=lambda wrong: (wrong.catalogue is not None, len(wrong.name)))
 
 
 def fits(exercise: Exercise, wrong: Wrong, seen: Sequence[Seen]) -> bool:
@@ -79,7 +79,9 @@ def gives(exercise: Exercise, wrong: Wrong, seen: Seen) -> bool:
         computed = wrong.compute(seen.arguments)
     except Exception:  # with this mistake there is no result at all
         return False
-    return agree(seen.got, computed, max(exercise.tolerance, ROUNDING))
+    if exercise.results[wrong.result] == "int":  # where nothing fits, a formula may give less than 0
+        return max(int(seen.got), 0) == max(int(computed), 0)
+    return agree(seen.got, computed, exercise.tolerance)
 
 
 def leaves_something_open(wrong: Wrong, failing: Sequence[Seen]) -> bool:
@@ -104,8 +106,8 @@ def pairs(exercise: Exercise, candidates: Sequence[Wrong], failing: Sequence[See
             yield Wrong(
                 f"{one.name} and {other.name}",
                 one.result,
-                f"{one.question} And: {other.question}",
-                f"{one.explanation} {other.explanation}",
+                " And: ".join(dict.fromkeys((one.question, other.question))),
+                " ".join(dict.fromkeys((one.explanation, other.explanation))),
                 compute_with(combine, one.result, [one, other]),
             )
 
@@ -114,4 +116,5 @@ def what_failing_cases_share(failing: Sequence[Any], passing: Sequence[Any]) -> 
     """Say what the failing cases share and few of the passing ones have: "fails only with stride > 1", or ""."""
     if not failing or not all(isinstance(case, ConvCase) for case in (*failing, *passing)):
         return ""
-    return common_conditions(failing, passing).partition(":")[0]
+    shared = common_conditions(failing, passing).partition(":")[0]
+    return shared if any(case.groups > 1 for case in (*failing, *passing)) else shared.replace(" per group", "")

@@ -190,11 +190,11 @@ def test_wrong_arguments_of_check_are_errors_of_their_own():
 
 
 def test_numbers_that_only_look_right_are_wrong():
-    """No broadcasting, no tolerance on integers, and NaN is no number."""
+    """No broadcasting, nothing but rounding is forgiven, and NaN is no number."""
     exercise = learn.find_exercise("bias_grad")
     for function in (
         lambda g: g.sum(axis=(0, 2, 3), keepdims=True),
-        lambda g: g.sum(axis=(0, 2, 3)) * (1 + 1e-15),
+        lambda g: g.sum(axis=(0, 2, 3)) * (1 + 1e-7),
         lambda g: np.full(g.shape[1], np.nan),
     ):
         assert not learn.check(function, exercise.name, seed=1).passed
@@ -212,9 +212,47 @@ def test_the_lines_of_the_smallest_case_make_the_call(exercise):
     def record(*values, **more):
         seen.append({**dict(zip(exercise.parameters, values)), **more})
 
-    exec(lines, {"np": np, exercise.function: record, **dict.fromkeys("nopq", 0)})
+    exec(lines, {"np": np, exercise.function: record})
     (arguments,) = seen
     assert changes(exercise, wrong, arguments, exercise.right(arguments))
+
+
+@pytest.mark.parametrize("dtype", [int, np.float32])
+def test_a_result_has_the_dtype_of_the_arguments(dtype):
+    """On integers an array of integers has the right values, and would cut off the digits of any other gradient."""
+    exercise = learn.find_exercise("grouped_backward")
+    right = load(exercise.solution, exercise.function)
+
+    def backward(*arguments):
+        dx, dw, db = right(*arguments)
+        return dx, dw, db.astype(dtype)
+
+    answer = learn.check(backward, exercise.name, seed=1)
+    dtype = np.dtype(dtype)
+    assert f"returns as db an array of dtype {dtype}: expected float64" in answer.headline
+    assert answer.points == pytest.approx(2 / 3)
+    assert "catalogue" not in answer.step(3)  # there is no result to compare
+
+
+def test_a_result_that_a_later_call_overwrites_is_wrong():
+    buffer = np.zeros(100)
+
+    def bias_grad(grad_output):
+        db = buffer[: grad_output.shape[1]]
+        db[:] = grad_output.sum(axis=(0, 2, 3))
+        return db
+
+    answer = learn.check(bias_grad, "bias_grad", seed=1)
+    assert "writes into the array that the call before returned" in answer.headline
+
+
+def test_every_check_has_the_limits_of_a_width():
+    """A width is right if it fits and the next one does not: both are tried just before and just behind the limit."""
+    exercise = learn.find_exercise("cardinality")
+    wrong = {one.name: plant(exercise, one) for one in exercise.mistakes}
+    for name in ("rounds to the nearest width", "returns at least 1", "demands fewer weights than allowed"):
+        for seed in range(3):
+            assert learn.check(wrong[name], exercise.name, seed=seed).mistakes == [name], seed
 
 
 def test_a_large_smallest_case_is_cut():

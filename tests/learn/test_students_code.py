@@ -78,6 +78,36 @@ CODE = [
         ["uses the padding before the image on both sides"],
     ),
     (
+        "output_size",
+        "def output_size(size, kernel, stride, padding, dilation):\n"
+        "    return (size + padding[0] - dilation * (kernel - 1) - 1) // stride + 1\n",
+        ["adds the padding before the row alone"],
+    ),
+    (
+        "windows",
+        "def count_windows(size, kernel, stride):\n    return len(range(0, size - kernel, stride))\n",
+        ["leaves out a window that ends at the last pixel"],
+    ),
+    (
+        "forward",  # right, and not exact on integers
+        "import numpy as np\n"
+        "def conv2d(x, weight, bias, stride, padding, dilation):\n"
+        "    x = np.pad(x, ((0, 0), (0, 0), *padding))\n"
+        "    kh, kw = ((k - 1) * d + 1 for k, d in zip(weight.shape[2:], dilation))\n"
+        "    kernels = np.zeros((*weight.shape[:2], kh, kw))\n"
+        "    kernels[:, :, :: dilation[0], :: dilation[1]] = weight\n"
+        "    spectra = np.fft.fft2(kernels, x.shape[2:]).conj()\n"
+        "    y = np.fft.ifft2(np.einsum('nchw,ochw->nohw', np.fft.fft2(x), spectra)).real\n"
+        "    y = y[:, :, : x.shape[2] - kh + 1 : stride[0], : x.shape[3] - kw + 1 : stride[1]]\n"
+        "    return y if bias is None else y + bias.reshape(1, -1, 1, 1)\n",
+        [],
+    ),
+    (
+        "input_grad",
+        INPUT_GRAD.format(**FINE).replace("top + H, left : left + W", "-bottom, left : -right"),
+        ["cuts the padding off by [top:-bottom], which leaves nothing where the padding is 0"],
+    ),
+    (
         "sum_of_products",
         "def output_value(x, weight, n, o, p, q, stride, padding):\n"
         "    total = 0.0\n"
@@ -96,6 +126,24 @@ CODE = [
         "    grad = grad_output.reshape(len(x), weight_shape[0], -1)\n"
         "    return (grad @ columns.swapaxes(1, 2)).mean(axis=0).reshape(weight_shape)\n",
         ["averages over the batch"],
+    ),
+    (
+        "weight_grad",
+        "from npresnext.functional import im2col\n"
+        "def weight_grad(grad_output, x, weight_shape, stride, padding, dilation):\n"
+        "    columns = im2col(x, weight_shape[2:], stride=stride, padding=padding, dilation=dilation)\n"
+        "    grad, columns = grad_output.reshape(weight_shape[0], -1), columns.reshape(columns.shape[1], -1)\n"
+        "    return (grad @ columns.T).reshape(weight_shape)\n",
+        ["reshapes (N, C_out, oh·ow) to (C_out, N·oh·ow) without a transpose"],
+    ),
+    (
+        "grouped_backward",
+        "from npresnext.functional import conv2d_backward\n"
+        "def grouped_conv2d_backward(grad_output, x, weight, stride, padding, dilation, groups):\n"
+        "    window = {'stride': stride, 'padding': padding, 'dilation': dilation, 'groups': groups}\n"
+        "    dx, dw, db = conv2d_backward(grad_output, x, weight, **window)\n"
+        "    return dw, dx, db\n",
+        ["returns dw in the place of dx"],
     ),
     (
         "grouped_forward",

@@ -38,13 +38,20 @@ class Parts(NamedTuple):
         return self.scale * (self.grad - self.dbias / self.n - self.normalised * self.dweight / self.n)
 
 
-def parts(arguments: Arguments, axes: tuple[int, ...] = AXES, eps: float | None = None, ddof: int = 0) -> Parts:
-    """Return the parts for statistics over other axes, with another eps, or with n - ddof in the variance."""
+def parts(
+    arguments: Arguments,
+    axes: tuple[int, ...] = AXES,
+    eps: float | None = None,
+    ddof: int = 0,
+    behind_the_root: bool = False,
+) -> Parts:
+    """Return the parts for statistics over other axes, with another eps or place of it, or n - ddof in the variance."""
     grad, x = arguments["grad_output"], arguments["x"]
     n = int(np.prod([x.shape[axis] for axis in axes]))
     centred = x - x.mean(axis=axes, keepdims=True)
     eps = arguments["eps"] if eps is None else eps
-    variance = (centred**2).sum(axis=axes, keepdims=True) / max(1, n - ddof) + eps
+    variance = (centred**2).sum(axis=axes, keepdims=True) / max(1, n - ddof)
+    variance = (np.sqrt(variance) + eps) ** 2 if behind_the_root else variance + eps
     normalised = centred / np.sqrt(variance)
     sums = {"axis": axes, "keepdims": True}
     dbias, dweight = grad.sum(**sums), (grad * normalised).sum(**sums)
@@ -169,6 +176,12 @@ MISTAKES = (
                 "A channel whose x are all equal: what is its scale?",
                 "eps is added to the variance before the square root.",
                 {"eps": 0.0},
+            ),
+            (
+                "adds eps to the standard deviation",
+                "Where is eps in the formula of the task: under the root, or behind it?",
+                "eps is added to the variance before the square root.",
+                {"behind_the_root": True},
             ),
             (
                 "divides the variance by n - 1",
@@ -329,5 +342,4 @@ BATCH_NORM = Exercise(
         "front of "
         "a batch norm does not change y, and a raw gradient norm there depends on that scale: docs/gradient-norms.md."
     ),
-    tolerance=1e-9,
 )

@@ -16,7 +16,7 @@ from ..._support.typing import NumPyArray as Array
 from ...testing.cases import ConvCase
 from ...testing.mistakes import Call, Mistake, result_of
 from ...testing.mistakes.window_mistakes import WINDOW
-from ..conv_cases import ConvCases, arguments_of, catalogue
+from ..conv_cases import ConvCases, arguments_of, catalogue, padding_left
 from ..exercise import Arguments, Exercise, Results, Wrong, own_mistake
 
 WINDOW_PARAMETERS = ("kernel", "stride", "padding", "dilation")
@@ -41,6 +41,28 @@ MORE_OF_IMAGES = {
     "computes the first image only",
     "repeats the last row and column of dx behind the last window",
 }
+
+
+WITHOUT_GRADIENTS = (
+    ("dx", "x"),
+    ("upstream gradients of ones", "columns of ones"),
+    ("between the upstream gradients", "between the numbers of neighbouring windows"),
+    ("between neighbouring upstream gradients", "between the numbers of neighbouring windows"),
+    ("upstream gradient", "number"),
+    ("The input gradient", "x"),
+    ("is cut out of the gradient of", "is cut out of"),
+    ("gets a gradient from", "gets a number from"),
+    ("The gradients of overlapping windows", "The numbers of overlapping windows"),
+    ("have gradient 0", "are 0"),
+    ("the gradient of the last row", "the last row of x"),
+)
+
+
+def without_gradients(text: str) -> str:
+    """Return a text of the catalogue in the words of col2im, whose numbers need not be gradients."""
+    for words, instead in WITHOUT_GRADIENTS:
+        text = text.replace(words, instead)
+    return text
 
 
 def unit_filters(channels: int, kernel: tuple[int, int]) -> Array:
@@ -227,8 +249,9 @@ COL2IM = Exercise(
             image_with,
             of=lambda result: "dx",
             wanted=lambda mistake: mistake.name in WINDOW_NAMES | MORE_OF_IMAGES,
-            reword=lambda text: text.replace("dx", "x").replace("upstream gradients", "columns of numbers"),
+            reword=without_gradients,
         ),
+        *padding_left(image_with, "x"),
     ),
     hints=(
         "Columns of ones, a kernel of 1x2 and a row of 3 pixels: what is x? Which pixels are read by two windows?",

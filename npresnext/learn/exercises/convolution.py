@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -16,9 +17,10 @@ from ..conv_cases import (
     call_of,
     catalogue,
     combine_convolution,
+    padding_left,
     right_convolution,
 )
-from ..exercise import Arguments, Exercise, WrongReturn, own_mistake
+from ..exercise import Arguments, Exercise, Wrong, WrongReturn, own_mistake
 
 SHAPES = {"y": "(N, C_out, oh, ow)", "dx": "(N, C_in, H, W)", "dw": "(C_out, C_in/G, kh, kw)", "db": "(C_out,)"}
 
@@ -87,6 +89,7 @@ def every_value(function: Callable[..., Any], arguments: Arguments) -> Any:
     oh, ow = call_of(arguments).output_size()
     y = np.empty((len(x), len(weight), oh, ow))
     for index in np.ndindex(*y.shape):
+        arguments.update(zip("nopq", index))
         value = function(x, weight, *index, stride, padding)
         try:
             y[index] = value
@@ -114,6 +117,26 @@ def deals_the_filters(arguments: Arguments) -> Arguments:
     weight, G = arguments["weight"], arguments["groups"]
     dealt = weight.reshape(len(weight) // G, G, *weight.shape[1:]).swapaxes(0, 1)  # (G, C_out/G, C_in/G, kh, kw)
     return {**arguments, "weight": dealt.reshape(weight.shape)}
+
+
+def mixes_images_and_channels(arguments: Arguments) -> Array:
+    """Return dw of one matrix product over all images, of which both matrices are reshaped without a transpose."""
+    call, (C_out, *filter_shape) = call_of(arguments), arguments["weight_shape"]
+    grad = arguments["grad_output"].reshape(C_out, -1)  # as if it were (C_out, N·oh·ow)
+    columns = call.patches(call.output_size()).reshape(math.prod(filter_shape), -1)  # as if (C_in·kh·kw, N·oh·ow)
+    dw: Array = (grad @ columns.T).reshape(arguments["weight_shape"])  # (C_out, C_in, kh, kw)
+    return dw
+
+
+def returned_for(other: str, result: str) -> Wrong:
+    """Return the mistake that one gradient is returned in the place of another one."""
+    return Wrong(
+        f"returns {other} in the place of {result}",
+        result,
+        "In which order does the task list the gradients?",
+        "The results are dx, dw and db, in this order.",
+        lambda arguments: combine_convolution((), other, arguments),
+    )
 
 
 def keeps_the_size(mistake: Mistake) -> bool:
@@ -181,6 +204,7 @@ INPUT_GRAD = exercise(
     function="input_grad",
     parameters=("grad_output", "x_shape", "weight", "padding"),
     results=("dx",),
+    own=padding_left(combine_convolution, "dx"),
     without=("groups", "stride", "dilation", "bias", "wide_padding"),
     hints=(
         "One upstream gradient of 1 and the kernel 1, 2, 3 in a row: which pixel of dx gets the 1?",
@@ -199,6 +223,7 @@ STRIDED_INPUT_GRAD = exercise(
     function="strided_input_grad",
     parameters=("grad_output", "x_shape", "weight", "stride", "padding", "dilation"),
     results=("dx",),
+    own=padding_left(combine_convolution, "dx"),
     without=("groups", "bias"),
     hints=(
         "With stride 2, which pixels does tap 0 meet, one for each window? Write their numbers down.",
@@ -218,6 +243,15 @@ WEIGHT_GRAD = exercise(
     parameters=("grad_output", "x", "weight_shape", "stride", "padding", "dilation"),
     results=("dw",),
     without=("groups", "bias"),
+    own=(
+        Wrong(
+            "reshapes (N, C_out, oh·ow) to (C_out, N·oh·ow) without a transpose",
+            "dw",
+            "Two images and two channels: which numbers does row 0 of grad_output.reshape(C_out, -1) hold?",
+            "A reshape keeps the order in memory: bring the channels in front of the images first.",
+            mixes_images_and_channels,
+        ),
+    ),
     hints=(
         "In how many products does one weight occur? Which pixel stands in each of them?",
         "dw[:, :, i, j] is the matrix product of grad_output (C_out times images and positions) and the pixels under "
@@ -284,6 +318,7 @@ GROUPED_BACKWARD = exercise(
     parameters=("grad_output", "x", "weight", "stride", "padding", "dilation", "groups"),
     results=("dx", "dw", "db"),
     without=(),
+    own=(returned_for("dw", "dx"), returned_for("dx", "dw")),
     hints=(
         "Which upstream gradients, pixels and weights belong to group 0? Does any product join two groups?",
         "grad_output as (N, G, C_out/G, P), the weight as (G, C_out/G, C_in/G·kh·kw) and the columns as "
@@ -291,6 +326,6 @@ GROUPED_BACKWARD = exercise(
     ),
     afterwards=(
         "Compare with npresnext/lesson/conv.py: it is the same code, for any array library. `npresnext check "
-        "FILE:conv2d` runs the whole conformance kit on a convolution of yours."
+        "module:function` runs the whole conformance kit on a convolution of yours."
     ),
 )

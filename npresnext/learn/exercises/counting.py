@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..._support.integers import ceil_div
 from ..._support.typing import NumPyArray as Array
 from ...testing.mistakes import Call, Mistake, result_of
 from ...testing.mistakes.window_mistakes import WINDOW
@@ -60,25 +61,76 @@ def miscount(name: str, question: str, explanation: str, count: Callable[[Argume
     return Wrong(name, "windows", question, explanation, lambda arguments: np.array(count(arguments)))
 
 
+def padded_size(arguments: Arguments) -> int:
+    """Return the number of pixels of the row, with its padding."""
+    return int(arguments["size"] + sum(arguments.get("padding", (0, 0))))
+
+
+def window_span(arguments: Arguments) -> int:
+    """Return the number of pixels from the first to the last one of a window."""
+    return int(arguments.get("dilation", 1) * (arguments["kernel"] - 1) + 1)
+
+
 FITS = "Draw the row and the first windows: which pixels does the last window read?"
 OWN_MISCOUNTS = (
     miscount(
         "divides the size by the stride and ignores the kernel",
         FITS,
         "The last window needs all pixels of the kernel, so the first window can move by size - kernel pixels.",
-        lambda a: a["size"] // a["stride"],
+        lambda a: padded_size(a) // a["stride"],
     ),
     miscount(
         "counts windows that do not overlap",
         "Do neighbouring windows share pixels? By how many pixels does a window move?",
         "Windows move by the stride, not by their own length.",
-        lambda a: a["size"] // a["kernel"],
+        lambda a: padded_size(a) // window_span(a),
     ),
     miscount(
         "adds 1 before the division",
         FITS,
         "(size - kernel) // stride counts the steps; the first window is added after the division.",
-        lambda a: (a["size"] - a["kernel"] + 1) // a["stride"],
+        lambda a: (padded_size(a) - window_span(a) + 1) // a["stride"],
+    ),
+    miscount(
+        "leaves out a window that ends at the last pixel",
+        "A row of 2 pixels and a kernel of 2: how many windows fit?",
+        "A window may end at the last pixel. In Python, range(0, n) ends before n.",
+        lambda a: ceil_div(padded_size(a) - window_span(a), a["stride"]),
+    ),
+    miscount(
+        "rounds to the nearest integer",
+        "A row of 5 pixels, a kernel of 2, stride 2: how many windows fit?",
+        "A window counts only if all of it fits, so the division is rounded down.",
+        lambda a: round((padded_size(a) - window_span(a)) / a["stride"]) + 1,
+    ),
+)
+ROW = "How many pixels does the row have with its padding?"
+SPAN = "Draw a window for a kernel of 2 and a dilation of 2: how many pixels does it span?"
+SPAN_IS = "The last pixel of a window is dilation·(kernel - 1) behind the first one, so a window spans 1 pixel more."
+PADDED_MISCOUNTS = (
+    miscount(
+        "adds the padding before the row alone",
+        ROW,
+        "padding = (before, after): the row has before + size + after pixels.",
+        lambda a: (a["size"] + a["padding"][0] - window_span(a)) // a["stride"] + 1,
+    ),
+    miscount(
+        "adds the padding after the row alone",
+        ROW,
+        "padding = (before, after): the row has before + size + after pixels.",
+        lambda a: (a["size"] + a["padding"][1] - window_span(a)) // a["stride"] + 1,
+    ),
+    miscount(
+        "takes dilation·kernel for the length of a window",
+        SPAN,
+        SPAN_IS,
+        lambda a: (padded_size(a) - a["dilation"] * a["kernel"]) // a["stride"] + 1,
+    ),
+    miscount(
+        "takes dilation·(kernel - 1) for the length of a window",
+        SPAN,
+        SPAN_IS,
+        lambda a: (padded_size(a) - window_span(a) + 1) // a["stride"] + 1,
     ),
 )
 
@@ -148,7 +200,7 @@ OUTPUT_SIZE = Exercise(
     smaller=padded.smaller,
     arguments=one_padded_row,
     right=right_count,
-    mistakes=(*miscounts(), *OWN_MISCOUNTS),
+    mistakes=(*miscounts(), *OWN_MISCOUNTS, *PADDED_MISCOUNTS),
     hints=(
         "How many pixels lie between the first and the last pixel of one window?",
         "A window spans dilation·(kernel - 1) + 1 pixels. Put that and the padded size into exercise 1.",
@@ -182,10 +234,26 @@ def block(channels: int, cardinality: int, d: int) -> int:
 RIGHT_WIDTH = width_at_most(block)
 
 
+def width_of_equation(arguments: Arguments) -> float:
+    """Return the number d, not rounded, for which a block has exactly the weights that are allowed."""
+    channels, cardinality, weights = (arguments[name] for name in ("channels", "cardinality", "weights"))
+    return float(np.sqrt((channels / 9) ** 2 + weights / (9 * cardinality)) - channels / 9)
+
+
+MOST_TO_SPARE = 12  # twelfths of the way to the next width
+BLOCKS = SizeCases({"channels": (1, 64), "cardinality": (1, 16), "width": (0, 20), "spare": (0, MOST_TO_SPARE)})
+LIMITS = [  # which every check has
+    {"channels": 3, "cardinality": 2, "width": width, "spare": spare}
+    for width in (0, 2)
+    for spare in (0, MOST_TO_SPARE)
+]
+
+
 def allowed_weights(case: Sizes) -> Arguments:
-    """Return the arguments of path_width: a limit that a block just reaches, or has a few weights to spare."""
+    """Return the arguments of path_width: a limit that a block just reaches, up to one that the next just misses."""
     channels, cardinality = case["channels"], case["cardinality"]
-    weights = block(channels, cardinality, case["width"]) + case["spare"]
+    fewest, too_many = (block(channels, cardinality, case["width"] + more) for more in (0, 1))
+    weights = fewest + case["spare"] * (too_many - 1 - fewest) // MOST_TO_SPARE
     return {"channels": channels, "cardinality": cardinality, "weights": weights}
 
 
@@ -201,8 +269,8 @@ CARDINALITY = Exercise(
     function="path_width",
     parameters=("channels", "cardinality", "weights"),
     results={"d": "int"},
-    cases=(blocks := SizeCases({"channels": (1, 64), "cardinality": (1, 16), "width": (0, 20), "spare": (0, 12)})).draw,
-    smaller=blocks.smaller,
+    cases=lambda rng: [*LIMITS, *BLOCKS.draw(rng)],
+    smaller=BLOCKS.smaller,
     arguments=allowed_weights,
     right=lambda arguments: {"d": RIGHT_WIDTH(arguments)},
     mistakes=(
@@ -253,6 +321,12 @@ CARDINALITY = Exercise(
             "Count the weights for the d that you return: are they at most `weights`?",
             "The last d that was tried has too many weights; the one before it is the answer.",
             lambda arguments: RIGHT_WIDTH(arguments) + 1,
+        ),
+        misdesign(
+            "rounds to the nearest width",
+            "Count the weights for the d that you return: are they at most `weights`?",
+            "At most `weights` weights are allowed, so the solution of the equation is rounded down.",
+            lambda arguments: round(width_of_equation(arguments)),
         ),
         misdesign(
             "returns at least 1",
