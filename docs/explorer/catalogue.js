@@ -82,7 +82,7 @@ const sentences = [
 "Try padding at the left alone: how high is the output?",
 "The rows have a padding of their own.",
 "Which pixel does the first tap of the first window read?",
-"The first window begins `padding` pixels before the image; dx is cut out of the gradient of the padded image.",
+"The first window begins `padding` pixels before the image: pixel 0 is pixel `padding` of the padded image.",
 "Try a padding of (1, 0): at which border is the row of zeros?",
 "The first number of a pair of padding is the one before the image.",
 "Try padding at the top alone: at which border is the row of zeros?",

@@ -46,8 +46,9 @@ x = integers(1, 6, 4, 4)  # (N, C_in, H, W): 2 input channels per group
 # (misconception-1)=
 # ### The shape of the weight
 #
-# The input channels are cut into G equal runs, and the output channels as well. **Run g of the output reads run g of
-# the input, and nothing else.** So each filter needs a kernel for C_in/G channels only:
+# The input channels are cut into G equal runs, and the output channels as well. A run is a sequence of channels that
+# follow each other. **Run g of the output reads run g of the input, and nothing else.** So each filter needs a kernel
+# for C_in/G channels only:
 #
 # $$\text{weight: } (C_{out},\; C_{in}/G,\; kh,\; kw)$$
 #

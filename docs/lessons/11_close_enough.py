@@ -152,7 +152,8 @@ assert (abs(gradient - tiny_exact) <= tiny_bound).all() and beyond.mean() > 0.5
 #
 # The bound is proven, but it is not sharp. It grows like n, while real rounding errors grow like √n, because they
 # partly cancel. So at large n a fault can hide below the bound. Take, for example, a program that rounds its operands
-# to 11 bits, as float16 and TF32 have, and calls its result float32. We try it on a short sum and on a long one.
+# to 11 bits, and calls its result float32. These are the bits of float16, and of TF32, a format of the matrix units of
+# GPUs. We try it on a short sum and on a long one.
 
 
 # %%

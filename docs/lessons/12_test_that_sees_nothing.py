@@ -210,7 +210,8 @@ caught = {
     "D": caught_by(COMPARISONS["values"](all_ones)),
 }
 for name, found in caught.items():
-    print(f"{name}: {len(found):3} of {len(mistakes.MISTAKES)}")
+    share = len(found) / len(mistakes.MISTAKES)
+    print(f"{name}: {len(found):3} of {len(mistakes.MISTAKES)}, or {share:.0%}")
 assert sorted(caught, key=lambda name: len(caught[name])) == ["A", "C", "D", "B"]
 
 # %% [markdown]

@@ -222,5 +222,19 @@ for name in layers:
     print(f"{name}: correlation of the two seeds {correlations[-1]:+.2f}")
 assert max(correlations) < 0.9
 
+rng = np.random.default_rng(13)
+chance = [np.corrcoef(*rng.standard_normal((2, G)))[0, 1] for _ in range(2000)]
+beyond = np.mean(np.abs(chance) > 0.6)
+print(f"two rows of {G} random numbers: beyond ±0.6 in {beyond:.0%} of all cases")
+assert 0.09 < beyond < 0.15
+
+# %% [markdown] tags=["hide-cell"]
+# <details><summary>Explanation</summary>
+#
+# The correlation is not near 1, so the place does not decide. A value such as +0.7 in one layer is no contradiction:
+# with 8 groups, chance alone gives a correlation beyond ±0.6 in about one of eight cases.
+#
+# </details>
+
 # %% [markdown]
 # More about the numbers and the files: [gradient norms, group by group](../gradient-norms.md).

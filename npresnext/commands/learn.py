@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -115,10 +116,11 @@ def run(args: argparse.Namespace) -> int:
     solved, current = len(book.progress.solved), book.current
     print(f"{solved} of {len(EXERCISES)} exercises solved.")
     if book.is_solved(current):
-        return _say_what_is_next(book)
+        return _say_what_is_next(args, book)
     print(f"At hand: exercise {number_of(current)}, {current.title}.")
     path = book.path_of(current)
-    print(f"Your file is {path}: npresnext learn check" if path.exists() else "Begin: npresnext learn start")
+    begun = path.exists()
+    print(f"Your file is {path}: {_command(args, 'check')}" if begun else f"Begin: {_command(args, 'start')}")
     return 0
 
 
@@ -147,17 +149,17 @@ def run_start(args: argparse.Namespace) -> int:
     else:
         unsolved = book.next_unsolved()
         if unsolved is None:
-            return _say_what_is_next(book)
+            return _say_what_is_next(args, book)
         exercise = unsolved
-    _start(book, exercise)
+    _start(args, book, exercise)
     return 0
 
 
-def _start(book: Workbook, exercise: Exercise) -> None:
+def _start(args: argparse.Namespace, book: Workbook, exercise: Exercise) -> None:
     path, is_new = book.start(exercise)
     print(f"{exercise.task}\n")
     print(f"Wrote {path}." if is_new else f"{path} is there already, and stays as it is.")
-    print(f"Write {exercise.function} in it, then: npresnext learn check")
+    print(f"Write {exercise.function} in it, then: {_command(args, 'check')}")
 
 
 def run_check(args: argparse.Namespace) -> int:
@@ -165,9 +167,9 @@ def run_check(args: argparse.Namespace) -> int:
     book = _open(args)
     exercise, path = _find(book, args.exercise)
     if args.watch:
-        return watch(book, exercise, path, lambda exercise, path: _check(args, exercise, path))
+        return watch(args, book, exercise, path, lambda exercise, path: _check(args, exercise, path))
     answer = _check(args, exercise, path)
-    return _tell(book, exercise, answer)
+    return _tell(args, book, exercise, answer)
 
 
 def _check(args: argparse.Namespace, exercise: Exercise, path: Path, seed: int | None = None) -> Answer:
@@ -177,31 +179,44 @@ def _check(args: argparse.Namespace, exercise: Exercise, path: Path, seed: int |
     return check_file(path, exercise, seed=seed, time_limit=args.time_limit, memory_limit=args.memory_limit)
 
 
-def _tell(book: Workbook, exercise: Exercise, answer: Answer) -> int:
+def _tell(args: argparse.Namespace, book: Workbook, exercise: Exercise, answer: Answer) -> int:
     """Print an answer, and what to do next."""
     book.note(exercise, answer)
     print(answer.text())
     print()
     if answer.passed:
-        print(f"A solution to compare with: npresnext learn solution {exercise.name}")
-        _say_what_is_next(book)
+        print(f"A solution to compare with: {_command(args, 'solution', exercise)}")
+        _say_what_is_next(args, book)
         return 0
-    print(f"One step more: npresnext learn hint {exercise.name}")
+    print(f"One step more: {_command(args, 'hint', exercise)}")
     return 1
 
 
-def _say_what_is_next(book: Workbook) -> int:
+def _command(args: argparse.Namespace, action: str, exercise: Exercise | None = None) -> str:
+    """Return the command of an action, for the folder and the file that this command was given."""
+    from ..learn.exercises import find_exercise
+
+    words = ["npresnext", "learn", action] + ([] if args.folder is None else ["--folder", args.folder])
+    if exercise is not None:
+        given = getattr(args, "exercise", None) or ""
+        is_its_file = given.endswith(".py") and find_exercise(Path(given).name) is exercise
+        words.append(given if is_its_file and action == "hint" else exercise.name)
+    return shlex.join(words)
+
+
+def _say_what_is_next(args: argparse.Namespace, book: Workbook) -> int:
     from ..learn.exercises import number_of
 
     unsolved = book.next_unsolved()
     if unsolved is None:
         print("All exercises are solved. Now run `npresnext check` on a convolution of your own.")
     else:
-        print(f"Next is exercise {number_of(unsolved)}, {unsolved.title}: npresnext learn start")
+        print(f"Next is exercise {number_of(unsolved)}, {unsolved.title}: {_command(args, 'start')}")
     return 0
 
 
 def watch(
+    args: argparse.Namespace,
     book: Workbook,
     exercise: Exercise,
     path: Path,
@@ -219,14 +234,14 @@ def watch(
         if stamp is not None and stamp != last:
             last = stamp
             print(f"\n--- {time.strftime('%H:%M:%S')} {path.name}", flush=True)
-            passed = _tell(book, exercise, check(exercise, path)) == 0
+            passed = _tell(args, book, exercise, check(exercise, path)) == 0
             if passed:
                 unsolved = book.next_unsolved()
                 if unsolved is None:
                     return 0
                 exercise, last = unsolved, None
                 print()
-                _start(book, exercise)
+                _start(args, book, exercise)
                 path = book.path_of(exercise)
                 last = (path.stat().st_mtime_ns, path.stat().st_size)
             sys.stdout.flush()
@@ -241,7 +256,7 @@ def run_hint(args: argparse.Namespace) -> int:
     answer = _check(args, exercise, path, before.seed if before else None)
     steps = book.note(exercise, answer)
     if answer.passed:
-        return _tell(book, exercise, answer)
+        return _tell(args, book, exercise, answer)
     if steps == 0:  # a new answer: the case comes with its question
         print(f"{answer.text()}\n")
     last = answer.last_step
@@ -249,7 +264,7 @@ def run_hint(args: argparse.Namespace) -> int:
     book.show_steps(exercise, step)
     print(answer.step(step))
     if step < last:
-        print(f"\nOne step more: npresnext learn hint {exercise.name}")
+        print(f"\nOne step more: {_command(args, 'hint', exercise)}")
     return 0
 
 

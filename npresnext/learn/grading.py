@@ -42,14 +42,16 @@ class Grade:
 
     @property
     def fault(self) -> str:
-        """What is wrong in a few words: the mistake, or the verdict; "" if nothing is."""
+        """What is wrong in a few words, without numbers of cases: the mistake, or the verdict; "" if nothing is."""
         if self.answer is None:
             return "no file"
         if self.answer.passed:
             return ""
         if self.answer.mistakes and self.exercise.results:
             return self.answer.mistakes[0]
-        return re.sub(r" \([^()]*seed \d+\)", "", self.answer.headline).rstrip(".")
+        verdict = re.sub(r",? in \d+ of \d+ cases?| \([^()]*seed \d+\)", "", self.answer.headline).rstrip(".")
+        shared = re.search(r"fails only with [^.]*", self.answer.explanation)
+        return f"{verdict}: {shared[0]}" if shared else verdict
 
 
 def find_submissions(folders: Iterable[str | Path]) -> list[Submission]:

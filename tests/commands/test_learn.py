@@ -2,6 +2,8 @@
 
 import json
 import re
+import shlex
+from argparse import Namespace
 
 import pytest
 
@@ -113,6 +115,17 @@ def test_a_hint_without_a_check_shows_the_case_too(folder, run, in_this_process)
     assert "is right in all 60 cases" in run("hint")[1]
 
 
+@pytest.mark.parametrize("given", [["--folder", "my homework", "windows"], ["my homework/windows.py"]])
+def test_the_command_that_is_advised_works_for_another_folder_or_file(given, tmp_path, run, in_this_process):
+    (tmp_path / "my homework").mkdir()
+    for name in ("windows.py", "01_windows.py"):
+        (tmp_path / "my homework" / name).write_text(WRONG, encoding="utf-8")
+    for step in ("Question: ", "Mistake: "):
+        advised = re.search(r"One step more: npresnext learn (.*)", run("check", *given)[1])[1]
+        out = run(*shlex.split(advised))[1]
+        assert step in out
+
+
 def test_no_file_of_a_student_is_overwritten(folder, run, in_this_process):
     run("start")
     path = solve(folder, WINDOWS, WRONG)
@@ -197,7 +210,7 @@ def test_watch_checks_each_time_the_file_is_saved_and_goes_on_to_the_next(folder
         edit()
 
     with pytest.raises(KeyboardInterrupt):
-        command.watch(book, WINDOWS, paths[0], check, wait)
+        command.watch(Namespace(folder=None), book, WINDOWS, paths[0], check, wait)
     assert checked == ["01_windows.py"] * 3 + ["02_output_size.py"]
     out = capsys.readouterr().out
     assert out.count("not written yet") == 1 and out.count("is wrong in") == 1 and out.count("is right in all") == 2

@@ -112,7 +112,7 @@ def test_exercise_16_is_solved_by_its_solution_and_by_nine_of_ten():
     assert answer.passed and answer.points > 0.95 and answer.tried == len(MISTAKES)
     answer = learn.check(compare_all, 16)
     assert not answer.passed and 0.8 < answer.points < 0.9
-    assert answer.headline.endswith("90% solve the exercise.")
+    assert answer.headline.endswith("The exercise is solved at 90%.")
     assert answer.question.startswith("Would your test notice this? ")
     told = answer.step(3).replace("\n", " ")
     assert any(f"a convolution that {one.name}. " in told and one.question in answer.question for one in MISTAKES)

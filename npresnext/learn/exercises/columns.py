@@ -50,7 +50,6 @@ WITHOUT_GRADIENTS = (
     ("between neighbouring upstream gradients", "between the numbers of neighbouring windows"),
     ("upstream gradient", "number"),
     ("The input gradient", "x"),
-    ("is cut out of the gradient of", "is cut out of"),
     ("gets a gradient from", "gets a number from"),
     ("The gradients of overlapping windows", "The numbers of overlapping windows"),
     ("have gradient 0", "are 0"),

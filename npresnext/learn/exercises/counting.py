@@ -53,7 +53,9 @@ def miscounts(*without: str) -> tuple[Wrong, ...]:
 
 def one_axis(text: str) -> str:
     """Return a text of the catalogue in the words of a single axis."""
-    return text.replace("output column", "window").replace("output row", "window").replace("(W + ", "(size + ")
+    counted = "The output has (W + padding - reach) // stride + 1 columns"
+    text = text.replace(counted, "The number is (pixels of the row - pixels of a window) // stride + 1")
+    return text.replace("output column", "window").replace("output row", "window")
 
 
 def miscount(name: str, question: str, explanation: str, count: Callable[[Arguments], int]) -> Wrong:

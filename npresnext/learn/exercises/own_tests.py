@@ -33,7 +33,7 @@ class TestExercise(Exercise):
             if score.missed:
                 told.headline += f" It still lets pass one that {find(score.missed[0]).name}."
             return told
-        told.headline += f" {LEAST_SHARE:.0%} solve the exercise."
+        told.headline += f" The exercise is solved at {LEAST_SHARE:.0%}."
         missed = find(score.missed[len(score.missed) // 2])  # not always the same kind
         told.question = f"Would your test notice this? {missed.question}"
         names = [name for name in score.missed if name != missed.name]

@@ -159,7 +159,7 @@ enter(
 enter(
     "ignores the padding",
     "Which pixel does the first tap of the first window read?",
-    "The first window begins `padding` pixels before the image; dx is cut out of the gradient of the padded image.",
+    "The first window begins `padding` pixels before the image: pixel 0 is pixel `padding` of the padded image.",
     lambda call: {"padding": ((0, 0), (0, 0))},
     source=BORDER,
     in_the_loop=False,
