@@ -232,7 +232,7 @@ assert 0.09 < beyond < 0.15
 # <details><summary>Explanation</summary>
 #
 # The correlation is not near 1, so the place does not decide. A value such as +0.7 in one layer is no contradiction:
-# with 8 groups, chance alone gives a correlation beyond ±0.6 in about one of eight cases.
+# with 8 groups, chance alone gives a correlation beyond ±0.6 in about one of nine cases.
 #
 # </details>
 

@@ -76,7 +76,7 @@ def test_the_main_part_of_a_file_does_not_run(write):
     [
         ("pass", "returns None (is a `return` missing?): expected a NumPy array (N, C·kh·kw, oh·ow), in 83 of 83"),
         ("return [1]", "returns a list: expected a NumPy array"),
-        ("return x + 1j", "returns an array of dtype complex128: expected real numbers"),
+        ("return x + 1j", "returns an array of dtype complex128: expected float64"),
         ("return x.astype(object)", "returns an array of dtype object"),
         ("return x[0, 99]", "raises IndexError: index 99 is out of bounds"),
         ("return im2col(x, kernel, stride, padding, dilation)", "raises RecursionError"),
