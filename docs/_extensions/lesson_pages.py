@@ -1,5 +1,6 @@
 """Lessons: scripts in percent format as pages, with their notebook and script to download; the explorer, as it is."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -34,6 +35,14 @@ def scripts():
     return sorted([*DOCS.glob("*.py"), *(DOCS / "lessons").glob("*.py")])
 
 
+def read_download(text):
+    """Return a script as the notebook that a reader downloads, without the labels that only the site understands."""
+    notebook = read_script(text)
+    for cell in notebook.cells:
+        cell.source = re.sub(r"(?m)^\([\w-]+\)=\n", "", cell.source)
+    return notebook
+
+
 def is_page(path):
     """Return whether a script is a page of the site."""
     return path.name != "conf.py"
@@ -59,7 +68,7 @@ def _copy_files(app, exception):
         place = Path(app.outdir) / path.relative_to(DOCS)
         text = path.read_text(encoding="utf-8")
         place.write_text(text, encoding="utf-8")
-        nbformat.write(read_script(text), place.with_suffix(".ipynb"))
+        nbformat.write(read_download(text), place.with_suffix(".ipynb"))
     if (DOCS / "explorer").exists():
         shutil.copytree(DOCS / "explorer", Path(app.outdir) / "explorer", dirs_exist_ok=True)
 

@@ -105,6 +105,7 @@ def test_a_lesson_is_a_page_with_results_a_notebook_and_a_script(path):
     code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert code and all(cell["outputs"] == [] for cell in code)
     assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+    assert not any(re.search(r"(?m)^\([\w-]+\)=$", "".join(cell["source"])) for cell in notebook["cells"])
     assert text(page.with_suffix(".py")) == path.read_text(encoding="utf-8")
 
 
