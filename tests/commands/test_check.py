@@ -216,6 +216,7 @@ def test_jax_holds(check):
     ("arguments", "message"),
     [
         (["kernel:nothing"], "kernel:nothing cannot be imported: AttributeError"),
+        (["kernel.py:forward"], "(did you mean kernel:forward?)"),
         (["no_such_module:conv"], "no_such_module:conv cannot be imported: ModuleNotFoundError"),
         (["broken:conv"], "broken:conv cannot be imported: ZeroDivisionError"),
         (["leaving:conv"], "leaving:conv cannot be imported: SystemExit: 3"),

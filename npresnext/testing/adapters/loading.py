@@ -182,7 +182,8 @@ def import_function(name: str) -> Callable[..., Any]:
         for attribute in path.split("."):
             found = getattr(found, attribute)
     except (Exception, SystemExit) as error:  # whatever the module raises on import
-        raise InvalidValueError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error
+        meant = f" (did you mean {module.removesuffix('.py')}:{path}?)" if module.endswith(".py") else ""
+        raise InvalidValueError(f"{name} cannot be imported: {type(error).__name__}: {error}{meant}") from error
     if not callable(found):
         raise InvalidValueError(f"{name} is of type {type(found).__name__}: expected a function")
     return found
