@@ -11,7 +11,7 @@ not depend on the scale of the weight.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ COLUMNS = (
     "ratio",
     "l2_weight_l2",
 )
+NEEDED = ("layer", "conv_group", "groups")  # of rows that are read, drawn or compared
 NORMS = ("1", "2", "inf")
 
 
@@ -169,6 +170,8 @@ def _as_array(value: Any, name: str) -> Array:
     """Return an array of any framework: as it is, if a backend supports it, or else as a NumPy array."""
     if hasattr(value, "detach"):  # a PyTorch parameter hands out its values only so
         value = value.detach()
+    if type(value).__module__.partition(".")[0] in ("jax", "jaxlib"):  # where float64 is off unless a setting allows it
+        value = to_numpy(value)
     try:
         array_module(**{name: value})
         return value
@@ -219,6 +222,33 @@ def row_of_norms(group: int, groups: int, numel: int, l2: float, largest: float,
         "ratio": None if weight_l2 is None else l2 / weight_l2 if weight_l2 else math.nan,
         "l2_weight_l2": None if weight_l2 is None else l2 * weight_l2,
     }
+
+
+def checked_rows(rows: Any, needed: Sequence[str] = NEEDED) -> list[Row]:
+    """Return rows as a list, after checking that they are dictionaries with the columns `needed`.
+
+    >>> checked_rows([{"layer": "conv", "conv_group": 0}])
+    Traceback (most recent call last):
+    ...
+    npresnext.errors.InvalidValueError: a row has no column groups: its columns are layer, conv_group
+    """
+    kind = type(rows).__name__
+    if isinstance(rows, (str, bytes)) or not isinstance(rows, Iterable):
+        raise InvalidTypeError(
+            f"rows are of type {kind}: expected a list of rows, as npresnext.gradients.read_rows returns"
+        )
+    listed = list(rows)
+    if not listed:
+        raise InvalidValueError("there are no rows")
+    for row in listed:
+        if not isinstance(row, dict):
+            raise InvalidTypeError(
+                f"a row is of type {type(row).__name__}, and rows are of type {kind}: expected a list of dictionaries"
+            )
+        for name in needed:
+            if name not in row:
+                raise InvalidValueError(f"a row has no column {name}: its columns are {', '.join(map(str, row))}")
+    return listed
 
 
 def _sums(name: str, array: Array, groups: int) -> np.ndarray:

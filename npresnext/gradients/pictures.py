@@ -13,7 +13,7 @@ from .._support.extras import load_extra
 from .._support.figures import new_figure
 from .._support.integers import ceil_div
 from ..errors import ConfigurationError, InvalidValueError
-from .norms import Row
+from .norms import Row, checked_rows
 
 COLOURS, RELATIVE_COLOURS, NO_NUMBER = "magma", "RdBu_r", "0.7"
 DENSE = "dense convolutions, one row per layer"
@@ -65,6 +65,7 @@ def draw_grad_norms(rows: Sequence[Row], *, value: str = "l2", relative: bool = 
     >>> figure = draw_grad_norms([{**row, "step": step, "l2": 0.5**step} for step in range(9)])
     >>> figure.savefig("norms.png")                                                    # doctest: +SKIP
     """
+    rows = checked_rows(rows)
     panels = grad_norm_panels(rows, value)
     if relative:
         panels = relative_to_layer(panels)
@@ -113,8 +114,7 @@ def grad_norm_panels(rows: Sequence[Row], value: str = "l2") -> dict[str, Panel]
     {'conv': (['0', '1'], array([0]), array([[1.],
            [2.]]))}
     """
-    if not rows:
-        raise InvalidValueError("there are no rows to draw")
+    rows = checked_rows(rows)
     values = [_value_of(row, value) for row in rows]
     if not any(map(math.isfinite, values)):
         raise _no_column(rows, value)

@@ -16,9 +16,7 @@ import numpy as np
 from .._support.plurals import counted
 from ..errors import FileFormatError
 from .files import INTEGER_COLUMNS, format_of, load_parquet
-from .norms import Row
-
-NEEDED = ("layer", "conv_group", "groups")
+from .norms import NEEDED, Row
 
 
 def read_rows(path: str | os.PathLike[str], *, format: str | None = None) -> list[Row]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..errors import InvalidTypeError, InvalidValueError
-from .norms import Row
+from .norms import Row, checked_rows
 from .pictures import KEYS
 
 
@@ -38,6 +38,7 @@ def wide_rows(rows: Sequence[Row], values: Sequence[str] = ("l2",)) -> list[Row]
     """
     if isinstance(values, str):
         raise InvalidTypeError(f"values must be a sequence of names, but is the string {values!r}")
+    rows = checked_rows(rows)
     there = dict.fromkeys(name for row in rows for name in row if name not in KEYS)
     for value in values:
         if value not in there:

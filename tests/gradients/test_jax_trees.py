@@ -67,6 +67,13 @@ def test_rows_are_those_of_group_grad_norms_exactly():
     assert last is None
 
 
+@pytest.mark.filterwarnings("error")
+def test_arrays_of_jax_are_summed_in_float64_though_jax_has_it_off():
+    grad = np.random.default_rng(0).normal(size=(8, 64, 3, 3)).astype(np.float32)
+    expected = nx.group_grad_norms({"conv": grad}, {"conv": 2}, {"conv": grad})
+    assert nx.group_grad_norms({"conv": jax.numpy.asarray(grad)}, {"conv": 2}, {"conv": grad}) == expected
+
+
 def test_a_kernel_that_is_computed_first_or_is_no_kernel_is_not_found():
     def standardised(params, x):
         return conv(x, params["a"]["kernel"] - params["a"]["kernel"].mean(), 2)

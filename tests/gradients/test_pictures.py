@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from npresnext import cli
-from npresnext.errors import ConfigurationError, InvalidValueError
-from npresnext.gradients import COLUMNS, draw_grad_norms, open_rows
+from npresnext.errors import ConfigurationError, InvalidTypeError, InvalidValueError
+from npresnext.gradients import COLUMNS, draw_grad_norms, open_rows, wide_rows
 from npresnext.gradients.pictures import DENSE, grad_norm_panels, plain_number
 from npresnext.models import get_model
 from npresnext.nn import Conv2d
@@ -122,6 +122,18 @@ def test_conv_groups_stand_in_their_order_whatever_the_order_of_the_rows():
 def test_two_rows_for_one_cell_are_refused():
     with pytest.raises(InvalidValueError, match="conv group 0 of stem has two rows at step 0: draw one run at a time"):
         draw_grad_norms(rows_of(SMALL) + rows_of(SMALL, seed=1))
+
+
+def test_what_are_no_rows_is_refused():
+    for rows, message in [
+        ("norms.csv", "rows are of type str: expected a list of rows"),
+        ({"layer": [], "l2": []}, "a row is of type str, and rows are of type dict: expected a list of dictionaries"),
+    ]:
+        for use in (draw_grad_norms, wide_rows):
+            with pytest.raises(InvalidTypeError, match=message):
+                use(rows)
+    with pytest.raises(InvalidValueError, match="a row has no column layer"):
+        draw_grad_norms([{"l2": 1.0}])
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, None])

@@ -89,8 +89,8 @@ def group_statistics(
     Raises
     ------
     ValueError
-        There is no grouped convolution, `layers` or `statistics` names something unknown, shapes do not fit, or a batch
-        norm has no running statistics.
+        There is no grouped convolution, `layers` or `statistics` names something unknown, shapes do not fit, a batch
+        norm has no running statistics, or outputs are not finite.
     TypeError
         `model` is no Module, or fused.
 
@@ -146,6 +146,10 @@ def _measured(
             logits, found = record(model, convs, x[part, ...])
         for name in moments:
             moments[name].add(to_numpy(found[name].features))
+            if not np.isfinite(moments[name].largest - moments[name].smallest).all():
+                raise InvalidValueError(
+                    f"{name} has outputs that are not finite: x or the weights hold NaN or infinity"
+                )
         if of_gradients:
             with output_gradients(convs, functools.partial(_add_gradients, sums, found, classes[part])):
                 criterion(logits, target[part])

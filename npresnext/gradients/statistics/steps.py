@@ -11,14 +11,14 @@ doi:10.3982/ECTA13081).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from ..._support.plurals import counted
 from ..._support.typing import NumPyArray
-from ...errors import InvalidTypeError, InvalidValueError
-from ..norms import Row
+from ...errors import InvalidValueError
+from ..norms import NEEDED, Row, checked_rows
 
 BLOCK_LENGTH = 4  # in autocorrelation times
 LEAST_BLOCKS, MOST_BLOCKS = 5, 16
@@ -55,31 +55,12 @@ def shares_by_layer(rows: Sequence[Row], value: str = "l2") -> dict[str, NumPyAr
     {'conv': array([[0.1, 0.9]])}
     """
     by_layer: dict[str, list[Row]] = {}
-    for row in checked_rows(rows, value):
+    for row in checked_rows(rows, (*NEEDED, value)):
         if row["groups"] > 1:
             by_layer.setdefault(row["layer"], []).append(row)
     if not by_layer:
         raise InvalidValueError("no layer has more than one conv group: there are no groups to compare")
     return {layer: _shares(layer, of_layer, value) for layer, of_layer in by_layer.items()}
-
-
-def checked_rows(rows: Iterable[Row], value: str) -> list[Row]:
-    """Return the rows as a list, after checking that they are rows and have the column `value`."""
-    if isinstance(rows, (str, bytes)) or not isinstance(rows, Iterable):
-        raise InvalidTypeError(
-            f"rows are of type {type(rows).__name__}: expected a list of rows, as npresnext.gradients.read_rows returns"
-        )
-    listed = list(rows)
-    if not listed:
-        raise InvalidValueError("there are no rows")
-    needed = ("layer", "conv_group", "groups", value)
-    for row in listed:
-        if not isinstance(row, dict):
-            raise InvalidTypeError(f"a row is of type {type(row).__name__}: expected a dictionary")
-        for name in needed:
-            if name not in row:
-                raise InvalidValueError(f"a row has no column {name}: its columns are {', '.join(map(str, row))}")
-    return listed
 
 
 def autocorrelation_time(series: NumPyArray) -> float:

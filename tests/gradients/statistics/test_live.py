@@ -329,6 +329,7 @@ UNTRACKED = nn.Sequential(
 @pytest.mark.parametrize(
     ("error", "message", "call"),
     [
+        (InvalidValueError, "conv2 has outputs that are not finite", lambda: group_statistics(NET, X * np.nan, TARGET)),
         (InvalidTypeError, "model is of type int", lambda: group_statistics(3, X, TARGET)),
         (InvalidTypeError, "statistics must be", lambda: group_statistics(NET, X, TARGET, statistics="snr")),
         (InvalidValueError, "names rms: expected l2", lambda: group_statistics(NET, X, TARGET, statistics=["rms"])),
