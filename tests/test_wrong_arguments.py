@@ -11,6 +11,8 @@ import npresnext as nx
 from npresnext import functional, nn
 from npresnext.data import Augment, ImageSet, all_batches, load_digits, normalise, random_crop, training_batches
 from npresnext.data.pictures import TooManyPixelsError
+from npresnext.gradients import statistics
+from npresnext.gradients.statistics.features import group_effective_rank
 from npresnext.models import BasicBlock, Bottleneck, ResNet, get_model, resnext_small
 from npresnext.training import Trainer, TrainingConfiguration, evaluate, schedules
 from npresnext.training.checkpoint import ChangedArgumentsError
@@ -69,6 +71,20 @@ WRONG_TYPES = [
     (lambda: next(all_batches(TEST_SET, 20, dtype="int8")), "dtype must be one of float16"),
     (lambda: next(training_batches(TEST_SET, 20, seed=0, epoch=0, start="1")), "start must be an integer"),
     (lambda: nx.testing.targets.load("npresnext", engine="cuda"), "the engine cuda cannot take arrays of numpy"),
+    (lambda: statistics.effective_rank("ab"), "features must be an array of real numbers with 2 axes"),
+    (lambda: statistics.signal_to_noise([1.0, 2.0]), "gradients must be an array of real numbers with 2 axes"),
+    (lambda: nx.gradients.conv_layers("resnet50"), "model must be a Module"),
+    (lambda: nx.paper.equal_complexity(None), "cardinalities must be an integer, but None"),
+    (lambda: nx.paper.equal_complexity([1], reference=64), r"reference must be a pair \(C, d\), but is 64"),
+    (lambda: nx.paper.group_mask("4", 4, 2), "in_channels must be an integer, but '4'"),
+    (lambda: nx.io.save("a.npz", {}, metadata="text"), "metadata must be a mapping, but 'text' is of type str"),
+    (lambda: nx.testing.check_conv(nx.conv2d, supports=["groups"]), r"supports must be a mapping, but \['groups'\]"),
+    (lambda: nx.testing.check_conv(nx.conv2d, arithmetic="tf32"), "arithmetic must be a mapping, but 'tf32'"),
+    (lambda: nx.testing.check_conv(nx.conv2d, xfail="y"), "xfail must be a mapping, but 'y'"),
+    (lambda: nx.testing.check_conv(nx.conv2d, cases_from=3), "cases_from must be a list of layers"),
+    (lambda: nx.testing.check_conv(nx.conv2d, only=3), "only must be a ConvCase or its text, but is of type int"),
+    (lambda: nx.testing.check_grads(3, [FLOATS], np.ones), "f must be callable, but is of type int"),
+    (lambda: nx.testing.targets.load(3), "target must be a text, but is of type int"),
     (lambda: evaluate("resnet50", TEST_SET), "model must be a Module"),
     (lambda: trainer(model=np.ones(3)), "model must be a Module, but is of type ndarray"),
     (lambda: trainer(watchers=5), "watchers must be a list of watchers, but is of type int"),
@@ -96,6 +112,8 @@ WRONG_VALUES = [
     (lambda: ResNet(Bottleneck, [1], stem=["cifar"]), "stem must be one of imagenet, cifar"),
     (lambda: Bottleneck(8, 8, width_per_group=float("inf")), "width_per_group must be a finite number"),
     (lambda: nx.testing.check_conv(nx.conv2d, cases=-1), "cases must be at least 0, but is -1"),
+    (lambda: statistics.linear_cka(np.ones((3, 2)), np.ones((4, 2))), r"x has shape \(3, 2\) and y has shape \(4, 2\)"),
+    (lambda: statistics.signal_to_noise(np.ones((1, 2))), "N of at least 2"),
     (lambda: get_model(["resnet50"]), "there is no network .'resnet50'."),
     (lambda: nx.use_engine(["cpu"]), "engine must be one of"),
     (lambda: nx.set_backend(np.array(["numpy", "cupy"])), "backend must be one of numpy, cupy"),
@@ -161,3 +179,24 @@ def test_a_copied_or_pickled_error_is_the_same(error, attributes, copied):
     again = copied(error)
     assert (type(again), str(again), repr(again)) == (type(error), str(error), repr(error))
     assert all(getattr(again, name) == getattr(error, name) for name in attributes)
+
+
+def test_statistics_of_integers_are_those_of_the_same_floats():
+    vectors = np.array([[1, 0], [0, 2], [3, 1]])
+    assert statistics.mean_cosine(vectors) == statistics.mean_cosine(vectors.astype(float))
+    assert statistics.effective_rank(vectors) == statistics.effective_rank(vectors.astype(float))
+
+
+def test_features_that_are_not_finite_have_no_rank():
+    features = np.array([[1.0, 2.0], [np.nan, 1.0], [0.0, 1.0]])
+    assert np.isnan(statistics.effective_rank(features))
+    covariance = np.diag([1.0, 1.0, np.nan, 2.0])
+    assert group_effective_rank(covariance, 2).tolist() == pytest.approx([2.0, np.nan], nan_ok=True)
+
+
+def test_one_cardinality_may_be_a_number_of_numpy():
+    assert nx.paper.equal_complexity(np.int64(32)) == nx.paper.equal_complexity([32])
+
+
+def test_a_large_number_of_channels_has_its_groups_at_once():
+    assert len(nx.paper.valid_groups(2**40, 3 * 2**41)) == 41

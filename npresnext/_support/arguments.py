@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -96,6 +96,18 @@ def check_choice(value: Any, name: str, choices: Iterable[str]) -> None:
     """
     if not isinstance(value, str) or value not in choices:
         raise InvalidValueError(f"{name} must be one of {', '.join(choices)}, but is {value!r}")
+
+
+def check_mapping(value: Any, name: str) -> None:
+    """Raise, naming the argument `name`, unless `value` is a mapping or None.
+
+    >>> check_mapping(["groups"], "supports")
+    Traceback (most recent call last):
+    ...
+    npresnext.errors.InvalidTypeError: supports must be a mapping, but ['groups'] is of type list
+    """
+    if value is not None and not isinstance(value, Mapping):
+        raise InvalidTypeError(f"{name} must be a mapping, but {value!r} is of type {type(value).__name__}")
 
 
 def check_needs(needs: Any) -> None:

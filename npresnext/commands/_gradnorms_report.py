@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     check_writable(args.output, overwrite=args.force)
     load_extra("matplotlib", "plot", "a report")
     runs = [read_run(path, format=args.format, layers=args.layers) for path in args.rows]
-    page = write_report(runs, value=args.value, title=args.title).encode()
+    page = write_report(runs, value=args.value, title=args.title).encode(errors="backslashreplace")
     with atomic_path(args.output, overwrite=args.force) as temporary:
         temporary.write_bytes(page)
     print(f"report on {counted(len(runs), 'run')} in {args.output} ({size_text(len(page))})")

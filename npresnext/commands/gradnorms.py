@@ -205,7 +205,8 @@ def draw(args: argparse.Namespace) -> int:
     rows = read_rows(args.rows, format=args.format)
     layers = set(choose_layers(list(dict.fromkeys(row["layer"] for row in rows)), args.layers))
     chosen = [row for row in rows if row["layer"] in layers]
-    title = f"{Path(args.rows).name}: {args.value} of each conv group"
+    name = Path(args.rows).name.encode(errors="backslashreplace").decode()  # a name need not be UTF-8, a title must
+    title = f"{name}: {args.value} of each conv group"
     save_figure(
         draw_grad_norms(chosen, value=args.value, relative=args.relative, title=title),
         args.output,

@@ -21,6 +21,7 @@ from .._support.typing import Array
 from ..backend import array_module, to_numpy
 from ..errors import BackwardError, InvalidTypeError, InvalidValueError, ShapeError
 from ..nn import Conv2d, Module
+from ..nn.module import check_module
 
 Row = dict[str, Any]  # column -> value: the norms of one conv group at one step
 
@@ -123,6 +124,7 @@ def weight_gradients(
 
 def conv_layers(model: Module) -> dict[str, Conv2d]:
     """Return the convolutions of a network by their dotted names."""
+    check_module(model, "model")
     return {name: module for name, module in model.named_modules() if isinstance(module, Conv2d)}
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from .._support.arguments import check_mapping
 from ..errors import FileFormatError, InvalidTypeError
 
 MOST_METADATA = 2**20
@@ -24,6 +25,7 @@ def parse_metadata(text: str) -> dict[str, str]:
 
 def check_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
     """Return metadata as a dictionary after checking that it holds texts by name."""
+    check_mapping(metadata, "metadata")
     metadata = dict(metadata or {})
     if not _is_metadata(metadata):
         raise InvalidTypeError(f"metadata must map names to texts, but is {metadata!r:.200}")

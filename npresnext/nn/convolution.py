@@ -208,7 +208,9 @@ def group_mask(in_channels: int, out_channels: int, groups: int) -> np.ndarray[A
     array([[1, 1, 0, 0],
            [0, 0, 1, 1]])
     """
-    check_groups(in_channels, out_channels, as_int(groups, "groups", 1))
+    in_channels, out_channels = as_int(in_channels, "in_channels", 0), as_int(out_channels, "out_channels", 0)
+    groups = as_int(groups, "groups", 1)
+    check_groups(in_channels, out_channels, groups)
     group_of_output = np.arange(out_channels) * groups // out_channels
     group_of_input = np.arange(in_channels) * groups // in_channels
     return group_of_output[:, None] == group_of_input[None, :]  # (C_out, C_in)

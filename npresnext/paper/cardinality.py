@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._support.arguments import as_int
-from ..errors import InvalidValueError
+from ..errors import InvalidTypeError, InvalidValueError
 from .skeleton import Counts, Skeleton
 
 PAPER_CARDINALITIES = (1, 2, 4, 8, 32)  # Table 2
@@ -121,8 +121,10 @@ def equal_complexity(
     if by not in ("parameters", "macs"):
         raise InvalidValueError(f"by must be parameters or macs, but is {by!r}")
     channels, size = as_int(channels, "channels", 1), as_int(size, "size", 1)
-    wanted = [cardinalities] if isinstance(cardinalities, int) else list(cardinalities)
+    wanted = cardinalities if isinstance(cardinalities, Iterable) else [cardinalities]
     wanted = [as_int(value, "cardinalities", 1) for value in wanted]
+    if not isinstance(reference, Sequence) or len(reference) != 2:
+        raise InvalidTypeError(f"reference must be a pair (C, d), but is {reference!r}")
     start = Design(as_int(reference[0], "reference[0]", 1), as_int(reference[1], "reference[1]", 1), channels, size)
     skeleton = None if depth is None else Skeleton.of(depth, kind=kind)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from .._support.arguments import check_mapping
 from ..errors import InvalidValueError
 from .formats import SIGNIFICAND_BITS, operand_dtype, real_format
 
@@ -50,6 +51,7 @@ def as_arithmetic(dtype: Any, declared: Mapping[str, str] | None = None) -> Arit
     """
     dtype_name = operand_dtype(dtype).name
     name = real_format(dtype_name)
+    check_mapping(declared, "arithmetic")
     given = dict(declared or {})
     if unknown := sorted(set(given) - {"input", "accumulator", "output", "bias"}):
         raise InvalidValueError(f"arithmetic has unknown keys {unknown}: expected input, accumulator, output, bias")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .._support.arguments import check_mapping
 from ..errors import InvalidValueError
 from .cases import ConvCase
 from .supports import WITHOUT
@@ -36,6 +37,7 @@ def as_expected(xfail: Mapping[str, str] | None) -> dict[str, ExpectedFailure]:
     ValueError
         A key is neither, or a reason is no text.
     """
+    check_mapping(xfail, "xfail")
     for key, reason in (xfail or {}).items():
         if not isinstance(reason, str):
             raise InvalidValueError(f"xfail[{key!r}] is {reason!r}: expected a reason, such as a link to an issue")

@@ -11,6 +11,7 @@ import numpy as np
 from .._support.typing import NumPyArray as Array
 from ..errors import InvalidTypeError, InvalidValueError
 from ..nn import Module
+from ..nn.init import generator
 
 
 class Method(NamedTuple):
@@ -83,12 +84,15 @@ def check_grads(
         raise InvalidValueError(f"method is {method!r}: expected one of {', '.join(METHODS)}")
     if not isinstance(inputs, (tuple, list)):
         raise InvalidTypeError(f"inputs must be a tuple or list of arrays, but is of type {type(inputs).__name__}")
+    for name, function in (("f", f), ("backward", backward)):
+        if not callable(function):
+            raise InvalidTypeError(f"{name} must be callable, but is of type {type(function).__name__}")
     parameters = parameters_of(f, backward)
     values = [np.array(value, np.float64) for value in inputs]
     result = np.asarray(f(*values))
     if result.dtype.itemsize < 8:
         raise InvalidValueError(f"f returns {result.dtype}, too coarse for differences: compute in the inputs' float64")
-    grad_output = np.random.default_rng(rng).standard_normal(result.shape)
+    grad_output = generator(rng).standard_normal(result.shape)
     gradients = call_backward(backward, grad_output, values, parameters)
 
     operands: list[Array] = [value.astype(complex) for value in values] if method == "complex" else values

@@ -33,6 +33,8 @@ def as_layers(layers: Iterable[ConvCase | Mapping[str, Any]] | None) -> dict[str
     >>> as_layers([layer])["stem"].padding
     ((3, 3), (3, 3))
     """
+    if layers is not None and not isinstance(layers, Iterable):
+        raise InvalidTypeError(f"cases_from must be a list of layers, but is of type {type(layers).__name__}")
     named: dict[str, ConvCase] = {}
     for number, layer in enumerate(layers or (), 1):
         name = str(layer.get("name", f"layer {number}")) if isinstance(layer, Mapping) else f"layer {number}"

@@ -50,6 +50,8 @@ def make_runner(
     declared = as_arithmetic(dtype, arithmetic)
     check_accumulator(algorithm, declared)
     as_expected(xfail)
+    if only is not None and not isinstance(only, (ConvCase, str)):
+        raise InvalidTypeError(f"only must be a ConvCase or its text, but is of type {type(only).__name__}")
     plan = Plan(
         layers=as_layers(cases_from),
         only=read_case(only) if isinstance(only, str) else only,

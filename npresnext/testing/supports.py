@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from .._support.arguments import check_mapping
 from ..errors import InvalidValueError
 from .cases import ConvCase
 from .layouts import LAYOUTS
@@ -119,6 +120,7 @@ OF_ONE_DIRECTION = (*WITHOUT, "layouts", "only")
 
 def as_supports(supports: Mapping[str, Any] | None) -> dict[str, Any]:
     """Complete a `supports` dictionary; raise a ValueError for keys and layouts that do not exist."""
+    check_mapping(supports, "supports")
     chosen = {**SUPPORTS, **(supports or {})}
     if unknown := sorted(set(chosen) - set(SUPPORTS)):
         raise InvalidValueError(f"supports has unknown keys {', '.join(unknown)}: expected {', '.join(SUPPORTS)}")

@@ -136,6 +136,24 @@ def test_npz_files_of_other_arrays_are_refused(tmp_path, columns, message):
         read_rows(tmp_path / "a.npz")
 
 
+@pytest.mark.parametrize(
+    ("record", "place", "byte"),
+    [
+        (b"PK\x01\x02", 6, 0xCF),  # the version of ZIP that is needed: NotImplementedError
+        (b"PK\x03\x04", 59, 0xFF),  # the compressed values: zlib.error
+        (b"PK\x01\x02", 8, 0x01),  # the flag of an encrypted entry: RuntimeError
+    ],
+)
+def test_a_damaged_npz_file_is_refused(tmp_path, record, place, byte):
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, layer=np.array(["a"] * 99), conv_group=np.zeros(99, int), groups=np.ones(99, int))
+    content = bytearray(path.read_bytes())
+    content[content.index(record) + place] = byte
+    path.write_bytes(content)
+    with pytest.raises(FileFormatError, match="is not an NPZ file of columns"):
+        read_rows(path)
+
+
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "npz", "parquet"])
 def test_columns_of_text_of_another_program_are_written_and_read(tmp_path, ending):
     if ending == "parquet":

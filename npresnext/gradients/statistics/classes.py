@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..._support.typing import NumPyArray
+from .features import as_samples
 
 
 def mean_cosine(vectors: NumPyArray) -> NumPyArray:
@@ -30,6 +31,7 @@ def mean_cosine(vectors: NumPyArray) -> NumPyArray:
     >>> float(mean_cosine(np.array([[1.0, 0.0], [0.0, 2.0], [3.0, 0.0]])).round(3))      # 0, 1 and 0
     0.333
     """
+    vectors = as_samples(vectors, "vectors")
     lengths = np.sqrt(np.sum(vectors**2, axis=-1, keepdims=True))  # (K, ..., 1)
     units = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
     count = np.sum(lengths[..., 0] > 0, axis=0)  # (...)

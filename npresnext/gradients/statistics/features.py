@@ -5,9 +5,13 @@ The *features* of a group are its channels, each with one number per example and
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..._support.typing import NumPyArray
+from ...backend import to_numpy
+from ...errors import InvalidTypeError, ShapeError
 
 
 class Moments:
@@ -56,6 +60,21 @@ class Moments:
         return self._products / self.count - np.outer(means, means)
 
 
+def as_samples(values: Any, name: str, axes: int = 2) -> NumPyArray:
+    """Return real numbers with at least `axes` axes as float64, or raise naming the argument `name`.
+
+    >>> as_samples([[1, 2], [3, 4]], "x").dtype
+    dtype('float64')
+    """
+    array = to_numpy(values)
+    if array.dtype.kind not in "fiub" or array.ndim < axes:
+        raise InvalidTypeError(
+            f"{name} must be an array of real numbers with {axes} axes or more, but has shape {array.shape} and dtype "
+            f"{array.dtype}"
+        )
+    return array.astype(np.float64, copy=False)
+
+
 def linear_cka(x: NumPyArray, y: NumPyArray) -> float:
     """Return how similar two sets of features are, whatever their directions and their scale.
 
@@ -74,6 +93,11 @@ def linear_cka(x: NumPyArray, y: NumPyArray) -> float:
     float
         NaN if all features of one of them are constant.
 
+    Raises
+    ------
+    ValueError, TypeError
+        `x` or `y` is not an array of real numbers (n, p), or they differ in n.
+
     Examples
     --------
     >>> x = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]])
@@ -81,6 +105,9 @@ def linear_cka(x: NumPyArray, y: NumPyArray) -> float:
     >>> round(linear_cka(x, 7 * x @ rotation), 12), round(linear_cka(x, np.array([[1.0], [1.0], [-2.0]])), 3)
     (1.0, 0.949)
     """
+    x, y = as_samples(x, "x"), as_samples(y, "y")
+    if x.ndim != 2 or y.ndim != 2 or len(x) != len(y):
+        raise ShapeError(f"x has shape {x.shape} and y has shape {y.shape}: expected (n, p) and (n, q)")
     x, y = x - x.mean(axis=0), y - y.mean(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         return float(np.sum((y.T @ x) ** 2) / np.sqrt(np.sum((x.T @ x) ** 2) * np.sum((y.T @ y) ** 2)))
@@ -129,7 +156,12 @@ def effective_rank(features: NumPyArray) -> float:
     Returns
     -------
     float
-        NaN if all features are constant.
+        NaN if all features are constant, or one is NaN or infinite.
+
+    Raises
+    ------
+    ValueError, TypeError
+        `features` is not an array of real numbers (n, p).
 
     Examples
     --------
@@ -137,6 +169,11 @@ def effective_rank(features: NumPyArray) -> float:
     >>> effective_rank(x), round(effective_rank(x * [1.0, 0.1]), 2), effective_rank(x * [1.0, 0.0])
     (2.0, 1.36, 1.0)
     """
+    features = as_samples(features, "features")
+    if features.ndim != 2:
+        raise ShapeError(f"features has shape {features.shape}: expected (n, p)")
+    if not np.isfinite(features).all():
+        return float("nan")
     return float(_rank_of(np.linalg.svd(features - features.mean(axis=0), compute_uv=False)))
 
 
@@ -153,6 +190,7 @@ def group_effective_rank(covariance: NumPyArray, groups: int) -> NumPyArray:
     Returns
     -------
     array (G,)
+        NaN for a group with a value that is NaN or infinite.
 
     Examples
     --------
@@ -162,7 +200,8 @@ def group_effective_rank(covariance: NumPyArray, groups: int) -> NumPyArray:
     size = len(covariance) // groups
     blocks = covariance.reshape(groups, size, groups, size)
     own = np.moveaxis(np.diagonal(blocks, axis1=0, axis2=2), -1, 0)  # (G, C/G, C/G)
-    return _rank_of(np.sqrt(np.maximum(np.linalg.eigvalsh(own), 0)))
+    finite = np.isfinite(own).all(axis=(1, 2), keepdims=True)  # (G, 1, 1)
+    return _rank_of(np.sqrt(np.maximum(np.linalg.eigvalsh(np.where(finite, own, 0)), 0)))  # the rank of zeros is NaN
 
 
 def group_fraction(channels: NumPyArray, groups: int) -> NumPyArray:

@@ -194,7 +194,9 @@ def _chosen(statistics: Collection[str] | None) -> set[str]:
         return set(STATISTICS)
     if isinstance(statistics, str):
         raise InvalidTypeError(f"statistics must be a collection of names, but is the string {statistics!r}")
-    unknown = sorted(set(statistics) - set(STATISTICS))
+    if not isinstance(statistics, Collection):
+        raise InvalidTypeError(f"statistics must be a collection of names, but is of type {type(statistics).__name__}")
+    unknown = [str(name) for name in statistics if name not in STATISTICS]
     if unknown or not statistics:
         raise InvalidValueError(f"statistics names {', '.join(unknown) or 'none'}: expected {', '.join(STATISTICS)}")
     return set(statistics)
@@ -205,9 +207,11 @@ def _chosen_convs(model: Module, layers: Collection[str] | None) -> dict[str, Co
         raise InvalidTypeError(f"model is of type {type(model).__name__}: expected a npresnext.nn.Module")
     if isinstance(layers, str):
         raise InvalidTypeError(f"layers must be a collection of names, but is the string {layers!r}")
+    if layers is not None and not isinstance(layers, Collection):
+        raise InvalidTypeError(f"layers must be a collection of names, but is of type {type(layers).__name__}")
     convs = conv_layers(model)
     if layers is not None:
-        unknown = sorted(set(layers) - set(convs))
+        unknown = [str(name) for name in layers if name not in convs]
         if unknown:
             raise InvalidValueError(f"layers names {', '.join(unknown)}: expected some of {', '.join(convs)}")
     found = {name: conv for name, conv in convs.items() if (conv.groups > 1 if layers is None else name in layers)}

@@ -6,8 +6,10 @@ import numpy as np
 
 from ..._support.typing import Array, NumPyArray
 from ...backend import array_module, to_numpy
+from ...errors import ShapeError
 from ...functional import conv2d_weight_grad
 from ...geometry import ConvGeometry
+from .features import as_samples
 
 
 def signal_to_noise(gradients: NumPyArray) -> float:
@@ -33,11 +35,19 @@ def signal_to_noise(gradients: NumPyArray) -> float:
     float
         Infinity if all gradients are equal, NaN if all are 0.
 
+    Raises
+    ------
+    ValueError, TypeError
+        `gradients` is not an array of real numbers (N, m), or N is below 2.
+
     Examples
     --------
     >>> signal_to_noise(np.array([[3.0, 1.0], [3.0, -1.0]]))       # noise 2, signal 9 − 2/2
     4.0
     """
+    gradients = as_samples(gradients, "gradients")
+    if gradients.ndim != 2 or len(gradients) < 2:
+        raise ShapeError(f"gradients has shape {gradients.shape}: expected (N, m) with N of at least 2")
     squares = np.sum(gradients**2)
     return float(signal_to_noise_of_sums(np.sum(gradients.sum(axis=0) ** 2), squares, len(gradients)))
 

@@ -134,7 +134,7 @@ def tree_grad_norms(
     >>> [row["l2"] for row in tree_grad_norms(grads, {"Conv_0": 4})]                   # doctest: +SKIP
     [3.0, 3.0, 3.0, 3.0]
     """
-    if sorted(layout) != sorted("HWIO"):
+    if not isinstance(layout, str) or sorted(layout) != sorted("HWIO"):
         raise ConfigurationError("layout", layout, 'the letters of "HWIO" in some order')
     if not isinstance(convolutions, Mapping) or not convolutions:
         raise InvalidTypeError(f"convolutions must map names of layers to numbers of groups, but is {convolutions!r}")

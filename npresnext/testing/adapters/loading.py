@@ -9,7 +9,7 @@ from collections.abc import Callable
 from importlib import metadata
 from typing import Any, NamedTuple
 
-from ...errors import InvalidValueError, MissingExtraError
+from ...errors import InvalidTypeError, InvalidValueError, MissingExtraError
 from .target import Target
 
 
@@ -112,6 +112,8 @@ def check_arguments(
     name: str, backward: str | None, convention: str, device: str, backend: str, engine: str | None
 ) -> None:
     """Raise for arguments that do not go with the target."""
+    if not isinstance(name, str):
+        raise InvalidTypeError(f"target must be a text, but is of type {type(name).__name__}")
     if convention not in CONVENTIONS:
         raise InvalidValueError(f"convention is {convention!r}: expected one of {', '.join(CONVENTIONS)}")
     if backward is not None and (name in FRAMEWORKS or convention != "npresnext"):
