@@ -50,13 +50,13 @@ def write_array(name: str, array: Array) -> list[str]:
 def side_by_side(name: str, got: Any, expected: Any, tolerance: float) -> list[str]:
     """Return the lines that show a result and the expected one; a star marks each difference.
 
-    >>> print("\\n".join(side_by_side("y", np.array([1, 2.0]), np.array([1, 3.0]), 0)))
+    >>> print("\\n".join(side_by_side("y", np.array([1, -0.0, 2]), np.array([1, 0, 3.0]), 0)))
     y: yours | expected
-      1  2* | 1 3
+      1  0  2* | 1 0 3
     """
     if isinstance(expected, (int, np.integer)):
         return [f"{name}: yours {got}, expected {expected}"]
-    got, expected = np.asarray(got), np.asarray(expected)
+    got, expected = np.asarray(got) + 0.0, np.asarray(expected) + 0.0  # 0 where it is -0
     if got.shape != expected.shape:
         lines = [f"{name} has shape {got.shape}: expected {expected.shape}"]
         for whose, array in (("yours", got), ("expected", expected)):

@@ -137,6 +137,18 @@ CODE = [
         ["reshapes (N, C_out, oh·ow) to (C_out, N·oh·ow) without a transpose"],
     ),
     (
+        "weight_grad",
+        "import numpy as np\n"
+        "def weight_grad(grad_output, x, weight_shape, stride, padding, dilation):\n"
+        "    x, (C_out, C_in, kh, kw) = np.pad(x, ((0, 0), (0, 0), *padding)), weight_shape\n"
+        "    dw, rows, columns = np.zeros(weight_shape), np.arange(kh) * dilation[0], np.arange(kw) * dilation[1]\n"
+        "    for n, o, p, q in np.ndindex(*grad_output.shape):\n"
+        "        window = x[n][:, p * stride[0] + rows][:, :, q * stride[1] + columns]\n"
+        "        dw[o] = grad_output[n, o, p, q] * window\n"
+        "    return dw\n",
+        ["overwrites dw, so that the last window wins"],
+    ),
+    (
         "grouped_backward",
         "from npresnext.functional import conv2d_backward\n"
         "def grouped_conv2d_backward(grad_output, x, weight, stride, padding, dilation, groups):\n"

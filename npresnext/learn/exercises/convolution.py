@@ -119,6 +119,14 @@ def deals_the_filters(arguments: Arguments) -> Arguments:
     return {**arguments, "weight": dealt.reshape(weight.shape)}
 
 
+def last_window_alone(arguments: Arguments) -> Arguments:
+    """Return the arguments of a function that keeps the products of the last window of the last image."""
+    grad = arguments["grad_output"]
+    last = np.zeros_like(grad)
+    last[-1, :, -1, -1] = grad[-1, :, -1, -1]
+    return {**arguments, "grad_output": last}
+
+
 def mixes_images_and_channels(arguments: Arguments) -> Array:
     """Return dw of one matrix product over all images, of which both matrices are reshaped without a transpose."""
     call, (C_out, *filter_shape) = call_of(arguments), arguments["weight_shape"]
@@ -250,6 +258,14 @@ WEIGHT_GRAD = exercise(
             "Two images and two channels: which numbers does row 0 of grad_output.reshape(C_out, -1) hold?",
             "A reshape keeps the order in memory: bring the channels in front of the images first.",
             mixes_images_and_channels,
+        ),
+        own_mistake(
+            combine_convolution,
+            "dw",
+            "overwrites dw, so that the last window wins",
+            "Two windows of one image: which products are in dw?",
+            "dw adds the products of all windows and images: use += and not =.",
+            before=last_window_alone,
         ),
     ),
     hints=(
