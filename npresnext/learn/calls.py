@@ -60,16 +60,14 @@ class Outcome:
     printed: str = ""
 
 
-def try_case(
-    exercise: Exercise, function: Callable[..., Any], case: Case, seconds: float = SECONDS_PER_CALL
-) -> Outcome:
+def try_case(exercise: Exercise, function: Callable[..., Any], case: Case) -> Outcome:
     """Call the function in one case."""
     outcome = Outcome(case)
     given = exercise.arguments(case)
     names = tuple(given)
     before = {name: value.copy() for name, value in given.items() if isinstance(value, np.ndarray)}
     with captured() as printed:
-        returned = guarded(lambda: exercise.call(function, given), outcome, seconds)
+        returned = guarded(lambda: exercise.call(function, given), outcome, SECONDS_PER_CALL)
     outcome.printed = printed.text
     outcome.index = {name: given[name] for name in exercise.parameters if name in given and name not in names}
     if outcome.kind:

@@ -104,7 +104,9 @@ class Check:
         fault, (first, right) = faults[at], self.outcomes[at]
         if fault == "unwritten":
             hints = self.exercise.hints
-            return self._make(f"{first.problem}.", 0, first, question=hints[0], explanation=f"Hint: {hints[-1]}")
+            told = Answer(self.exercise.name, False, f"{first.problem}.", printed=first.printed, tried=tried)
+            told.seed, told.question, told.explanation = self.seed, hints[0], f"Hint: {hints[-1]}"
+            return told
         smallest, right = self._shrink(first, right, fault)
         found = self._name(fault)
         told = Answer(self.exercise.name, False, self._headline(fault, first, faults), tried=tried, failed=failed)
@@ -123,18 +125,6 @@ class Check:
         told = Answer(self.exercise.name, True, headline, points=1.0, tried=tried, seed=self.seed)
         told.afterwards, told.solution = self.exercise.afterwards, self.exercise.solution
         return told
-
-    def _make(self, headline: str, failed: int, outcome: Outcome, **more: Any) -> Answer:
-        return Answer(
-            self.exercise.name,
-            False,
-            headline,
-            printed=outcome.printed,
-            tried=len(self.outcomes),
-            failed=failed,
-            seed=self.seed,
-            **more,
-        )
 
     def _shrink(self, outcome: Outcome, right: Any, fault: str) -> tuple[Outcome, Any]:
         """Return the smallest case found that shows the same fault; a call that hangs is not repeated."""

@@ -160,7 +160,7 @@ class Exercise:
 
 def agree(got: Any, expected: Any, tolerance: float) -> bool:
     """Whether a result is the expected one, up to an error relative to the largest expected value, or to 1."""
-    return bool(differences(got, expected, tolerance) is None)
+    return differences(got, expected, tolerance) is None
 
 
 def differences(got: Any, expected: Any, tolerance: float) -> Array | None:

@@ -86,8 +86,7 @@ def side_by_side(name: str, got: Any, expected: Any, tolerance: float) -> list[s
 
 
 def _planes(name: str, wrong: Array) -> Iterator[tuple[str, Any]]:
-    """Yield a label and an index for the last two axes of each place where the others differ, cut around a "
-    "difference."""
+    """Yield a label and an index of each plane (the last two axes) with a difference, cut to a part around it."""
     lead = max(wrong.ndim - 2, 0)
     axes = tuple(range(lead, wrong.ndim))
     for place in np.argwhere(wrong.any(axis=axes)) if lead else [np.array([], int)]:

@@ -18,7 +18,7 @@ PROGRESS = ".npresnext-learn.json"
 
 
 @dataclass
-class Seen:
+class LastAnswer:
     """The last answer to an exercise: its seed, what it was about, and how many of its steps were shown."""
 
     seed: int
@@ -32,7 +32,7 @@ class Progress:
 
     solved: list[str] = field(default_factory=list)
     current: str = EXERCISES[0].name
-    seen: dict[str, Seen] = field(default_factory=dict)
+    seen: dict[str, LastAnswer] = field(default_factory=dict)
 
 
 class Workbook:
@@ -59,7 +59,7 @@ class Workbook:
             stored = json.loads(path.read_text(encoding="utf-8"))
             solved = [name for name in stored["solved"] if name in NAMES]
             current = stored["current"] if stored["current"] in NAMES else NAMES[0]
-            seen = {name: Seen(**one) for name, one in stored["seen"].items() if name in NAMES}
+            seen = {name: LastAnswer(**one) for name, one in stored["seen"].items() if name in NAMES}
             return Progress(solved, current, seen)
         except FileNotFoundError:
             return Progress()
@@ -90,8 +90,7 @@ class Workbook:
         return exercise.name in self.progress.solved
 
     def next_unsolved(self) -> Exercise | None:
-        """Return the first exercise after the current one that is not solved, else the first of all; None if none "
-        "is."""
+        """Return the first exercise not yet solved, from the current one on, then from the start; None if all are."""
         at = NAMES.index(self.progress.current)
         in_order = (*EXERCISES[at:], *EXERCISES[:at])
         return next((exercise for exercise in in_order if not self.is_solved(exercise)), None)
@@ -107,8 +106,7 @@ class Workbook:
         return path, is_new
 
     def reset(self, exercise: Exercise) -> Path | None:
-        """Write the starter file anew; return where the student's own file is kept, or None if there is nothing to "
-        "keep."""
+        """Write the starter file anew; return where the student's file is kept, None if there is nothing to keep."""
         path = self.path_of(exercise)
         if not path.exists() or path.read_bytes() == exercise.starter.encode():
             self.start(exercise)
@@ -134,7 +132,7 @@ class Workbook:
         about = f"{answer.question} {' '.join(answer.mistakes)}"
         before = self.progress.seen.get(name)
         steps = before.steps if before is not None and before.about == about else 0
-        self.progress.seen[name] = Seen(answer.seed, about, max(steps, 1))
+        self.progress.seen[name] = LastAnswer(answer.seed, about, max(steps, 1))
         self.save()
         return steps
 

@@ -186,8 +186,8 @@ MISTAKES = (
             (
                 "divides the variance by n - 1",
                 "Two values, 1 and -1, in one channel: what is their variance here?",
-                "Batch norm normalises with the mean of the squares, divided by n; only the running variance uses n "
-                "- 1.",
+                "Batch norm normalises with the mean of the squares, divided by n; only the running variance uses "
+                "n - 1.",
                 {"ddof": 1},
             ),
             (
@@ -334,12 +334,11 @@ BATCH_NORM = Exercise(
         "Write the normalised x as (x - mean) · inverse, and apply the product rule: which of the two factors depend "
         "on x?",
         "dx = weight · inverse · (grad_output - mean of grad_output - normalised · mean of (grad_output · "
-        "normalised)), "
-        "each mean over the channel.",
+        "normalised)), each mean over the channel.",
     ),
     afterwards=(
-        "dx sums to 0 over each channel, and so does dx · normalised, up to eps. So the scale of the weights in "
-        "front of "
-        "a batch norm does not change y, and a raw gradient norm there depends on that scale: docs/gradient-norms.md."
+        "dx sums to 0 over each channel, and so does dx · normalised, up to eps. So the scale of the weights in front "
+        "of a batch norm does not change y, and a raw gradient norm there depends on that scale: "
+        "docs/gradient-norms.md."
     ),
 )

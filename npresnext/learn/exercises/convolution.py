@@ -20,7 +20,7 @@ from ..conv_cases import (
     padding_left,
     right_convolution,
 )
-from ..exercise import Arguments, Exercise, Wrong, WrongReturn, own_mistake
+from ..exercise import Arguments, Combine, Exercise, Wrong, WrongReturn, call_once, own_mistake
 
 SHAPES = {"y": "(N, C_out, oh, ow)", "dx": "(N, C_in, H, W)", "dw": "(C_out, C_in/G, kh, kw)", "db": "(C_out,)"}
 
@@ -50,14 +50,20 @@ def exercise(
     without: tuple[str, ...],
     hints: tuple[str, ...],
     afterwards: str,
-    **more: Any,
+    *,
+    wanted: Callable[[Mistake], bool] = lambda mistake: True,
+    combine: Combine = combine_convolution,
+    own: tuple[Wrong, ...] = (),
+    given: tuple[str, ...] | None = None,
+    call: Callable[[Callable[..., Any], Arguments], Any] = call_once,
 ) -> Exercise:
-    """Return an exercise whose results are among y, dx, dw and db, on cases `without` some features."""
+    """Return an exercise whose results are among y, dx, dw and db, on cases `without` some features.
+
+    `wanted`, `combine` and `call` are as for :func:`catalogue` and :class:`Exercise`. `own` are mistakes that the
+    catalogue lacks. `given` are the arguments that a case has: all `parameters` if None.
+    """
     cases = ConvCases(*without)
     grouped = "groups" in parameters
-    wanted = more.pop("wanted", lambda mistake: True)
-    combine = more.pop("combine", combine_convolution)
-    own = more.pop("own", ())
     absent = [word for name, word in NAMED_AFTER.items() if name not in parameters]
     mistakes = catalogue(
         results,
@@ -73,13 +79,13 @@ def exercise(
         results={result: SHAPES[result] if grouped else SHAPES[result].replace("/G", "") for result in results},
         cases=cases.draw,
         smaller=cases.smaller,
-        arguments=more.pop("arguments", lambda case: arguments_of(case, parameters)),
+        arguments=lambda case: arguments_of(case, parameters if given is None else given),
         right=right_convolution(results),
         mistakes=(*mistakes, *own),
         hints=hints,
         afterwards=afterwards,
         combine=combine,
-        **more,
+        call=call,
     )
 
 
@@ -172,7 +178,7 @@ SUM_OF_PRODUCTS = exercise(
             before=wraps_around,
         ),
     ),
-    arguments=lambda case: arguments_of(case, ("x", "weight", "stride", "padding")),
+    given=("x", "weight", "stride", "padding"),
     call=every_value,
     hints=(
         "Without padding and with stride 1: which pixel does tap (0, 0) of the output value (p, q) meet? And tap (i, "
@@ -196,9 +202,8 @@ FORWARD = exercise(
     hints=(
         "What is the shape of im2col's result? Which shape must the weight have, so that the product sums over "
         "C_in·kh·kw?",
-        "weight.reshape(C_out, C_in·kh·kw) @ columns has the shape (N, C_out, oh·ow). The bias has to be (1, C_out, "
-        "1, 1) "
-        "to meet the channels.",
+        "weight.reshape(C_out, C_in·kh·kw) @ columns has the shape (N, C_out, oh·ow). The bias has to be "
+        "(1, C_out, 1, 1) to meet the channels.",
     ),
     afterwards=(
         "That is how most libraries computed convolutions for a decade (Chellapilla, Puri and Simard, 2006). Almost "

@@ -65,9 +65,8 @@ WRITE_TESTS = TestExercise(
     mistakes=(),
     hints=(
         "Which wrong convolutions give the right result for ones, for one channel, for a square kernel, for one group?",
-        "Draw random integers. Make all sizes, strides, paddings and dilations unequal, use two images, several "
-        "groups of "
-        "several channels and a bias, and compare shapes and values of y, dx, dw and db.",
+        "Draw random integers. Make all sizes, strides, paddings and dilations unequal, use two images, several groups "
+        "of several channels and a bias, and compare shapes and values of y, dx, dw and db.",
     ),
     afterwards=(
         "A test is as good as the mistakes that it catches, and you have counted them. `npresnext check` uses 377 "
