@@ -289,7 +289,7 @@ def _tap_products(
             windows_across, columns = _meet(y_shape[3], x_shape[3], j * dilation[1] - padding[1][0], stride[1])
             at_y = np.ix_(images, outs, windows_down, windows_across)
             at_x = np.ix_(images, ins, rows, columns)
-            yield at_y, (slice(outs[0], outs[-1] + 1) if len(outs) else slice(0), slice(None), i, j), at_x
+            yield at_y, (outs, slice(None), i, j), at_x
 
 
 def _share(channels: int, groups: int, g: int) -> Array:
