@@ -72,6 +72,20 @@ def output_size(size: int, kernel: int, stride: int = 1, padding: Pair = (0, 0),
     return (size + sum(padding) - dilation * (kernel - 1) - 1) // stride + 1
 
 
+def rows_beyond(size: int, kernel: int, stride: int, padding: Pair, dilation: int) -> int:
+    """Return how many rows beyond the padding the last window of ``ceil_mode`` reads, along one axis.
+
+    >>> rows_beyond(4, 3, stride=2, padding=(0, 0), dilation=1)    # the second window reads the rows 2, 3 and 4
+    1
+    """
+    before, after = padding
+    free = size + before + after - dilation * (kernel - 1) - 1  # rows over which the window can move
+    steps = ceil_div(free, stride)
+    if steps * stride >= size + before:  # the window would begin in the padding at the end
+        steps -= 1
+    return max(steps * stride - free, 0) if steps >= 0 else 0
+
+
 @dataclass(frozen=True)
 class WindowGeometry:
     """A window sliding over a batch of images: what im2col and pooling need to know.
@@ -130,8 +144,8 @@ class WindowGeometry:
             )
         after: tuple[int, ...] = sides
         if ceil_mode:
-            axes = zip(sizes[2:], kernel, strides, sides, dilations)
-            after = tuple(side + _rows_beyond(*axis) for side, axis in zip(sides, axes))
+            axes = zip(sizes[2:], kernel, strides, zip(sides, sides), dilations)
+            after = tuple(side + rows_beyond(*axis) for side, axis in zip(sides, axes))
         paddings = tuple(zip(sides, after))
         return cls.of(sizes, kernel, stride=strides, padding=paddings, dilation=dilations)
 
@@ -246,15 +260,6 @@ class ConvGeometry(WindowGeometry):
         return self.batch * self.out_channels * self.positions * self.inner
 
 
-def _rows_beyond(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
-    """Return how many rows the last window of ``ceil_mode`` reaches beyond the padding."""
-    free = size + 2 * padding - dilation * (kernel - 1) - 1  # rows over which the window can move
-    steps = ceil_div(free, stride)
-    if steps * stride >= size + padding:  # the window would begin in the padding at the end
-        steps -= 1
-    return max(steps * stride - free, 0) if steps >= 0 else 0
-
-
 def _conv(x_shape: Any, weight_shape: Any, stride: Any, padding: Any, dilation: Any, groups: Any) -> ConvGeometry:
     """Check the arguments of a convolution and return its geometry."""
     sizes = N, C_in, H, W = as_shape(x_shape, "(N, C_in, H, W)", "x")
@@ -273,8 +278,6 @@ def _conv(x_shape: Any, weight_shape: Any, stride: Any, padding: Any, dilation: 
 
 
 _known_conv = functools.lru_cache(maxsize=1024)(_conv)  # checking takes as long as a tiny convolution
-
-
 _PLAIN = {int, str}
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from .._support.arguments import Pair
-from .._support.integers import ceil_div
 from .._support.memory import allocating
 from .._support.typing import Array
 from ..backend import array_module, floating_module, widen
 from ..engines import engine_for
 from ..errors import ShapeError
 from ..functional import add, add_backward
-from ..geometry import Padding, WindowGeometry
+from ..geometry import Padding, WindowGeometry, rows_beyond
 from ..nn import Module
 from ..nn.module import Mask, Shape
 
@@ -165,24 +164,17 @@ class _PaddedPool2d(Module):
 
     def window(self, input_shape: Shape) -> WindowGeometry:
         """Return the windows on an input (N, C, H, W); those that ceil_mode adds are in its padding."""
-        vertical, horizontal = self.padding
+        padding: tuple[Pair, ...] = self.padding
         if self.ceil_mode and len(input_shape) == 4:
-            vertical, horizontal = self._ceil(0, input_shape[2]), self._ceil(1, input_shape[3])
-        options = {"stride": self.stride, "padding": (vertical, horizontal), "dilation": self.dilation}
+            axes = zip(input_shape[2:], self.kernel_size, self.stride, padding, self.dilation)
+            added = [rows_beyond(*axis) for axis in axes]
+            padding = tuple((before, after + more) for (before, after), more in zip(padding, added))
+        options = {"stride": self.stride, "padding": padding, "dilation": self.dilation}
         return WindowGeometry.of(input_shape, self.kernel_size, **options)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """Return (N, C, oh, ow)."""
         return self.window(input_shape).pooled_shape
-
-    def _ceil(self, axis: int, size: int) -> Pair:
-        """Return the padding along one axis, with as much more at the end as the last window of ceil_mode needs."""
-        (before, after), stride = self.padding[axis], self.stride[axis]
-        free = size + before + after - self.dilation[axis] * (self.kernel_size[axis] - 1) - 1
-        steps = ceil_div(free, stride)
-        if steps * stride >= size + before:  # the window would begin in the padding at the end
-            steps -= 1
-        return before, after + max(steps * stride - free, 0)
 
     def extra_repr(self) -> str:
         """Return the arguments."""
