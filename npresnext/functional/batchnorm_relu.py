@@ -11,7 +11,8 @@ from .._support.typing import Array
 from ..backend import floating_module
 from ..engines import engine_for
 from ..errors import ShapeError
-from .batchnorm import checked, in_range, scaled, statistics_in_range
+from .batchnorm import checked
+from .batchnorm_range import in_range, scaled, statistics_in_range
 from .residual import checked_sides
 
 

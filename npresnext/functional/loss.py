@@ -135,6 +135,14 @@ def cross_entropy_backward(
     return dlogits
 
 
+def check_options(label_smoothing: float, reduction: str) -> None:
+    """Raise unless the label smoothing lies between 0 and 1, and the reduction is known."""
+    check_number(label_smoothing, "label_smoothing")
+    if not 0 <= label_smoothing <= 1:
+        raise InvalidValueError(f"label_smoothing must lie between 0 and 1, but is {label_smoothing}")
+    check_choice(reduction, "reduction", REDUCTIONS)
+
+
 def _checked(
     logits: Array, target: Array, weight: Array | None, ignore_index: int, label_smoothing: float, reduction: str
 ) -> tuple[Any, Array, Array, tuple[int, ...]]:
@@ -145,10 +153,7 @@ def _checked(
     C, shape = logits.shape[1], (logits.shape[0], *logits.shape[2:])
     if weight is not None and tuple(weight.shape) != (C,):
         raise ShapeError(f"weight has shape {tuple(weight.shape)}: expected (C,) = ({C},)")
-    check_number(label_smoothing, "label_smoothing")
-    if not 0 <= label_smoothing <= 1:
-        raise InvalidValueError(f"label_smoothing must lie between 0 and 1, but is {label_smoothing}")
-    check_choice(reduction, "reduction", REDUCTIONS)
+    check_options(label_smoothing, reduction)
     if len(shape) > 1:
         logits = xp.reshape(xp.moveaxis(logits, 1, -1), (math.prod(shape), C))  # (M, C)
     indices = _indices(xp, target, shape, C, ignore_index)

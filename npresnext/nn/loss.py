@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._support.arguments import as_int, check_choice, check_number
+from .._support.arguments import as_int
 from .._support.typing import Array
 from ..backend import floating_module
-from ..errors import InvalidValueError
 from ..functional import cross_entropy, cross_entropy_backward
-from ..functional.loss import REDUCTIONS
+from ..functional.loss import check_options
 from .module import Module
 
 
@@ -30,8 +29,7 @@ class CrossEntropyLoss(Module):
     ------
     ValueError
         `reduction` is none of the three, or `label_smoothing` is outside of [0, 1]. Errors in what it is called with
-        are those of :func:`npresnext.functional.cross_entropy`, whose docstring has the
-        formula.
+        are those of :func:`npresnext.functional.cross_entropy`, whose docstring has the formula.
     TypeError
         `weight` is not an array of a real floating dtype.
 
@@ -54,12 +52,9 @@ class CrossEntropyLoss(Module):
         reduction: str = "mean",
         label_smoothing: float = 0.0,
     ) -> None:  # PyTorch has `size_average` in second place
-        check_choice(reduction, "reduction", REDUCTIONS)
         if weight is not None:
             floating_module(weight=weight)
-        check_number(label_smoothing, "label_smoothing")
-        if not 0 <= label_smoothing <= 1:
-            raise InvalidValueError(f"label_smoothing must lie between 0 and 1, but is {label_smoothing}")
+        check_options(label_smoothing, reduction)
         self.weight, self.ignore_index = weight, as_int(ignore_index, "ignore_index")
         self.reduction, self.label_smoothing = reduction, label_smoothing
 
