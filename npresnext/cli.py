@@ -1,14 +1,6 @@
 """The command line, ``npresnext COMMAND``. Each command has its own file in ``commands/``.
 
-Exit codes:
-
-===  ==============================================================================
-0    success
-1    the command itself failed
-2    the command line is wrong: an option, a value, or the name of a file
-130  stopped by Ctrl-C
-141  the program that reads the output (as ``head`` does) has closed it
-===  ==============================================================================
+A command that succeeds ends with exit code 0; ``commands/__init__.py`` has the others.
 """
 
 from __future__ import annotations
@@ -23,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from . import __version__
+from .commands import FAILED, INTERRUPTED, MISTAKE, READER_GONE
 from .errors import (
     ConfigurationError,
     InvalidValueError,
@@ -47,8 +40,6 @@ COMMANDS = (
 )
 
 _MAY_BE_EMPTY = ("strip_prefix", "part")
-
-FAILED, MISTAKE, INTERRUPTED, READER_GONE = 1, 2, 130, 141
 
 
 class Parser(argparse.ArgumentParser):

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
+
+from .._support.extras import load_extra
+from .._support.files import check_writable
+from .._support.plurals import counted
+from ..errors import InvalidValueError
 
 HELP = "write a file of rows in another format, in wide form, or for TensorBoard"
 
@@ -37,12 +43,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read rows, and write them."""
-    import sys
-
-    from .._support.extras import load_extra
-    from .._support.files import check_writable
-    from .._support.plurals import counted
-    from ..errors import InvalidValueError
     from ..gradients import open_rows, read_rows, wide_rows
     from ..gradients.files import format_of
 

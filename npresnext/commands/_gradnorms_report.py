@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import argparse
 
+from .._support.extras import load_extra
+from .._support.files import atomic_path, check_writable
+from .._support.plurals import counted
+from .._support.units import size_text
+
 HELP = "write one page of HTML on files of rows: verdicts, pictures, tables, and where the gradients come from"
 
 EXAMPLES = """\
@@ -34,10 +39,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read runs, and write the page."""
-    from .._support.extras import load_extra
-    from .._support.files import atomic_path, check_writable
-    from .._support.plurals import counted
-    from .._support.units import size_text
     from ..gradients.report import read_run, write_report
 
     check_writable(args.output, overwrite=args.force)

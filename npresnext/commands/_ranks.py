@@ -9,10 +9,11 @@ import traceback
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from ..errors import InvalidValueError, NonFiniteLossError, NpresnextError, RanksDifferError
+from . import FAILED, INTERRUPTED, MISTAKE, READER_GONE
+
 if TYPE_CHECKING:
     from ..training import Communicator
-
-FAILED, MISTAKE = 1, 2  # the exit codes of cli.py
 
 
 class Ranks:
@@ -49,8 +50,6 @@ class Ranks:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        from ..errors import NonFiniteLossError, RanksDifferError
-
         if self.communicator.size == 1 or error is None or isinstance(error, SystemExit):
             return
         if not self._has_begun and isinstance(error, Exception):
@@ -67,12 +66,10 @@ class Ranks:
 
     def _abort(self, error: BaseException) -> None:
         """Report an error, and end all ranks at once."""
-        from ..errors import NpresnextError
-
         if isinstance(error, KeyboardInterrupt):
-            self.communicator.abort(130)
+            self.communicator.abort(INTERRUPTED)
         elif isinstance(error, BrokenPipeError):
-            self.communicator.abort(141)
+            self.communicator.abort(READER_GONE)
         else:
             if not isinstance(error, (NpresnextError, OSError, MemoryError)):
                 traceback.print_exception(error)
@@ -98,7 +95,6 @@ def join_ranks(shards: int | None, checkpoint: str | None = None) -> Ranks:
     ValueError
         A launcher has started several ranks, and `shards` is None: they would do the same, and write the same files.
     """
-    from ..errors import InvalidValueError
     from ..training.communicator import Communicator, connect_ranks, launched_rank
 
     rank, size = launched_rank() or (0, 1)

@@ -7,6 +7,8 @@ import contextlib
 import dataclasses
 from typing import TYPE_CHECKING
 
+from .. import use_backend
+
 if TYPE_CHECKING:
     from ..training import TrainingConfiguration
 
@@ -71,6 +73,4 @@ def configuration_from(args: argparse.Namespace) -> TrainingConfiguration:
 
 def chosen_backend(args: argparse.Namespace) -> contextlib.AbstractContextManager[None]:
     """Return a context in which new arrays belong to the library of ``--backend``."""
-    from .. import use_backend
-
     return contextlib.nullcontext() if args.backend is None else use_backend(args.backend)

@@ -5,6 +5,11 @@ from __future__ import annotations
 import argparse
 import re
 
+from .. import conv2d_parameter_count
+from .._support.figures import check_picture, save_figure
+from .._support.tables import text_table
+from ..errors import InvalidValueError
+
 HELP = "design blocks of C paths that cost the same, and list the groups that a layer can have"
 
 EXAMPLES = """examples:
@@ -52,8 +57,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the table, and draw it if asked to."""
-    from .._support.tables import text_table
-    from ..errors import InvalidValueError
     from ..paper.cardinality import equal_complexity
     from ..paper.skeleton import Skeleton
 
@@ -63,7 +66,6 @@ def run(args: argparse.Namespace) -> int:
         print(_layer_table(args.layer[0], args.layer[1], args.kernel))
         return 0
     if args.plot:
-        from .._support.figures import check_picture, save_figure
         from ..paper.pictures import draw_designs
 
         check_picture(args.plot, overwrite=args.force)
@@ -96,8 +98,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _parse(text: str) -> tuple[int, int]:
     """Return (C, d) of a name such as 32x4d."""
-    from ..errors import InvalidValueError
-
     found = re.fullmatch(r"(\d+)x(\d+)d?", text)
     if not found:
         raise InvalidValueError(f"--like must be written as C x d, such as 32x4d, but is {text!r}")
@@ -106,8 +106,6 @@ def _parse(text: str) -> tuple[int, int]:
 
 def _layer_table(in_channels: int, out_channels: int, kernel: int) -> str:
     """Return what each valid G costs."""
-    from .. import conv2d_parameter_count
-    from .._support.tables import text_table
     from ..paper.cardinality import valid_groups
 
     dense = conv2d_parameter_count(in_channels, out_channels, kernel)

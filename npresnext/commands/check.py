@@ -8,6 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidValueError
+from . import FAILED
 from ._numbers import natural_int
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ def run(args: argparse.Namespace) -> int:
         args.time_limit,
     )
     print(write_report(report, args.format, args.verbose))
-    return 0 if report.passed else 1
+    return 0 if report.passed else FAILED
 
 
 def read_without(keys: list[str]) -> dict[str, Any]:

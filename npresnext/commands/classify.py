@@ -13,6 +13,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._support.extras import load_extra
+from .._support.plurals import counted
+from ..errors import FileFormatError, InvalidValueError, MissingExtraError
+from . import FAILED, MISTAKE
+from ._network import is_onnx, network_from
 from ._numbers import positive_int
 
 if TYPE_CHECKING:
@@ -88,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
         for remark in remarks:
             print(f"npresnext: warning: {path}: {remark}", file=sys.stderr)
         if isinstance(probabilities, Exception):
-            code = max(code, 2 if isinstance(probabilities, FileNotFoundError) else 1)
+            code = max(code, MISTAKE if isinstance(probabilities, FileNotFoundError) else FAILED)
             print(f"npresnext: error: {probabilities}", file=sys.stderr)
             rows.append({"picture": str(path), "error": str(probabilities)})
             continue
@@ -106,7 +111,6 @@ def _network(weights: Path, strip_prefix: str) -> tuple[Any, dict[str, str]]:
     """Return the network that a file describes, and the metadata of the file."""
     from ..io import load
     from ..models import from_state
-    from ._network import is_onnx, network_from
 
     if is_onnx(weights):
         model = network_from(str(weights))
@@ -123,7 +127,6 @@ def _channels(model: Any) -> int | None:
 
 def _count_classes(model: Any, preprocessing: Preprocessing) -> int:
     """Return the number of classes, after checking that the network takes the images of a preprocessing."""
-    from ..errors import InvalidValueError
     from ..nn import trace
 
     shape = trace(model, (1, preprocessing.channels, preprocessing.crop, preprocessing.crop)).output.shape
@@ -155,7 +158,6 @@ def _classified(
 def _read(path: Path, preprocessing: Preprocessing, max_pixels: int | None) -> tuple[Path, Any, list[str]]:
     """Return the path, the prepared picture (C, H, W) or the error of reading it, and the warnings."""
     from ..data.pictures import MAX_PIXELS, PictureWarning, TooManyPixelsError, read_picture
-    from ..errors import FileFormatError, InvalidValueError
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", PictureWarning)
@@ -172,8 +174,6 @@ def _probabilities(outputs: Any, are_probabilities: bool) -> Any:
     """Return the outputs (N, classes) of a network in float64: their softmax, unless they are probabilities."""
     import numpy as np
 
-    from ..errors import InvalidValueError
-
     if not np.isfinite(outputs).all():
         raise InvalidValueError("the network returns NaN or infinity: these are not its trained weights")
     exponents = outputs.astype("float64")
@@ -185,9 +185,7 @@ def _probabilities(outputs: Any, are_probabilities: bool) -> Any:
 
 def _preprocessing(args: argparse.Namespace, weights: Path, metadata: dict[str, str], model: Any) -> Preprocessing:
     """Return the preprocessing of ``--preprocessing``, or else that of the weights, or else torchvision's v1."""
-    from .._support.plurals import counted
     from ..data.pictures import TORCHVISION_PREPROCESSING, Preprocessing
-    from ..errors import InvalidValueError
 
     official = re.search(r"-([0-9a-f]{8})\.", weights.name)
     if args.preprocessing in TORCHVISION_PREPROCESSING:
@@ -222,9 +220,7 @@ def _preprocessing(args: argparse.Namespace, weights: Path, metadata: dict[str, 
 
 def _class_names(args: argparse.Namespace, metadata: dict[str, str], count: int) -> list[str]:
     """Return a name for each class."""
-    from .._support.plurals import counted
     from ..data.pictures import imagenet_classes
-    from ..errors import InvalidValueError
 
     names: Any = None
     if args.classes:
@@ -248,8 +244,6 @@ def _class_names(args: argparse.Namespace, metadata: dict[str, str], count: int)
 
 def _text(path: str) -> str:
     """Return the content of a text file."""
-    from ..errors import FileFormatError
-
     try:
         return Path(path).read_text("utf-8")
     except UnicodeDecodeError as error:
@@ -258,9 +252,6 @@ def _text(path: str) -> str:
 
 def _progress(results: Iterator[Any], total: int) -> Iterator[Any]:
     """Show a bar on standard error, if it is a terminal and there are several pictures."""
-    from .._support.extras import load_extra
-    from ..errors import MissingExtraError
-
     if total > 1 and sys.stderr.isatty():
         with contextlib.suppress(MissingExtraError):
             tqdm = load_extra("tqdm", "train", "the progress bar").tqdm

@@ -5,6 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from .._support.figures import check_picture, save_figure
+from .._support.plurals import counted
+from .._support.tables import text_table
+from ..errors import InvalidValueError
+from ._network import network_from
+
 if TYPE_CHECKING:
     from ..paper.channel_masks import Connectivity
 
@@ -34,11 +40,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the table, and draw the masks if asked to."""
-    from .._support.tables import text_table
-    from ..errors import InvalidValueError
     from ..nn.init import Undrawn
     from ..paper.channel_masks import EXPLANATION, HEADER, connectivity, share_text
-    from ._network import network_from
 
     parts = dict(network_from(args.model, rng=Undrawn()).named_modules())
     if args.part not in parts:
@@ -47,7 +50,6 @@ def run(args: argparse.Namespace) -> int:
     part = parts[args.part]
     start = args.start or _first_grouped(connectivity(part))
     if args.plot:
-        from .._support.figures import check_picture, save_figure
         from ..paper.pictures import draw_connectivity
 
         check_picture(args.plot, overwrite=args.force)
@@ -79,8 +81,6 @@ def _first_grouped(from_input: Connectivity) -> str | None:
 
 def _start_text(found: Connectivity, *, is_chosen: bool) -> str:
     """Say which channels are followed, and why if the command has chosen them."""
-    from .._support.plurals import counted
-
     starts = counted(found.matrix.shape[1], "channel")
     if found.start is None:
         return f"start: the {starts} of the input"

@@ -5,8 +5,15 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from .. import get_backend
+from .._support.figures import check_picture, save_figure
+from .._support.files import check_writable
+from .._support.integers import ceil_div
+from .._support.plurals import counted
+from ..errors import ConfigurationError, InvalidValueError
 from . import _gradnorms_convert, _gradnorms_report
 from ._network import is_onnx, network_from
 from ._numbers import positive_int
@@ -146,9 +153,6 @@ def _configure_test(parser: argparse.ArgumentParser) -> None:
 
 def test(args: argparse.Namespace) -> int:
     """Test the groups in files of rows."""
-    from .._support.files import check_writable
-    from .._support.plurals import counted
-    from ..errors import ConfigurationError
     from ..gradients import COMPARISON_COLUMNS, compare_groups, compare_seeds, open_rows
     from ..gradients.files import format_of
 
@@ -175,7 +179,6 @@ def test(args: argparse.Namespace) -> int:
 
 def _chosen_rows(path: str, args: argparse.Namespace) -> list[Row]:
     """Read a file, and keep the rows of the chosen layers and steps."""
-    from ..errors import InvalidValueError
     from ..gradients import read_rows
     from ..gradients.watcher import choose_layers
 
@@ -194,10 +197,6 @@ def _chosen_rows(path: str, args: argparse.Namespace) -> list[Row]:
 
 def draw(args: argparse.Namespace) -> int:
     """Draw a file of rows."""
-    from pathlib import Path
-
-    from .._support.figures import check_picture, save_figure
-    from .._support.plurals import counted
     from ..gradients import draw_grad_norms, read_rows
     from ..gradients.watcher import choose_layers
 
@@ -218,8 +217,6 @@ def draw(args: argparse.Namespace) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Train and write rows; at the end, write the second file and the picture, and print a table."""
-    from .._support.figures import check_picture
-    from ..errors import InvalidValueError
     from ..gradients.recording import check_recording
 
     if args.output is None:
@@ -235,7 +232,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _write_norms(args: argparse.Namespace, configuration: TrainingConfiguration) -> int:
-    from .._support.integers import ceil_div
     from ..gradients import GradNormWriter, conv_layers
     from ..gradients.recording import Recording
     from ..gradients.watcher import choose_layers, columns_with
@@ -274,8 +270,6 @@ def _record(
     args: argparse.Namespace, configuration: TrainingConfiguration, trainer: Trainer, train_set: ImageSet
 ) -> dict[str, Any]:
     """Return everything that is needed to produce the same rows again."""
-    from .. import get_backend
-
     arguments = {name: getattr(args, name) for name in ("steps", "every", "layers", "norm")}
     parameters = sum(parameter.data.size for parameter in trainer.model.parameters())
     return {
@@ -290,7 +284,6 @@ def _record(
 
 def _report(args: argparse.Namespace, configuration: TrainingConfiguration, rows: list[Row], messages: TextIO) -> None:
     """Print the table, and draw the picture."""
-    from .._support.plurals import counted
     from ..gradients.recording import record_path
     from ..gradients.tables import summary_table
 
@@ -298,7 +291,6 @@ def _report(args: argparse.Namespace, configuration: TrainingConfiguration, rows
     if args.output != "-":
         print(f"{counted(len(rows), 'row')} in {args.output}, described in {record_path(args.output)}", file=messages)
     if args.plot:
-        from .._support.figures import save_figure
         from ..gradients import draw_grad_norms
 
         title = f"{configuration.model} on {configuration.data}: gradient norm of each conv group at each step"

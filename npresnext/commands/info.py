@@ -8,6 +8,9 @@ import os
 import platform
 from collections.abc import Iterator
 
+from .. import __version__, get_backend, use_backend
+from ..errors import BackendError
+
 HELP = "show versions, backend, devices, BLAS and its threads, and the available data sets"
 
 FASHION_MNIST = "/usr/share/datasets/fashion-mnist"  # where Debian and Ubuntu put it
@@ -42,8 +45,6 @@ def run(args: argparse.Namespace) -> int:
 
 def facts() -> Iterator[tuple[str, str]]:
     """Yield the facts as pairs of a name and a value."""
-    from .. import __version__, get_backend
-
     yield "npresnext", __version__
     yield "Python", f"{platform.python_version()} on {platform.platform()}, {os.cpu_count()} CPUs"
     yield "NumPy", importlib.metadata.version("numpy")
@@ -70,9 +71,6 @@ def _blas() -> Iterator[tuple[str, str]]:
 
 def _cuda() -> str:
     """Return the devices that CuPy finds, or the reason why there is none."""
-    from .. import use_backend
-    from ..errors import BackendError
-
     try:
         with use_backend("cupy"):
             import cupy

@@ -10,6 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._support.tables import text_table
+from ..errors import InvalidValueError
+from . import FAILED
 from ._numbers import natural_int, positive_int, seconds
 
 if TYPE_CHECKING:
@@ -126,7 +129,6 @@ def run(args: argparse.Namespace) -> int:
 
 def run_list(args: argparse.Namespace) -> int:
     """Print a table of the exercises."""
-    from .._support.tables import text_table
     from ..learn.exercises import EXERCISES, number_of
 
     book = _open(args)
@@ -189,7 +191,7 @@ def _tell(args: argparse.Namespace, book: Workbook, exercise: Exercise, answer: 
         _say_what_is_next(args, book)
         return 0
     print(f"One step more: {_command(args, 'hint', exercise)}")
-    return 1
+    return FAILED
 
 
 def _command(args: argparse.Namespace, action: str, exercise: Exercise | None = None) -> str:
@@ -227,25 +229,30 @@ def watch(
     last = None
     print(f"Watching {path}; Ctrl-C ends it.", flush=True)
     while True:
-        try:
-            stamp = (path.stat().st_mtime_ns, path.stat().st_size)
-        except FileNotFoundError:  # editors replace files
-            stamp = None
+        stamp = _stamp(path)
         if stamp is not None and stamp != last:
             last = stamp
             print(f"\n--- {time.strftime('%H:%M:%S')} {path.name}", flush=True)
-            passed = _tell(args, book, exercise, check(exercise, path)) == 0
-            if passed:
+            if _tell(args, book, exercise, check(exercise, path)) == 0:
                 unsolved = book.next_unsolved()
                 if unsolved is None:
                     return 0
-                exercise, last = unsolved, None
+                exercise = unsolved
                 print()
                 _start(args, book, exercise)
                 path = book.path_of(exercise)
-                last = (path.stat().st_mtime_ns, path.stat().st_size)
+                last = _stamp(path)
             sys.stdout.flush()
         wait(SECONDS_BETWEEN_LOOKS)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Return what changes when a file is saved, or None without the file: some editors replace it."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_mtime_ns, status.st_size
 
 
 def run_hint(args: argparse.Namespace) -> int:
@@ -281,8 +288,6 @@ def run_reset(args: argparse.Namespace) -> int:
 
 def run_solution(args: argparse.Namespace) -> int:
     """Print a solution, once the student has one."""
-    from ..errors import InvalidValueError
-
     book = _open(args)
     exercise, _ = _find(book, args.exercise, must_exist=False)
     if not book.is_solved(exercise):
@@ -306,14 +311,17 @@ def run_grade(args: argparse.Namespace) -> int:
         time_limit=args.time_limit,
         memory_limit=args.memory_limit,
         jobs=args.jobs,
-        watch=lambda done, of: (
-            print(f"\r{done} of {of} files", end="", file=sys.stderr) if sys.stderr.isatty() else None
-        ),
+        watch=_show_progress,
     )
     if sys.stderr.isatty():
         print(file=sys.stderr)
     print({"text": write_text, "csv": write_csv, "html": write_html}[args.format](grades), end="")
     return 0
+
+
+def _show_progress(done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{done} of {total} files", end="", file=sys.stderr)
 
 
 def run_export(args: argparse.Namespace) -> int:
@@ -336,7 +344,6 @@ def _open(args: argparse.Namespace) -> Workbook:
 
 def _find(book: Workbook, name: str | None, must_exist: bool = True) -> tuple[Exercise, Path]:
     """Return an exercise and its file, given its name, its number, its file, or nothing."""
-    from ..errors import InvalidValueError
     from ..learn.exercises import find_exercise
 
     if name is None:

@@ -6,6 +6,9 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
+from ..errors import InvalidValueError
+from ._network import is_onnx, network_from
+
 HELP = "show a network layer by layer: shapes, groups, parameters, MACs, and what its groups save"
 
 SIDES = {"resnext_small": 8}  # the bundled digits; other networks without a pool in the stem are for CIFAR's 32x32
@@ -41,7 +44,6 @@ def run(args: argparse.Namespace) -> int:
     from ..counting.network import summary
     from ..counting.rows import DEFAULT_COLUMNS
     from ..nn.init import Undrawn
-    from ._network import is_onnx, network_from
 
     model = network_from(args.model, rng=Undrawn())
     default = _size_of_file if is_onnx(args.model) else _size_of_network
@@ -59,8 +61,6 @@ def _size_of_network(name: str, model: Any) -> Sequence[int]:
 
 def _size_of_file(name: str, model: Any) -> Sequence[int]:
     """Return the shape of one image of the size that an ONNX file states."""
-    from ..errors import InvalidValueError
-
     shape: Sequence[int] | None = model.example_shape()
     if shape is None:
         raise InvalidValueError(f"{name} leaves the size of its images open: pass --input-size")

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
+from .._support.files import check_writable
+from .._support.plurals import counted
+from ..errors import InvalidValueError
+from . import FAILED
 from ._numbers import positive_int
 
 if TYPE_CHECKING:
@@ -91,8 +97,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what the first word says."""
-    from ..errors import InvalidValueError
-
     action = args.study if args.study in ACTIONS else ""
     for name, actions in OPTIONS.items():
         if getattr(args, name) is not None and action not in actions:
@@ -105,8 +109,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _sweep_study(args: argparse.Namespace) -> int:
     """Make the runs of a study."""
-    from .._support.plurals import counted
-    from ..errors import InvalidValueError
     from ..studies import create_folders, read_study
 
     if args.folders:
@@ -155,10 +157,6 @@ def _part(args: argparse.Namespace, names: list[str]) -> list[str]:
 
 def _sweep(args: argparse.Namespace, folder: str, names: list[str], engine: Any) -> int:
     """Make runs, and print how it ended."""
-    import os
-    import sys
-
-    from .._support.plurals import counted
     from ..studies import DaskEngine, RunFolder, RunOptions, SweepStoppedError, sweep
     from ..studies.folder import states_as_text
 
@@ -172,7 +170,7 @@ def _sweep(args: argparse.Namespace, folder: str, names: list[str], engine: Any)
         summary = sweep(folder, names, engine=engine, options=options, report=lambda line: print(line, flush=True))
     except SweepStoppedError as error:
         print(f"npresnext: error: {error}: the same command goes on from here", file=sys.stderr)
-        return 1
+        return FAILED
     finally:
         if isinstance(engine, DaskEngine):
             engine.close()
@@ -184,7 +182,7 @@ def _sweep(args: argparse.Namespace, folder: str, names: list[str], engine: Any)
         print(f"{counted(summary.different, 'run')} gave other bytes the second time")
     elif not args.again:
         print(f"npresnext sweep collect {folder} -o table.csv    writes a table")
-    return 1 if summary.failed or summary.different else 0
+    return FAILED if summary.failed or summary.different else 0
 
 
 def _status(args: argparse.Namespace) -> int:
@@ -198,9 +196,6 @@ def _status(args: argparse.Namespace) -> int:
 
 def _collect(args: argparse.Namespace) -> int:
     """Write one table."""
-    from .._support.files import check_writable
-    from .._support.plurals import counted
-    from ..errors import InvalidValueError
     from ..studies import collect, write_table
     from ..studies.table import check_table_path, missing_as_text
 
@@ -223,8 +218,6 @@ def _collect(args: argparse.Namespace) -> int:
 
 def _one_folder(args: argparse.Namespace) -> tuple[str, list[RunFolder]]:
     """Return the folder that the command line names, and its runs."""
-    from ..errors import InvalidValueError
-
     if len(args.folders) != 1:
         raise InvalidValueError(f"{args.study} needs one folder: npresnext sweep {args.study} DIR")
     return args.folders[0], _runs_in(args.folders[0])

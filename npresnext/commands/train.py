@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._support.files import check_writable
+from .._support.integers import ceil_div
 from .._support.plurals import counted
+from ..errors import InvalidValueError
 from ._numbers import positive_int
 from ._ranks import Ranks, join_ranks
 from ._training_arguments import add_arguments, chosen_backend, configuration_from
@@ -119,8 +123,6 @@ def _say_how_it_begins(args: argparse.Namespace, trainer: Trainer) -> None:
 
 def _resume(path: str, trainer: Trainer, configuration: TrainingConfiguration, arguments: dict[str, Any]) -> None:
     """Bring the trainer into the state of the checkpoint, which must belong to the same run or a shorter one."""
-    from .._support.integers import ceil_div
-    from ..errors import InvalidValueError
     from ..training import load_checkpoint
     from ..training.checkpoint import ChangedArgumentsError
 
@@ -160,10 +162,6 @@ def _preprocessing(data: ImageSet) -> str:
 
 def _check_files(args: argparse.Namespace) -> None:
     """Raise now what writing the files would raise after the training."""
-    from pathlib import Path
-
-    from .._support.files import check_writable
-    from ..errors import InvalidValueError
     from ..io.state import check_ending
     from ..training.checkpoint import check_checkpoint_path, previous_path
 
