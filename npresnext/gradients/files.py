@@ -213,14 +213,7 @@ class ParquetFile(ColumnFile):
 
     def _save(self, path: Path, columns: dict[str, list[Any]]) -> None:
         arrow, parquet = load_parquet()
-        arrays = {}
-        for name, values in columns.items():
-            if _is_text(name, values):
-                arrays[name] = arrow.array([None if value is None else str(value) for value in values], arrow.string())
-                continue
-            kind = arrow.int64() if name in INTEGER_COLUMNS else arrow.float64()
-            plain = [value.item() if isinstance(value, np.generic) else value for value in values]
-            arrays[name] = arrow.array(plain, kind, from_pandas=False)
+        arrays = {name: _arrow_column(arrow, name, values) for name, values in columns.items()}
         parquet.write_table(arrow.table(arrays), path)
 
 
@@ -230,6 +223,15 @@ ROW_FILES: dict[str, Callable[..., RowFile]] = {
     "npz": NpzFile,
     "parquet": ParquetFile,
 }
+
+
+def _arrow_column(arrow: Any, name: str, values: list[Any]) -> Any:
+    """Return one column as an array of Arrow."""
+    if _is_text(name, values):
+        return arrow.array([None if value is None else str(value) for value in values], arrow.string())
+    kind = arrow.int64() if name in INTEGER_COLUMNS else arrow.float64()
+    plain = [value.item() if isinstance(value, np.generic) else value for value in values]
+    return arrow.array(plain, kind, from_pandas=False)
 
 
 def _column(name: str, values: list[Any]) -> np.ndarray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,15 +12,15 @@ from .._support.typing import Array
 from ..backend import array_module, to_numpy
 from ..data import ImageSet, normalise
 from ..gradients import COLUMNS, STATISTIC_COLUMNS, conv_layers, group_grad_norms, group_statistics, open_rows
+from ..gradients.norms import Row
 from ..gradients.statistics import STATISTICS, mean_cosine
 from ..gradients.statistics.features import Moments, group_effective_rank
-from ..gradients.statistics.recording import record
+from ..gradients.statistics.recording import borrowed, record
 from ..gradients.watcher import choose_layers
 from ..nn import CrossEntropyLoss, Module
 from ..training import Trainer, Watcher
 from .configuration import RunConfiguration
 
-Row = dict[str, Any]
 STEP_COLUMNS = ("step", "epoch", "gradient_l2")
 GROUP_COLUMNS = tuple(name for name in STATISTIC_COLUMNS if name != "knockout")  # which takes a pass per group
 HISTORY_COLUMNS = ("epoch", "epoch_lr", "loss", "accuracy", "test_loss", "test_accuracy")
@@ -39,13 +38,13 @@ class Recorder(Watcher):
         The CSV file of the end. The pieces are beside it, and are removed at the end.
     columns : sequence of str
         The keys of the rows.
-    every : int, optional
+    checkpoint_every : int, optional
         The number of steps from one checkpoint to the next, as for :class:`npresnext.training.Checkpoints`, which must
         come later in the list of watchers.
     """
 
-    def __init__(self, path: Path, columns: Sequence[str], every: int | None) -> None:
-        self._path, self._columns, self._every = path, columns, every
+    def __init__(self, path: Path, columns: Sequence[str], checkpoint_every: int | None) -> None:
+        self._path, self._columns, self._checkpoint_every = path, columns, checkpoint_every
         self._rows: list[Row] = []
 
     def rows(self, trainer: Trainer) -> list[Row]:
@@ -62,7 +61,7 @@ class Recorder(Watcher):
 
     def after_step(self, trainer: Trainer) -> None:
         """Write a piece before a checkpoint."""
-        if self._every is not None and trainer.step % self._every == 0:
+        if self._checkpoint_every is not None and trainer.step % self._checkpoint_every == 0:
             self._write_piece(trainer.step)
 
     def after_epoch(self, trainer: Trainer) -> None:
@@ -106,13 +105,13 @@ class Recorder(Watcher):
 class GradNormRecorder(Recorder):
     """The gradient norms of every conv group, every so many steps."""
 
-    def __init__(self, path: Path, layers: Sequence[str], each: int, every: int | None) -> None:
-        super().__init__(path, COLUMNS, every)
-        self._layers, self._each = layers, each
+    def __init__(self, path: Path, layers: Sequence[str], every: int, checkpoint_every: int | None) -> None:
+        super().__init__(path, COLUMNS, checkpoint_every)
+        self._layers, self._every = layers, every
 
     def rows(self, trainer: Trainer) -> list[Row]:
         """Return the norms of this step."""
-        if trainer.step % self._each:
+        if trainer.step % self._every:
             return []
         trainer.meter.read()  # raises if the loss is not finite: then the gradients are worthless
         return group_grad_norms(trainer.model, step=trainer.step, epoch=trainer.epoch, layers=self._layers)
@@ -121,8 +120,8 @@ class GradNormRecorder(Recorder):
 class StepRecorder(Recorder):
     """The norm of the whole gradient, of all parameters together, at each step."""
 
-    def __init__(self, path: Path, every: int | None) -> None:
-        super().__init__(path, STEP_COLUMNS, every)
+    def __init__(self, path: Path, checkpoint_every: int | None) -> None:
+        super().__init__(path, STEP_COLUMNS, checkpoint_every)
 
     def rows(self, trainer: Trainer) -> list[Row]:
         """Return the row of this step."""
@@ -141,8 +140,10 @@ class StatisticsRecorder(Recorder):
     between networks of different cardinality, in which groups have different sizes.
     """
 
-    def __init__(self, path: Path, epochs: Sequence[int], images: ImageSet, dtype: str, every: int | None) -> None:
-        super().__init__(path, GROUP_COLUMNS, every)
+    def __init__(
+        self, path: Path, epochs: Sequence[int], images: ImageSet, dtype: str, checkpoint_every: int | None
+    ) -> None:
+        super().__init__(path, GROUP_COLUMNS, checkpoint_every)
         self._epochs, self._images, self._dtype = epochs, images, dtype
 
     def rows_of_epoch(self, trainer: Trainer) -> list[Row]:
@@ -152,9 +153,9 @@ class StatisticsRecorder(Recorder):
             return []
         layers = [name for name in conv_layers(trainer.model) if name.endswith(".conv2")]
         x, target = normalise(self._images, self._images.images, self._dtype), self._images.labels
-        of = [name for name in STATISTICS if name in GROUP_COLUMNS]
+        statistics = [name for name in STATISTICS if name in GROUP_COLUMNS]
         place: Row = {"step": trainer.step, "epoch": epoch}
-        groups = group_statistics(trainer.model, x, target, statistics=of, layers=layers, **place)
+        groups = group_statistics(trainer.model, x, target, statistics=statistics, layers=layers, **place)
         return [{**place, **row} for row in layer_statistics(trainer.model, x, target, layers)] + groups
 
 
@@ -180,11 +181,8 @@ def layer_statistics(model: Module, x: Array, target: np.ndarray, layers: Sequen
     convs = {name: conv for name, conv in conv_layers(model).items() if name in layers}
     moments = {name: Moments(conv.out_channels) for name, conv in convs.items()}
     sums: dict[str, list[np.ndarray]] = {name: [] for name in convs}
-    modes = [(module, module.training) for module in model.modules()]
-    grads = [(parameter, parameter.grad) for parameter in model.parameters()]
     criterion = CrossEntropyLoss(reduction="sum")
-    model.eval()
-    try:
+    with borrowed(model):
         for label in np.unique(target):
             chosen = np.flatnonzero(target == label)
             model.zero_grad()
@@ -194,11 +192,6 @@ def layer_statistics(model: Module, x: Array, target: np.ndarray, layers: Sequen
             for name, conv in convs.items():
                 moments[name].add(to_numpy(found[name].features))
                 sums[name].append(to_numpy(conv.weight.grad).astype(np.float64).ravel())  # (m,)
-    finally:
-        for module, training in modes:
-            module.training = training
-        for parameter, grad in grads:
-            parameter.grad = grad
     rows: list[Row] = []
     for name, conv in convs.items():
         gradients = np.array(sums[name])  # (K, m)
@@ -215,19 +208,22 @@ def layer_statistics(model: Module, x: Array, target: np.ndarray, layers: Sequen
     return rows
 
 
-def recorders(configuration: RunConfiguration, trainer: Trainer, folder: Path, every: int | None) -> list[Recorder]:
+def recorders(
+    configuration: RunConfiguration, trainer: Trainer, folder: Path, checkpoint_every: int | None
+) -> list[Recorder]:
     """Return the recorders of a run."""
     found: list[Recorder] = []
     if "steps" in configuration.measure:
-        found.append(StepRecorder(folder / "steps.csv", every))
+        found.append(StepRecorder(folder / "steps.csv", checkpoint_every))
     if "gradnorms" in configuration.measure:
         layers = choose_layers(list(conv_layers(trainer.model)), configuration.gradnorms_layers)
-        found.append(GradNormRecorder(folder / "gradnorms.csv", layers, configuration.gradnorms_every, every))
+        every = configuration.gradnorms_every
+        found.append(GradNormRecorder(folder / "gradnorms.csv", layers, every, checkpoint_every))
     if "statistics" in configuration.measure:
         epochs = configuration.statistics_epochs or (configuration.training.epochs,)
         images = trainer.train_set.first(min(configuration.statistics_images, len(trainer.train_set)))
         dtype = configuration.training.dtype
-        found.append(StatisticsRecorder(folder / "statistics.csv", epochs, images, dtype, every))
+        found.append(StatisticsRecorder(folder / "statistics.csv", epochs, images, dtype, checkpoint_every))
     return found
 
 

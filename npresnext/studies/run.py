@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import threadpoolctl
 
 from .._support.plurals import counted
 from ..backend import to_numpy
@@ -109,14 +110,13 @@ def perform(root: str | os.PathLike[str], name: str, options: RunOptions) -> Out
     if not folder.path.is_dir():
         return Outcome(name, "stopped", f"{socket.gethostname()} sees no folder {folder.path}: workers share its disk")
     try:
-        with contextlib.ExitStack() as stack:
-            if _is_over(folder, options):
-                return Outcome(name, "elsewhere", "")
-            lock = RunLock.acquire(folder.path)
-            if lock is None:
-                return Outcome(name, "elsewhere", "")
-            stack.enter_context(lock)
-            if _is_over(folder, options):  # just before
+        if _is_over(folder, options):
+            return Outcome(name, "elsewhere", "")
+        lock = RunLock.acquire(folder.path)
+        if lock is None:
+            return Outcome(name, "elsewhere", "")
+        with lock:
+            if _is_over(folder, options):  # since the look above
                 return Outcome(name, "elsewhere", "")
             return _compare_again(folder, options, lock) if options.again else _recorded(folder, options, lock)
     except LostLockError:
@@ -249,8 +249,6 @@ def _resume(checkpoint: Path, trainer: Trainer, arguments: dict[str, Any]) -> in
 @contextlib.contextmanager
 def _threads(count: int) -> Iterator[None]:
     """Limit the threads of BLAS and of the CPU engine inside the block."""
-    import threadpoolctl
-
     before = get_num_threads()
     with threadpoolctl.threadpool_limits(count):
         set_num_threads(count)

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .._support.extras import load_extra
 from .._support.files import atomic_path
 from .._support.tables import text_table
 from ..errors import FileFormatError, InvalidValueError
 from ..gradients import open_rows
+from ..gradients.files import load_parquet
 from .configuration import KEYS, MEASURES, cardinality_and_width
 from .folder import ERROR, RESULTS, RunFolder, check_has_runs, labels_of, read_json, states_as_text
 
@@ -96,7 +96,7 @@ def write_table(rows: Sequence[Row], path: str | os.PathLike[str], *, overwrite:
     path, columns = Path(path), _columns(rows)
     with atomic_path(path, overwrite=overwrite) as temporary:
         if path.suffix == ".parquet":
-            arrow, parquet = _pyarrow()
+            arrow, parquet = load_parquet()
             table = arrow.table({name: [row.get(name) for row in rows] for name in columns})
             parquet.write_table(table, temporary)
         else:
@@ -109,7 +109,7 @@ def check_table_path(path: str | os.PathLike[str]) -> None:
     if Path(path).suffix not in ENDINGS:
         raise InvalidValueError(f"the extension of {path} is none of {', '.join(ENDINGS)}")
     if Path(path).suffix == ".parquet":
-        _pyarrow()
+        load_parquet()
 
 
 def status_table(folders: Sequence[RunFolder]) -> str:
@@ -134,11 +134,6 @@ def status_table(folders: Sequence[RunFolder]) -> str:
     if failed:
         parts.append(text_table(["failed", "settings", "error"], failed))
     return "\n\n".join(parts)
-
-
-def _pyarrow() -> tuple[Any, Any]:
-    purpose = "a table in a .parquet file"
-    return load_extra("pyarrow", "parquet", purpose), load_extra("pyarrow.parquet", "parquet", purpose)
 
 
 def _check_agreement(first: RunFolder, second: RunFolder) -> None:

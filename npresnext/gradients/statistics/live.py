@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from ..norms import Row, conv_layers
 from .features import Moments, feature_statistics
 from .gradient_sums import GradientSums
 from .knockouts import knockouts
-from .recording import Recorded, output_gradients, record
+from .recording import Recorded, borrowed, output_gradients, record
 
 OF_GRADIENTS = ("l2", "snr", "class_cosine")
 OF_FEATURES = ("cka", "dead", "saturated", "effective_rank")
@@ -107,7 +107,7 @@ def group_statistics(
     convs = _chosen_convs(model, layers)
     target = _checked_target(x, target)
     batches = chunks(len(target), as_int(batch_size, "batch_size", 1))
-    with _as_it_was(model):
+    with borrowed(model):
         columns = _measured(model, convs, x, target, batches, chosen)
         if "knockout" in chosen:
             for name, changes in knockouts(model, convs, x, target, batches).items():
@@ -171,22 +171,6 @@ def _add_gradients(
 ) -> None:
     """Add the gradients of one batch in one layer."""
     sums[name].add(grad_output, found[name].input, classes)
-
-
-@contextlib.contextmanager
-def _as_it_was(model: Module) -> Iterator[None]:
-    """Switch to evaluation inside the ``with`` block, and put back modes and gradients after it."""
-    modes = [(module, module.training) for module in model.modules()]
-    grads = [(parameter, parameter.grad) for parameter in model.parameters()]
-    model.eval()
-    model.zero_grad()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-        for parameter, grad in grads:
-            parameter.grad = grad
 
 
 def _chosen(statistics: Collection[str] | None) -> set[str]:

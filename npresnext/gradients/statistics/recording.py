@@ -33,6 +33,31 @@ class Recorded:
     rectified: bool = False
 
 
+@contextlib.contextmanager
+def borrowed(model: Module) -> Iterator[None]:
+    """Let the network evaluate, without gradients at first; after the ``with`` block it has the old ones and its modes.
+
+    >>> from npresnext import nn
+    >>> model = nn.Conv2d(1, 2, 1, rng=0)
+    >>> with borrowed(model):
+    ...     print(model.training)
+    False
+    >>> model.training
+    True
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    grads = [(parameter, parameter.grad) for parameter in model.parameters()]
+    model.eval()
+    model.zero_grad()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        for parameter, grad in grads:
+            parameter.grad = grad
+
+
 def record(model: Module, convs: Mapping[str, Conv2d], x: Array) -> tuple[Array, dict[str, Recorded]]:
     """Run a forward pass, and return its output and what the convolutions `convs` read and made.
 
