@@ -9,6 +9,7 @@ from .._support.extras import load_extra
 from .._support.files import check_writable
 from .._support.plurals import counted
 from ..errors import InvalidValueError
+from ._gradnorms_arguments import FORMATS
 
 HELP = "write a file of rows in another format, in wide form, or for TensorBoard"
 
@@ -22,8 +23,6 @@ examples:
 The wide form has a column step and columns such as layer1.0.conv2/3/l2, for conv group 3 of layer1.0.conv2.
 TensorBoard gets five numbers per layer and step, and one picture.
 """
-
-FORMATS = ("csv", "jsonl", "npz", "parquet")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ from .._support.extras import load_extra
 from .._support.files import atomic_path, check_writable
 from .._support.plurals import counted
 from .._support.units import size_text
+from ._gradnorms_arguments import add_format, add_layers
 
 HELP = "write one page of HTML on files of rows: verdicts, pictures, tables, and where the gradients come from"
 
@@ -29,11 +30,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("rows", metavar="FILE", nargs="+", help=".csv, .jsonl, .npz or .parquet files, one per run")
     parser.add_argument("-o", "--output", metavar="PAGE.html", required=True, help="a new file")
     parser.add_argument("--value", default="l2", metavar="COLUMN", help="the column to show (default: %(default)s)")
-    parser.add_argument("--layers", nargs="+", metavar="PATTERN", help="only these layers, such as '*conv2'")
+    add_layers(parser)
     parser.add_argument("--title", default="Gradient norms", help="(default: %(default)s)")
-    parser.add_argument(
-        "--format", choices=("csv", "jsonl", "npz", "parquet"), help="(default: by the extension of each FILE)"
-    )
+    add_format(parser, "each FILE")
     parser.add_argument("--force", action="store_true", help="overwrite an existing page")
 
 

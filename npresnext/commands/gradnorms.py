@@ -1,20 +1,19 @@
-"""``npresnext gradnorms``: train, and write the gradient norm of every conv group to a file; draw or test a file."""
+"""``npresnext gradnorms``: train, and write the gradient norm of every conv group to a file."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from .. import get_backend
 from .._support.figures import check_picture, save_figure
-from .._support.files import check_writable
 from .._support.integers import ceil_div
 from .._support.plurals import counted
-from ..errors import ConfigurationError, InvalidValueError
-from . import _gradnorms_convert, _gradnorms_report
+from ..errors import InvalidValueError
+from . import _gradnorms_convert, _gradnorms_draw, _gradnorms_report, _gradnorms_test
+from ._gradnorms_arguments import add_format
 from ._network import is_onnx, network_from
 from ._numbers import positive_int
 from ._training_arguments import add_arguments, chosen_backend, configuration_from
@@ -47,42 +46,20 @@ rows were produced.
 """
 
 
-DRAW_HELP = "draw heat maps of conv group by step from a file of rows, without training"
-
-DRAW_EXAMPLES = """\
-examples:
-  {prog} norms.csv -o norms.png
-  {prog} norms.csv -o groups.png --relative      compare the conv groups of each layer
-  {prog} norms.jsonl -o ratio.pdf --value ratio --layers '*conv2'
-
-FILE is written by npresnext gradnorms, by npresnext.gradients.open_rows, or by a program of your own. It has the
-columns layer, conv_group, groups, a column to draw such as l2, and usually step.
-"""
-
-
-TEST_HELP = "test whether conv groups have equal gradient norms, in one run or over runs with different seeds"
-
-TEST_EXAMPLES = """\
-examples:
-  {prog} norms.csv                         do groups differ throughout this run?
-  {prog} seed0.csv seed1.csv seed2.csv     is the same group large with each seed?
-  {prog} norms.csv --value l2_weight_l2 --from-step 50 --layers '*conv2'
-  {prog} norms.csv -o groups.csv           the numbers as rows
-
-Each FILE holds the rows of one run, as npresnext gradnorms writes them. Several files are runs that differ only in
-their seed. The verdict on a layer is "nothing to see", unless its groups differ by more than chance: p (Holm), which is
-corrected for the number of layers, is at most ALPHA.
-"""
+ACTIONS: dict[str, Any] = {  # on a file of rows, without training
+    "draw": _gradnorms_draw,
+    "test": _gradnorms_test,
+    "convert": _gradnorms_convert,
+    "report": _gradnorms_report,
+}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.epilog = EXAMPLES.format(prog=parser.prog)
     actions = parser.add_subparsers(help=argparse.SUPPRESS, metavar="ACTION", prog=parser.prog)
-    _configure_draw(actions.add_parser("draw", description=DRAW_HELP))
-    _configure_test(actions.add_parser("test", description=TEST_HELP))
-    _gradnorms_convert.configure(actions.add_parser("convert", description=_gradnorms_convert.HELP))
-    _gradnorms_report.configure(actions.add_parser("report", description=_gradnorms_report.HELP))
+    for name, action in ACTIONS.items():
+        action.configure(actions.add_parser(name, description=action.HELP))
     parser.usage = (
         f"{parser.prog} -o FILE [options]\n       {parser.prog} draw FILE -o PICTURE [options]\n"
         f"       {parser.prog} test FILE [FILE ...] [options]\n"
@@ -104,115 +81,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a .csv, .jsonl, .npz or .parquet file, or - for standard output (required)",
     )
-    files.add_argument(
-        "--format", choices=("csv", "jsonl", "npz", "parquet"), help="(default: by the extension of FILE)"
-    )
+    add_format(files)
     files.add_argument("--plot", metavar="FILE.png", help="draw heat maps of conv group by step (.png, .pdf or .svg)")
     files.add_argument("--relative", action="store_true", help="in the picture, compare the conv groups of each layer")
     files.add_argument("--force", action="store_true", help="overwrite existing files")
-
-
-def _configure_draw(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of ``gradnorms draw``."""
-    parser.epilog = DRAW_EXAMPLES.format(prog=parser.prog)
-    parser.set_defaults(run=draw)
-    parser.add_argument("rows", metavar="FILE", help="a .csv, .jsonl, .npz or .parquet file of rows")
-    parser.add_argument("-o", "--output", metavar="PICTURE", required=True, help="a .png, .pdf or .svg file")
-    parser.add_argument("--value", default="l2", metavar="COLUMN", help="the column to draw (default: %(default)s)")
-    parser.add_argument(
-        "--relative", action="store_true", help="divide each value by the mean of its layer at that step"
-    )
-    parser.add_argument("--layers", nargs="+", metavar="PATTERN", help="only these layers, such as '*conv2'")
-    parser.add_argument(
-        "--format", choices=("csv", "jsonl", "npz", "parquet"), help="(default: by the extension of FILE)"
-    )
-    parser.add_argument("--force", action="store_true", help="overwrite an existing picture")
-
-
-def _configure_test(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of ``gradnorms test``."""
-    parser.epilog = TEST_EXAMPLES.format(prog=parser.prog)
-    parser.set_defaults(run=test)
-    parser.add_argument(
-        "rows", metavar="FILE", nargs="+", help=".csv, .jsonl, .npz or .parquet files of rows, one per run"
-    )
-    parser.add_argument("--value", default="l2", metavar="COLUMN", help="the column to compare (default: %(default)s)")
-    parser.add_argument("--layers", nargs="+", metavar="PATTERN", help="only these layers, such as '*conv2'")
-    parser.add_argument("--from-step", type=int, metavar="N", help="leave out the steps before N")
-    parser.add_argument("--alpha", type=float, default=0.05, help="the probability of a wrong verdict (default: 0.05)")
-    parser.add_argument(
-        "--permutations", type=positive_int, default=9999, metavar="N", help="for each layer (default: 9999)"
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the permutations (default: 0)")
-    parser.add_argument("-o", "--output", metavar="FILE", help="write a row for each conv group to a file as well")
-    parser.add_argument(
-        "--format", choices=("csv", "jsonl", "npz", "parquet"), help="(default: by the extension of each FILE)"
-    )
-    parser.add_argument("--force", action="store_true", help="overwrite an existing file")
-
-
-def test(args: argparse.Namespace) -> int:
-    """Test the groups in files of rows."""
-    from ..gradients import COMPARISON_COLUMNS, compare_groups, compare_seeds, open_rows
-    from ..gradients.files import format_of
-
-    if args.seed < 0:
-        raise ConfigurationError("seed", args.seed, "at least 0")
-    if args.output:
-        format_of(args.output)
-    if args.output and args.output != "-":
-        check_writable(args.output, overwrite=args.force)
-    runs = [_chosen_rows(path, args) for path in args.rows]
-    options = {"value": args.value, "alpha": args.alpha, "n_resamples": args.permutations, "rng": args.seed}
-    comparison = compare_groups(runs[0], **options) if len(runs) == 1 else compare_seeds(runs, **options)
-    messages = sys.stderr if args.output == "-" else sys.stdout
-    print(comparison, file=messages)
-    print(f"\n{comparison.meaning}", file=messages)
-    if args.output:
-        rows = comparison.rows()
-        with open_rows(args.output, COMPARISON_COLUMNS, overwrite=args.force) as file:
-            file.write(rows)
-        if args.output != "-":
-            print(f"{counted(len(rows), 'row')} in {args.output}")
-    return 0
-
-
-def _chosen_rows(path: str, args: argparse.Namespace) -> list[Row]:
-    """Read a file, and keep the rows of the chosen layers and steps."""
-    from ..gradients import read_rows
-    from ..gradients.watcher import choose_layers
-
-    rows = read_rows(path, format=args.format)
-    layers = set(choose_layers(list(dict.fromkeys(row["layer"] for row in rows)), args.layers))
-    chosen = [row for row in rows if row["layer"] in layers]
-    if args.from_step is None:
-        return chosen
-    if any(row.get("step") is None for row in chosen):
-        raise InvalidValueError(f"{path} has rows without a step: --from-step needs the column step")
-    chosen = [row for row in chosen if row["step"] >= args.from_step]
-    if not chosen:
-        raise InvalidValueError(f"{path} has no step from {args.from_step} on")
-    return chosen
-
-
-def draw(args: argparse.Namespace) -> int:
-    """Draw a file of rows."""
-    from ..gradients import draw_grad_norms, read_rows
-    from ..gradients.watcher import choose_layers
-
-    check_picture(args.output, overwrite=args.force)
-    rows = read_rows(args.rows, format=args.format)
-    layers = set(choose_layers(list(dict.fromkeys(row["layer"] for row in rows)), args.layers))
-    chosen = [row for row in rows if row["layer"] in layers]
-    name = Path(args.rows).name.encode(errors="backslashreplace").decode()  # a name need not be UTF-8, a title must
-    title = f"{name}: {args.value} of each conv group"
-    save_figure(
-        draw_grad_norms(chosen, value=args.value, relative=args.relative, title=title),
-        args.output,
-        overwrite=args.force,
-    )
-    print(f"picture of {counted(len(chosen), 'row')} in {args.output}")
-    return 0
 
 
 def run(args: argparse.Namespace) -> int:

@@ -114,5 +114,11 @@ def choose_layers(names: Sequence[str], patterns: Sequence[str] | None) -> list[
     return [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
 
 
+def rows_of_layers(rows: Sequence[Row], patterns: Sequence[str] | None) -> list[Row]:
+    """Return the rows of those layers whose names :func:`choose_layers` chooses."""
+    layers = set(choose_layers(list(dict.fromkeys(row["layer"] for row in rows)), patterns))
+    return [row for row in rows if row["layer"] in layers]
+
+
 def _matching(names: Sequence[str], pattern: str) -> list[str]:
     return [name for name in names if fnmatch.fnmatchcase(name, pattern)]

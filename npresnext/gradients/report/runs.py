@@ -16,7 +16,7 @@ from ..norms import Row
 from ..provenance import PROVENANCE
 from ..reading import read_rows
 from ..recording import record_path
-from ..watcher import choose_layers
+from ..watcher import rows_of_layers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,10 +74,7 @@ def read_run(path: str | os.PathLike[str], *, format: str | None = None, layers:
     ValueError
         The file is no file of rows, the record is no JSON, or a pattern matches no layer.
     """
-    rows = read_rows(path, format=format)
-    if layers is not None:
-        chosen = set(choose_layers(list(dict.fromkeys(row["layer"] for row in rows)), list(layers)))
-        rows = [row for row in rows if row["layer"] in chosen]
+    rows = rows_of_layers(read_rows(path, format=format), None if layers is None else list(layers))
     return Run(os.fspath(path), rows, _read_record(Path(record_path(path))))
 
 
