@@ -24,14 +24,11 @@ EXAMPLES = """examples:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    from ..paper.cardinality import PAPER_CARDINALITIES
-
     parser.epilog = EXAMPLES
     parser.add_argument(
         "cardinalities",
         nargs="*",
         type=int,
-        default=list(PAPER_CARDINALITIES),
         metavar="C",
         help="numbers of paths (default: those of the paper, 1 2 4 8 32)",
     )
@@ -57,7 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the table, and draw it if asked to."""
-    from ..paper.cardinality import equal_complexity
+    from ..paper.cardinality import PAPER_CARDINALITIES, equal_complexity
     from ..paper.skeleton import Skeleton
 
     if args.layer:
@@ -73,7 +70,8 @@ def run(args: argparse.Namespace) -> int:
     skeleton = Skeleton.of(args.depth[0] if len(args.depth) == 1 else args.depth, kind=kind)
     reference = _parse(args.like)
     depth = skeleton.blocks if args.network else None
-    designs = equal_complexity(args.cardinalities, reference=reference, by=args.by, depth=depth, kind=kind)
+    cardinalities = args.cardinalities or PAPER_CARDINALITIES
+    designs = equal_complexity(cardinalities, reference=reference, by=args.by, depth=depth, kind=kind)
     rows = []
     for design in designs:
         counts = skeleton.counts(design.cardinality, design.width)

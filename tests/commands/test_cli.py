@@ -132,6 +132,16 @@ def test_the_c_locale_gets_question_marks_too():
     assert (done.returncode, done.stderr) == (0, b"") and b"\n??Conv2d (conv1): 1-1 " in done.stdout
 
 
+def test_help_imports_no_more_than_the_package_itself():
+    code = (
+        "import sys, npresnext; from npresnext.cli import main; before = {*sys.modules}\n"
+        "try: main(['--help'])\nfinally: print(sorted({name.split('.')[1] for name in {*sys.modules} - before "
+        "if name.startswith('npresnext.')}), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "['_support', 'commands']\n")
+
+
 @pytest.mark.skipif(os.name == "nt", reason="needs a shell that closes files")
 def test_a_closed_standard_output_costs_no_traceback():
     done = subprocess.run(f"{sys.executable} -m npresnext info >&-", shell=True, stderr=subprocess.PIPE)
