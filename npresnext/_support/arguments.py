@@ -1,4 +1,4 @@
-"""Arguments of the user, checked: integers, pairs, real numbers, bools, choices, and which gradients are wanted."""
+"""Arguments of the user, checked: integers, numbers, bools, choices, generators, and which gradients are wanted."""
 
 from __future__ import annotations
 
@@ -62,9 +62,7 @@ def check_number(value: Any, name: str, least: float | None = None) -> None:
     ...
     npresnext.errors.InvalidTypeError: lr must be a number, but '0.1' is of type str
     """
-    is_number = isinstance(value, numbers.Real) and not isinstance(
-        value, bool
-    )  # NumPy's numbers are Real, its bool is not
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)  # NumPy's are, but for its bool
     if not is_number:
         raise InvalidTypeError(f"{name} must be a number, but {value!r} is of type {type(value).__name__}")
     if least is not None and not value >= least:
@@ -108,6 +106,16 @@ def check_mapping(value: Any, name: str) -> None:
     """
     if value is not None and not isinstance(value, Mapping):
         raise InvalidTypeError(f"{name} must be a mapping, but {value!r} is of type {type(value).__name__}")
+
+
+def as_generator(rng: Any) -> np.random.Generator:
+    """Return the generator that `rng` (None, a seed or a generator) stands for."""
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
+        raise InvalidValueError(
+            f"rng must be None, a seed of at least 0, or a numpy.random.Generator, but is {rng!r}"
+        ) from error
 
 
 def check_needs(needs: Any) -> None:

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from .._support.arguments import as_bool, as_int
+from .._support.arguments import as_bool, as_generator, as_int
 from .._support.dtypes import as_dtype
 from .._support.typing import Array
 from ..backend import asarray
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError
-from ..nn.init import generator
 from .images import ImageSet
 
 
@@ -48,7 +47,7 @@ class Augment:
 
     def __call__(self, images: np.ndarray, rng: Any) -> np.ndarray:
         """Return augmented copies of `images` (N, C, H, W)."""
-        rng = generator(rng)
+        rng = as_generator(rng)
         if self.flip:
             mirrored = rng.random(len(images)) < 0.5
             images = np.where(mirrored[:, None, None, None], images[..., ::-1], images)
@@ -84,7 +83,7 @@ def random_crop(images: np.ndarray, padding: int, rng: Any) -> np.ndarray:
     """
     if not isinstance(images, np.ndarray) or images.ndim != 4:
         raise ShapeError(f"images must be an array (N, C, H, W), but have shape {np.shape(images)}")
-    rng = generator(rng)
+    rng = as_generator(rng)
     count, _, height, width = images.shape
     most = min(height, width) - 1
     if not 0 <= as_int(padding, "padding") <= most:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._support.arguments import as_int, check_number
+from .._support.arguments import as_generator, as_int, check_number
 from .._support.typing import Array
 from ..errors import InvalidValueError
 from ..functional.residual import add_
 from ..nn import BatchNorm2d, BatchNormReLU2d, Conv2d, Module, Sequential
-from ..nn.init import generator
 from ..nn.module import check_module
 
 
@@ -78,7 +77,7 @@ class BasicBlock(Module):
                 f"width_per_group must be 64 in a BasicBlock, whose width is always planes, but is {width_per_group}: "
                 "Bottleneck has a width to choose"
             )
-        drawn: dict[str, Any] = {"rng": generator(rng), "dtype": dtype}
+        drawn: dict[str, Any] = {"rng": as_generator(rng), "dtype": dtype}
         self.conv1 = Conv2d(inplanes, planes, 3, stride, padding=1, bias=False, **drawn)
         self.bn1 = BatchNormReLU2d(planes, dtype=dtype)
         self.conv2 = Conv2d(planes, planes, 3, padding=1, groups=groups, bias=False, **drawn)
@@ -168,7 +167,7 @@ class Bottleneck(Module):
     ) -> None:
         inplanes, planes = _checked_channels(inplanes, planes, downsample)
         width = groups * path_width(planes, groups, width_per_group)
-        drawn: dict[str, Any] = {"rng": generator(rng), "dtype": dtype}
+        drawn: dict[str, Any] = {"rng": as_generator(rng), "dtype": dtype}
         self.conv1 = Conv2d(inplanes, width, 1, bias=False, **drawn)
         self.bn1 = BatchNormReLU2d(width, dtype=dtype)
         self.conv2 = Conv2d(width, width, 3, stride, padding=1, groups=groups, bias=False, **drawn)

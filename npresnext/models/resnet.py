@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .._support.arguments import as_bool, as_int, check_choice
+from .._support.arguments import as_bool, as_generator, as_int, check_choice
 from .._support.typing import Array
 from ..errors import InvalidTypeError, InvalidValueError
 from ..nn import (
@@ -18,7 +18,7 @@ from ..nn import (
     Parameter,
     Sequential,
 )
-from ..nn.init import full, generator, kaiming_normal
+from ..nn.init import full, kaiming_normal
 from .blocks import BasicBlock, Bottleneck, projection
 from .folding import fuse
 
@@ -96,7 +96,7 @@ class ResNet(Module):
             raise InvalidValueError("layers is empty: expected the number of blocks in each stage")
         planes, num_classes = as_int(planes, "planes", 0), as_int(num_classes, "num_classes", 0)
         zero_init_residual = as_bool(zero_init_residual, "zero_init_residual")
-        drawn: dict[str, Any] = {"rng": generator(rng), "dtype": dtype}
+        drawn: dict[str, Any] = {"rng": as_generator(rng), "dtype": dtype}
         self.conv1 = Conv2d(in_channels, planes, **STEMS[stem], bias=False, **drawn)
         self.bn1 = BatchNormReLU2d(planes, dtype=dtype)
         self.maxpool = MaxPool2d(3, stride=2, padding=1) if stem == "imagenet" else None
@@ -154,7 +154,7 @@ class ResNet(Module):
         return fuse(self, input_size)
 
     def _initialise(self, init: str, zero_init_residual: bool, rng: Any, dtype: Any) -> None:
-        """Draw the convolutions anew, as networks start, and silence the branches if asked to."""
+        """Draw the convolutions anew; with `zero_init_residual`, every block starts as its shortcut alone."""
         for module in self.modules():
             if isinstance(module, Conv2d):
                 weight = module.weight

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .._support.arguments import as_bool, as_int, as_pair
+from .._support.arguments import as_bool, as_generator, as_int, as_pair
 from .._support.typing import Array
 from ..errors import ShapeError
 from ..functional import conv2d, conv2d_backward, relu_backward
@@ -79,7 +79,7 @@ class Conv2d(Module):
         (top, bottom), (left, right) = sides = as_padding(padding, self.kernel_size, self.stride, self.dilation)
         symmetric = (top, left) if (top, left) == (bottom, right) else sides
         self.padding = padding if isinstance(padding, str) else symmetric
-        bias, rng = as_bool(bias, "bias"), init.generator(rng)
+        bias, rng = as_bool(bias, "bias"), as_generator(rng)
         shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
         fan_in = math.prod(shape[1:])
         self.weight = Parameter(init.uniform_fan_in(shape, fan_in, rng=rng, dtype=dtype))

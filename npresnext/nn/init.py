@@ -14,30 +14,22 @@ from typing import Any
 
 import numpy as np
 
-from .._support.arguments import as_int, as_sizes, check_choice
+from .._support.arguments import as_generator, as_int, as_sizes, check_choice
 from .._support.dtypes import as_dtype
 from .._support.memory import allocating
 from .._support.typing import Array
 from ..backend import get_array_module
-from ..errors import InvalidValueError, ShapeError
+from ..errors import ShapeError
 
 __all__ = ["kaiming_normal", "uniform_fan_in"]
+
+INITIALISATIONS = ("fan_out", "fan_out_per_group")
 
 
 def from_numpy(values: np.ndarray, dtype: Any) -> Array:
     """Return drawn values as an array of the current backend."""
     xp = get_array_module()
     return xp.asarray(values.astype(as_dtype(dtype), copy=False))
-
-
-def generator(rng: Any) -> np.random.Generator:
-    """Return the generator that `rng` (None, a seed or a generator) stands for."""
-    try:
-        return np.random.default_rng(rng)
-    except (TypeError, ValueError) as error:
-        raise InvalidValueError(
-            f"rng must be None, a seed of at least 0, or a numpy.random.Generator, but is {rng!r}"
-        ) from error
 
 
 class Undrawn(np.random.Generator):
@@ -107,7 +99,7 @@ def uniform_fan_in(shape: Sequence[int], fan_in: int, *, rng: Any = None, dtype:
     shape, fan_in = as_sizes(shape, "shape"), as_int(fan_in, "fan_in", 0)
     bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
     with allocating("a weight", shape, np.dtype("float64")):
-        return from_numpy(generator(rng).uniform(-bound, bound, tuple(shape)), dtype)
+        return from_numpy(as_generator(rng).uniform(-bound, bound, tuple(shape)), dtype)
 
 
 def kaiming_normal(
@@ -153,11 +145,11 @@ def kaiming_normal(
     >>> bool(abs(weight.std() / (2 / (128 / 32 * 9)) ** 0.5 - 1) < 0.03)
     True
     """
-    fans = {"fan_out": 1, "fan_out_per_group": as_int(groups, "groups", 1)}
-    check_choice(init, "init", fans)
-    shape = as_sizes(shape, "shape")
+    shape, groups = as_sizes(shape, "shape"), as_int(groups, "groups", 1)
+    check_choice(init, "init", INITIALISATIONS)
     if len(shape) < 2:
         raise ShapeError(f"shape is {shape}: expected (C_out, C_in/groups, kh, kw)")
-    fan = shape[0] // fans[init] * math.prod(shape[2:])
+    fed = shape[0] if init == "fan_out" else shape[0] // groups  # channels that an input feeds
+    fan = fed * math.prod(shape[2:])
     with allocating("a weight", shape, np.dtype("float64")):
-        return from_numpy(generator(rng).normal(0.0, math.sqrt(2 / fan) if fan else 0.0, tuple(shape)), dtype)
+        return from_numpy(as_generator(rng).normal(0.0, math.sqrt(2 / fan) if fan else 0.0, tuple(shape)), dtype)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .._support.arguments import as_bool, as_int
+from .._support.arguments import as_bool, as_generator, as_int
 from .._support.typing import Array
 from ..functional import linear, linear_backward
 from ..functional.fully_connected import linear_sizes
@@ -44,7 +44,7 @@ class Linear(Module):
     ) -> None:
         self.in_features = as_int(in_features, "in_features", 0)
         self.out_features = as_int(out_features, "out_features", 0)
-        bias, rng = as_bool(bias, "bias"), init.generator(rng)
+        bias, rng = as_bool(bias, "bias"), as_generator(rng)
         shape = (self.out_features, self.in_features)
         self.weight = Parameter(init.uniform_fan_in(shape, self.in_features, rng=rng, dtype=dtype))
         self.bias = Parameter(init.uniform_fan_in(shape[:1], self.in_features, rng=rng, dtype=dtype)) if bias else None

@@ -20,13 +20,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._support.arguments import as_int
+from .._support.arguments import as_generator, as_int
 from .._support.typing import Array
 from ..backend import array_module
 from ..functional import add, add_backward
 from ..models.blocks import path_width
 from ..nn import BatchNorm2d, Conv2d, Module, ReLU, Sequential
-from ..nn.init import generator
 
 
 class Sum(Sequential):
@@ -143,7 +142,7 @@ class FormA(_Form):
         rng: Any = None,
         dtype: Any = "float32",
     ) -> None:
-        drawn: dict[str, Any] = {"rng": generator(rng), "dtype": dtype}
+        drawn: dict[str, Any] = {"rng": as_generator(rng), "dtype": dtype}
         width = path_width(planes, groups, width_per_group)
         self.paths = Sum(
             *(
@@ -178,7 +177,7 @@ class FormB(_Form):
         rng: Any = None,
         dtype: Any = "float32",
     ) -> None:
-        drawn: dict[str, Any] = {"rng": generator(rng), "dtype": dtype}
+        drawn: dict[str, Any] = {"rng": as_generator(rng), "dtype": dtype}
         width = path_width(planes, groups, width_per_group)
         self.paths = Concat(*(Sequential(_layers(inplanes, width, stride, 1, norm, drawn)) for _ in range(groups)))
         self.conv3 = Conv2d(width * groups, planes * self.expansion, 1, bias=False, **drawn)
@@ -205,7 +204,7 @@ class FormC(_Form):
         rng: Any = None,
         dtype: Any = "float32",
     ) -> None:
-        drawn: dict[str, Any] = {"rng": generator(rng), "dtype": dtype}
+        drawn: dict[str, Any] = {"rng": as_generator(rng), "dtype": dtype}
         width = groups * path_width(planes, groups, width_per_group)
         for name, layer in _layers(inplanes, width, stride, groups, norm, drawn).items():
             setattr(self, name, layer)
@@ -244,7 +243,7 @@ class DepthTwo(_Form):
         self, channels: int, width: int, groups: int, *, norm: bool = True, rng: Any = None, dtype: Any = "float32"
     ) -> None:
         groups, width = as_int(groups, "groups", 1), as_int(width, "width", 1)
-        drawn: dict[str, Any] = {"rng": generator(rng), "dtype": dtype}
+        drawn: dict[str, Any] = {"rng": as_generator(rng), "dtype": dtype}
         self.paths = Sum(*(Sequential(_two_layers(channels, width, norm, drawn)) for _ in range(groups)))
         self._finish(channels, None, "bn2" if norm else None, dtype)
 
@@ -261,7 +260,7 @@ class WideBlock(_Form):
     def __init__(
         self, channels: int, width: int, *, norm: bool = True, rng: Any = None, dtype: Any = "float32"
     ) -> None:
-        drawn: dict[str, Any] = {"rng": generator(rng), "dtype": dtype}
+        drawn: dict[str, Any] = {"rng": as_generator(rng), "dtype": dtype}
         for name, layer in _two_layers(channels, width, norm, drawn).items():
             setattr(self, name, layer)
         self._finish(channels, None, "bn2" if norm else None, dtype)

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._support.arguments import as_generator
 from .._support.typing import NumPyArray as Array
 from ..errors import InvalidTypeError, InvalidValueError
 from ..nn import Module
-from ..nn.init import generator
 
 
 class Method(NamedTuple):
@@ -92,7 +92,7 @@ def check_grads(
     result = np.asarray(f(*values))
     if result.dtype.itemsize < 8:
         raise InvalidValueError(f"f returns {result.dtype}, too coarse for differences: compute in the inputs' float64")
-    grad_output = generator(rng).standard_normal(result.shape)
+    grad_output = as_generator(rng).standard_normal(result.shape)
     gradients = call_backward(backward, grad_output, values, parameters)
 
     operands: list[Array] = [value.astype(complex) for value in values] if method == "complex" else values

@@ -16,12 +16,11 @@ from ..data import Augment, ImageSet, load_digits, load_fashion_mnist, load_mnis
 from ..data.idx import FASHION_MNIST_HELP, MNIST_HELP
 from ..errors import ConfigurationError, InvalidTypeError, InvalidValueError
 from ..nn import SGD, Module, trace
+from ..nn.init import INITIALISATIONS
 from .communicator import Communicator
 from .loop import Trainer, Watcher
 from .schedules import Schedule, schedule_from_text
 from .shards import ShardedTrainer, check_shards
-
-INITIALISATIONS = ("fan_out", "fan_out_per_group")
 
 # Settings that train `resnext_small` well on each data set: the defaults of `TrainingConfiguration.for_data`
 DEFAULTS: dict[str, dict[str, Any]] = {

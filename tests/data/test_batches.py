@@ -107,6 +107,11 @@ def test_a_crop_may_not_miss_the_image(padding):
         random_crop(numbered().images, padding, rng=0)
 
 
+def test_a_seed_that_is_none_is_named():
+    with pytest.raises(InvalidValueError, match="rng must be None, a seed of at least 0, or .*, but is -1"):
+        random_crop(numbered().images, 1, rng=-1)
+
+
 def test_crops_reach_every_place():
     image = np.zeros((400, 1, 5, 5), np.uint8)
     image[:, :, 2, 2] = 1

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ..._support.arguments import as_int, check_number
+from ..._support.arguments import as_generator, as_int, check_number
 from ..._support.plurals import counted
 from ..._support.typing import NumPyArray
 from ...backend import array_module, to_numpy
 from ...errors import InvalidTypeError, InvalidValueError, ShapeError
 from ...nn import Module
-from ...nn.init import generator
 from ..norms import Row, weight_gradients
 from .comparison import Comparison, compare_layers
 from .permutation import PermutationResult, least_pvalue, permutation_test, variation
@@ -172,7 +171,7 @@ class _Tester:
         check_number(alpha, "alpha")
         if not 0 < alpha < 1:
             raise InvalidValueError(f"alpha must lie between 0 and 1, but is {alpha}")
-        self.alpha, self.n_resamples, self.rng = alpha, as_int(n_resamples, "n_resamples", 1), generator(rng)
+        self.alpha, self.n_resamples, self.rng = alpha, as_int(n_resamples, "n_resamples", 1), as_generator(rng)
         if 1 / (1 + self.n_resamples) > alpha:
             raise InvalidValueError(
                 f"{counted(self.n_resamples, 'permutation')} allow no p below 1/{1 + self.n_resamples}, and alpha is "
