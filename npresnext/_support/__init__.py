@@ -1,1 +1,1 @@
-"""What nobody outside imports: arguments, dtypes, memory, extras, files, figures, tables, integers, typing."""
+"""What all parts of the package share and nobody outside imports."""

@@ -42,13 +42,6 @@ def cells_of(row: Row, found: Counts, collapsed: bool) -> list[Any]:
     return cells
 
 
-def label_of(row: Row) -> str:
-    """Return the class and name of a row's module."""
-    if not row.depth:
-        return row.type
-    return f"{row.type} ({row.name}): {row.depth}-{row.index}"
-
-
 def totals(found: Counts) -> Iterator[tuple[str, str]]:
     """Yield the totals of the network as names and values."""
     yield "Total parameters", f"{found.total_params:,}"

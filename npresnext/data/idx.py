@@ -89,7 +89,8 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
             f"{path} is not an IDX file of unsigned bytes: it begins with {content[:4].hex(' ')}, expected 00 00 08"
         )
     start = 4 + 4 * content[3]
-    shape = tuple(int(size) for size in np.frombuffer(content[4:start][: 4 * (len(content) // 4 - 1)], ">u4"))
+    sizes = content[4:start]
+    shape = tuple(np.frombuffer(sizes, ">u4", count=len(sizes) // 4).tolist())  # shorter in a truncated file
     held = max(0, len(content) - start)
     if len(shape) < content[3] or held != math.prod(shape):
         raise FileFormatError(

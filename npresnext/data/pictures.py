@@ -303,10 +303,9 @@ def _pixels_in(message: str) -> int:
 
 def _check(picture: Any, path: str | os.PathLike[str]) -> None:
     """Raise if Pillow would silently change the picture: animations, CMYK, and more than 8 bits per channel."""
-    if (
-        getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO"
-    ):  # MPO is a JPEG with previews or a stereo view appended
-        raise FileFormatError(f"{path} has {picture.n_frames} frames: expected a still picture; save one of them")
+    frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)  # MPO is a JPEG with previews behind it
+    if frames > 1:
+        raise FileFormatError(f"{path} has {frames} frames: expected a still picture; save one of them")
     if picture.mode == "CMYK":
         raise FileFormatError(f"{path} is in CMYK, the colours for printing: convert it to RGB first")
     if picture.mode not in _MODES or ";16" in str(picture.tile):  # Pillow reduces 16-bit colour without a warning

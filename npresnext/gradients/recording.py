@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from .._support.files import atomic_path, check_writable
+from .._support.versions import versions
 from .files import format_of, open_rows
 from .norms import Row
 from .reading import read_rows
@@ -69,9 +66,7 @@ class Recording:
         check_recording(path, format=format, overwrite=overwrite)
         self.rows_written, self._format = 0, format
         self.path = os.fspath(path)
-        package = sys.modules[__name__.partition(".")[0]]  # whose name no room may import
-        ours = {"npresnext": package.__version__, "numpy": np.__version__, "python": platform.python_version()}
-        self._record = {**record, "versions": {**ours, **record.get("versions", {})}}
+        self._record = {**record, "versions": {**versions(), **record.get("versions", {})}}
         self._file = open_rows(self.path, columns, format=format, overwrite=overwrite)
         self._write_record({"ended": "not yet, or killed"}, overwrite=overwrite)
 

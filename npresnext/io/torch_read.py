@@ -21,7 +21,7 @@ from .dtypes import ITEMSIZE, stored_dtype
 from .metadata import MOST_METADATA, parse_metadata
 from .unpickle import Placeholder, StorageRef, TensorRef, unpickle
 
-STREAM_MAGIC = bytes.fromhex("80028a0a6cfc9c46f920 6aa850192e")
+STREAM_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
 METADATA = "npresnext_metadata.json"
 _STREAM_VERSION = 1001
 _MOST_PICKLE = 16 * 2**20

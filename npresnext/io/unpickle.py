@@ -175,10 +175,7 @@ def _run(stream: IO[bytes]) -> tuple[Any, dict[str, StorageRef]]:
             case "STACK_GLOBAL":
                 name, module = stack.pop(), stack.pop()
                 stack.append(_named(f"{module}.{name}"))
-            case "REDUCE":
-                args = stack.pop()
-                stack.append(_call(stack.pop(), args))
-            case "NEWOBJ":
+            case "REDUCE" | "NEWOBJ":
                 args = stack.pop()
                 stack.append(_call(stack.pop(), args))
             case "NEWOBJ_EX":

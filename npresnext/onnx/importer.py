@@ -63,12 +63,7 @@ def load(path: str | os.PathLike[str]) -> GraphModule:
     path = Path(os.fspath(path))
     try:
         return assemble(read_graph(onnx, path, OPERATORS))
-    except (
-        ValueError,
-        RecursionError,
-        OverflowError,
-        DecodeError,
-    ) as error:  # whatever a hostile file makes Python say
+    except (ValueError, RecursionError, OverflowError, DecodeError) as error:  # whatever a hostile file leads to
         refused = isinstance(error, NpresnextError) and not isinstance(error, FileFormatError)
         kind = InvalidValueError if refused else FileFormatError
         raise kind(f"{path}: {error}") from error

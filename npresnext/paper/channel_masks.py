@@ -23,8 +23,6 @@ from ..nn.convolution import group_mask
 from ..nn.module import Mask
 from ..nn.tracing import example_input_shape
 
-__all__ = ["Connectivity", "Step", "connectivity", "group_mask"]
-
 HEADER = ["Layer", "Kind", "Layers from the start", "Connects", "Reached"]
 EXPLANATION = (
     "Connects: the share of pairs (input channel, output channel) of the layer that its groups connect.",

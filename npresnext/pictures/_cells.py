@@ -188,11 +188,11 @@ def as_array(value: Any, name: str, least_axes: int, most_axes: int, form: str) 
     return array
 
 
-def one_image(x: Any, name: str = "x") -> NumPyArray:
+def one_image(x: Any) -> NumPyArray:
     """Return an image (C, H, W) from (H, W), (C, H, W) or (1, C, H, W)."""
-    array = as_array(x, name, 2, 4, "(H, W), (C, H, W) or (1, C, H, W)")
+    array = as_array(x, "x", 2, 4, "(H, W), (C, H, W) or (1, C, H, W)")
     if array.ndim == 4 and len(array) != 1:
-        raise InvalidValueError(f"{name} has {len(array)} images: a picture shows one, such as {name}[:1]")
+        raise InvalidValueError(f"x has {len(array)} images: a picture shows one, such as x[:1]")
     return array.reshape(-1, *array.shape[-2:])  # (C, H, W)
 
 

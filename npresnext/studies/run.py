@@ -6,9 +6,7 @@ import contextlib
 import dataclasses
 import datetime
 import hashlib
-import importlib.metadata
 import os
-import platform
 import shutil
 import socket
 import time
@@ -21,6 +19,7 @@ import numpy as np
 import threadpoolctl
 
 from .._support.plurals import counted
+from .._support.versions import versions
 from ..backend import to_numpy
 from ..engines.cpu.threads import get_num_threads, set_num_threads
 from ..errors import FileFormatError, MissingExtraError, NpresnextError
@@ -281,16 +280,10 @@ def _clean(path: Path, measured: list[Recorder]) -> None:
 
 def _where(options: RunOptions) -> dict[str, Any]:
     """Return where and with what a run was made."""
-    try:
-        version = importlib.metadata.version("npresnext")
-    except importlib.metadata.PackageNotFoundError:  # run from a checkout that is not installed
-        version = "not installed"
     return {
         "ended": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "threads": options.threads,
-        "npresnext": version,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
+        **versions(),
     }

@@ -55,7 +55,7 @@ def keep_freed_memory() -> Iterator[None]:
         with _lock:
             _blocks -= 1
             if _blocks == 0:
-                library.mallopt(_TRIM_THRESHOLD, 2 * _LARGEST_MMAP_THRESHOLD)  # as glibc sets it with the other
+                library.mallopt(_TRIM_THRESHOLD, 2 * _LARGEST_MMAP_THRESHOLD)  # glibc's own for this threshold
                 library.malloc_trim(0)
 
 

@@ -31,7 +31,7 @@ from ..nn import SGD, BatchNorm2d, Module, Parameter
 from .communicator import Communicator
 from .loop import EVALUATION_BATCH, Meter, Trainer, count_hits, dtype_of, evaluation_mode, read_evaluation
 
-VALUES_PER_GATHER = 1 << 20  # of the gradient of a shard: more need more memory, fewer need more messages
+VALUES_PER_GATHER = 2**20  # of the gradient of a shard: more need more memory, fewer need more messages
 
 
 class ShardedTrainer(Trainer):

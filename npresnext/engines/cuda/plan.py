@@ -24,6 +24,7 @@ TAPS_PER_THREAD = 9  # TAPS of weight_grad.cu
 SHARED_BYTES = 32 * 1024  # of one block: four to seven blocks fit on a multiprocessor of an H100
 BLOCKS = 2048  # of the weight gradient, where there are tiles enough: 15 a multiprocessor
 LARGEST_INTEGER = 2**31 - 1
+MOST_PHASES, MOST_TAPS = 16, 144  # as many as gather.cu and weight_grad.cu have room for
 
 _RECTANGLE = np.dtype(
     [(name, np.int32) for name in ("images", "rows", "columns")]
@@ -35,20 +36,21 @@ GATHER = np.dtype(
         (name, np.int32)
         for name in """
             images groups in_channels out_channels in_height in_width out_height out_width out_step_row out_step_column
-     step_row step_column weight_group weight_out weight_in tile_rows tile_columns tiles_down tiles_across tiles_out
-     phases chunk""".split()
+            step_row step_column weight_group weight_out weight_in tile_rows tile_columns tiles_down tiles_across
+            tiles_out phases chunk""".split()
     ]
     + [(name, DIVISOR) for name in ("by_tile_rows", "by_tile_columns")]
-    + [("staged", _RECTANGLE), ("phase", _PHASE, 16), ("tap_input", np.int32, 144), ("tap_weight", np.int32, 144)]
+    + [("staged", _RECTANGLE), ("phase", _PHASE, MOST_PHASES)]
+    + [(name, np.int32, MOST_TAPS) for name in ("tap_input", "tap_weight")]
 )
 WEIGHT_GRAD = np.dtype(
     [
         (name, np.int32)
         for name in """
             images groups in_channels out_channels in_height in_width out_height out_width step_row step_column from_row
-     from_column tiles_images tiles_down tiles_across blocks_out blocks_in blocks_tap splits taps""".split()
+            from_column tiles_images tiles_down tiles_across blocks_out blocks_in blocks_tap splits taps""".split()
     ]
-    + [("tile", _RECTANGLE), ("staged", _RECTANGLE), ("tap_input", np.int32, 144)]
+    + [("tile", _RECTANGLE), ("staged", _RECTANGLE), ("tap_input", np.int32, MOST_TAPS)]
 )
 
 
@@ -110,7 +112,7 @@ def _gather(
     images, groups = geometry.batch, geometry.groups
     phases = [(down, across) for down in axes[0] for across in axes[1]]
     most_taps = max(len(down.taps) * len(across.taps) for down, across in phases)
-    if len(phases) > 16 or geometry.kernel[0] * geometry.kernel[1] > 144 or not _in_range(geometry):
+    if len(phases) > MOST_PHASES or geometry.kernel[0] * geometry.kernel[1] > MOST_TAPS or not _in_range(geometry):
         return None
     ins, outs = in_shape[1] // groups, out_shape[1] // groups
     per_thread = _channels_per_thread(outs, itemsize)
@@ -196,7 +198,7 @@ def weight_grad_launch(geometry: ConvGeometry, itemsize: int) -> Launch | None:
     """Plan the partial sums of dweight; the plan's `splits` says how many there are of each weight."""
     groups, taps = geometry.groups, geometry.kernel[0] * geometry.kernel[1]
     down, across = forward_phase(geometry, 0), forward_phase(geometry, 1)
-    if taps > 144 or not _in_range(geometry):
+    if taps > MOST_TAPS or not _in_range(geometry):
         return None
     ins, outs = geometry.in_channels // groups, geometry.out_channels // groups
     per_thread, warps = _channels_per_thread(outs, itemsize), min(ins, 8)
@@ -296,7 +298,7 @@ def _pairs(down: Phase, across: Phase) -> Iterator[tuple[int, int, int, int]]:
 
 
 def _side_by_side(phase: Phase, run: int) -> bool:
-    """Do the taps of this phase come in runs of neighbours?"""
+    """Return whether the taps of this phase are neighbours, and their number a multiple of `run`."""
     offsets = [offset for _, offset in phase.taps_by_offset]
     return len(offsets) % run == 0 and offsets == list(range(phase.lowest_offset, phase.lowest_offset + len(offsets)))
 
@@ -311,7 +313,7 @@ def _rectangle(images: int, rows: int, columns: int) -> tuple[Any, ...]:
 
 
 def _in_range(geometry: ConvGeometry) -> bool:
-    """Are all coordinates inside one map, and all offsets inside one group's weight, below 2³¹?"""
+    """Return whether coordinates in a map, and offsets in the weight of a group, are so far below 2³¹ that sums fit."""
     padded = [
         size + sum(abs(side) for side in sides) + 2 * d * k
         for size, sides, d, k in zip(

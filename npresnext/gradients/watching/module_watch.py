@@ -353,17 +353,19 @@ def _provenance(
     distributed = torch.distributed
     world_size = distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
     is_parallel = isinstance(model, torch.nn.parallel.DistributedDataParallel)
-    said = UNKNOWN if clipped is None else "yes" if clipped else "no"
-    reduced = "no" if world_size == 1 else "yes" if is_parallel else UNKNOWN
+    if optimizer is None:  # after backward: nothing is clipped yet, and each process has the gradient of its own images
+        taken, is_clipped, reduced = TAKEN[0], "no", "no"
+    else:
+        taken = TAKEN[1]
+        is_clipped = UNKNOWN if clipped is None else "yes" if clipped else "no"
+        reduced = "no" if world_size == 1 else "yes" if is_parallel else UNKNOWN
     return Provenance(
-        taken=TAKEN[0] if optimizer is None else TAKEN[1],
-        clipped="no" if optimizer is None else said,
+        taken=taken,
+        clipped=is_clipped,
         scaled=_scaled(optimizer, scaler, scaled),
         loss=loss,
         world_size=world_size,
-        reduced="no"
-        if optimizer is None
-        else reduced,  # after backward: each process has the gradient of its own images
+        reduced=reduced,
     )
 
 
