@@ -40,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draw a file of rows."""
     from ..gradients import draw_grad_norms, read_rows
-    from ..gradients.watcher import rows_of_layers
+    from ..gradients.layer_patterns import rows_of_layers
 
     check_picture(args.output, overwrite=args.force)
     rows = rows_of_layers(read_rows(args.rows, format=args.format), args.layers)

@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
 def _chosen_rows(path: str, args: argparse.Namespace) -> list[Row]:
     """Read a file, and keep the rows of the chosen layers and steps."""
     from ..gradients import read_rows
-    from ..gradients.watcher import rows_of_layers
+    from ..gradients.layer_patterns import rows_of_layers
 
     rows = rows_of_layers(read_rows(path, format=args.format), args.layers)
     if args.from_step is None:

@@ -105,8 +105,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _write_norms(args: argparse.Namespace, configuration: TrainingConfiguration) -> int:
     from ..gradients import GradNormWriter, conv_layers
+    from ..gradients.layer_patterns import choose_layers
     from ..gradients.recording import Recording
-    from ..gradients.watcher import choose_layers, columns_with
+    from ..gradients.writer import columns_with
     from ..training import Progress
 
     train_set, _ = configuration.load_data(args.data_dir)

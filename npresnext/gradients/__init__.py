@@ -16,9 +16,9 @@ from .statistics import (
     compare_seeds,
     group_statistics,
 )
-from .watcher import GradNormWriter
 from .watching import Kernel, ModuleWatch, jax_convolutions, tree_grad_norms, watch
 from .wide import wide_rows
+from .writer import GradNormWriter
 
 __all__ = [
     "COLUMNS",

@@ -12,11 +12,11 @@ from .._support.typing import Array
 from ..backend import array_module, to_numpy
 from ..data import ImageSet, normalise
 from ..gradients import COLUMNS, STATISTIC_COLUMNS, conv_layers, group_grad_norms, group_statistics, open_rows
+from ..gradients.layer_patterns import choose_layers
 from ..gradients.norms import Row
 from ..gradients.statistics import STATISTICS, mean_cosine
 from ..gradients.statistics.features import Moments, group_effective_rank
 from ..gradients.statistics.recording import borrowed, record
-from ..gradients.watcher import choose_layers
 from ..nn import CrossEntropyLoss, Module
 from ..training import Trainer, Watcher
 from .configuration import RunConfiguration

@@ -32,11 +32,12 @@ from npresnext.errors import (
 )
 from npresnext.gradients import norms
 from npresnext.gradients.files import TEXT_COLUMNS, format_of, open_rows
+from npresnext.gradients.layer_patterns import choose_layers
 from npresnext.gradients.norms import COLUMNS
 from npresnext.gradients.pictures import DENSE, draw_grad_norms, grad_norm_panels
 from npresnext.gradients.provenance import PROVENANCE
 from npresnext.gradients.tables import summary_table
-from npresnext.gradients.watcher import GradNormWriter, choose_layers, columns_with
+from npresnext.gradients.writer import GradNormWriter, columns_with
 from npresnext.training import TrainingConfiguration
 
 from tests.support.paths import SCRIPTS

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import FileFormatError, InvalidValueError
+from ..layer_patterns import rows_of_layers
 from ..norms import Row
 from ..provenance import PROVENANCE
 from ..reading import read_rows
 from ..recording import record_path
-from ..watcher import rows_of_layers
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,8 +4,8 @@ from .classes import mean_cosine
 from .compare import compare_groups, compare_seeds
 from .comparison import COMPARISON_COLUMNS, Comparison, LayerComparison
 from .features import effective_rank, linear_cka
-from .live import STATISTIC_COLUMNS, STATISTICS, group_statistics
 from .noise import signal_to_noise
+from .on_data import STATISTIC_COLUMNS, STATISTICS, group_statistics
 from .permutation import PermutationResult
 
 __all__ = [

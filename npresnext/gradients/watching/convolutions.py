@@ -8,7 +8,7 @@ from typing import Any
 
 from ..._support.plurals import counted
 from ...errors import InvalidTypeError, InvalidValueError
-from ..watcher import choose_layers
+from ..layer_patterns import choose_layers
 
 GROUPED, ALL = "grouped", "all"
 

@@ -1,12 +1,10 @@
-"""The gradient norms of a training run: which layers, how often, into which file."""
+"""The gradient norms of a training run, written to a file while the network trains."""
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Sequence
 from typing import Protocol
 
-from ..errors import InvalidValueError
 from ..training import ShardedTrainer, Trainer, Watcher
 from .norms import COLUMNS, Row, group_grad_norms
 from .provenance import PROVENANCE, Provenance
@@ -27,7 +25,7 @@ class GradNormWriter(Watcher):
     file : RowSink
         An open file, as from :func:`npresnext.gradients.open_rows`.
     layers : sequence of str
-        The names of the convolutions, as from :func:`choose_layers`.
+        The names of the convolutions, as from :func:`~npresnext.gradients.layer_patterns.choose_layers`.
     every : int
         The number of steps from one set of rows to the next; the first is of step 0.
     norm : "1", "2" or "inf", optional
@@ -89,36 +87,3 @@ def columns_with(norm: str | None) -> tuple[str, ...]:
     ('l2_weight_l2', 'norm', 'taken', 'clipped', 'scaled', 'accumulated', 'loss', 'world_size', 'reduced')
     """
     return (*COLUMNS, *([] if norm is None else ["norm"]), *PROVENANCE)
-
-
-def choose_layers(names: Sequence[str], patterns: Sequence[str] | None) -> list[str]:
-    """Return the names that match at least one of `patterns`, as a shell matches file names; all if None.
-
-    Raises
-    ------
-    ValueError
-        A pattern matches no name; the message lists the names.
-
-    Examples
-    --------
-    >>> choose_layers(["conv1", "layer1.0.conv1", "layer1.0.conv2"], ["*.conv?"])
-    ['layer1.0.conv1', 'layer1.0.conv2']
-    """
-    if patterns is None:
-        return list(names)
-    for pattern in patterns:
-        if not _matching(names, pattern):
-            longer = f"*{pattern}"
-            hint = f" (did you mean {longer!r}?)" if _matching(names, longer) else ""
-            raise InvalidValueError(f"no convolution matches {pattern!r}{hint}: there are {', '.join(names)}")
-    return [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
-
-
-def rows_of_layers(rows: Sequence[Row], patterns: Sequence[str] | None) -> list[Row]:
-    """Return the rows of those layers whose names :func:`choose_layers` chooses."""
-    layers = set(choose_layers(list(dict.fromkeys(row["layer"] for row in rows)), patterns))
-    return [row for row in rows if row["layer"] in layers]
-
-
-def _matching(names: Sequence[str], pattern: str) -> list[str]:
-    return [name for name in names if fnmatch.fnmatchcase(name, pattern)]
