@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import npresnext as nx
 from npresnext import functional as F
+from npresnext.functional.batchnorm import running_statistics_
 
 SHAPES = st.tuples(st.integers(2, 4), st.integers(1, 3)).flatmap(
     lambda nc: st.lists(st.integers(1, 4), max_size=2).map(lambda tail: (*nc, *tail))
@@ -133,7 +134,15 @@ def test_an_empty_batch_changes_nothing(xp):
     assert y.shape == dx.shape == (0, 3, 2, 2) and not nx.to_numpy(dweight).any() and not nx.to_numpy(dbias).any()
     new_mean, new_var = F.running_statistics(2 * weight, weight, mean, var, 0, 0.1)
     assert nx.to_numpy(new_mean).tolist() == [2, 2, 2] and nx.to_numpy(new_var).tolist() == [1, 1, 1]
+    running_statistics_(new_mean, new_var, mean, var, 0, 0.1)
+    assert nx.to_numpy(new_mean).tolist() == [2, 2, 2] and nx.to_numpy(new_var).tolist() == [1, 1, 1]
     assert F.batch_norm(x, mean=weight, var=weight)[0].shape == (0, 3, 2, 2)
+
+
+def test_a_given_variance_that_is_nan_spoils_its_own_channel_alone():
+    x = draw(0, (2, 2, 3))[0]
+    y, _, _ = F.batch_norm(x, mean=np.zeros(2), var=np.array([1.0, np.nan]))
+    assert np.isfinite(y[:, 0]).all() and np.isnan(y[:, 1]).all()
 
 
 def test_sixteen_bit_types_are_computed_in_float32():  # numpy#20305, chainer PR#8458

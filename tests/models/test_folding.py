@@ -68,11 +68,19 @@ def test_a_norm_without_weight_or_bias_is_folded(options):
     np.testing.assert_allclose(fuse(layers)(x), layers(x), rtol=1e-12)
 
 
+class OtherNorm(nn.BatchNorm2d):
+    """May compute anything."""
+
+
 @pytest.mark.parametrize(
     "layers, reason",
     [
         ((nn.ReLU(), nn.BatchNorm2d(3)), "1 follows no convolution of 3 channels"),
         ((nn.Conv2d(2, 3, 1, rng=0), nn.BatchNorm2d(3, track_running_stats=False)), "1 has no running statistics"),
+        (
+            (nn.Conv2d(2, 3, 1, rng=0), type("OtherNorm", (nn.BatchNorm2d,), {})(3)),
+            "1 is a OtherNorm: only BatchNorm2d",
+        ),
     ],
 )
 def test_what_cannot_be_folded_is_an_error(layers, reason):

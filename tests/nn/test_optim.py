@@ -46,6 +46,23 @@ def gradients(rng, steps, params):
     ]
 
 
+def test_the_momentum_moves_with_its_parameter():
+    rng = np.random.default_rng(0)
+    params = parameters(rng, "float32")
+    first, second = gradients(rng, 2, params)
+    wide = [nn.Parameter(p.data.astype("float64")) for p in params]
+    moved, expected = (nn.SGD(each, lr=0.1, momentum=0.9) for each in (params, wide))
+    run(moved, [[None if grad is None else grad.astype("float32") for grad in first]])
+    run(expected, [first])
+    for parameter in params:
+        parameter.data = parameter.data.astype("float64")
+    run(moved, [second])
+    run(expected, [second])
+    for got, want in zip(params, wide):
+        np.testing.assert_allclose(got.data, want.data, rtol=1e-6)
+        assert got.data.dtype == "float64"
+
+
 @pytest.mark.oracle
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_trajectories_are_pytorchs(settings):

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npresnext import nn
+from npresnext.backend import array_module
 from npresnext.cli import main
 from npresnext.models import BasicBlock, Bottleneck, get_model, resnext_small
 from npresnext.models.blocks import projection
@@ -197,6 +198,27 @@ def test_every_logit_depends_on_every_image_channel():
 def test_mistakes_get_one_clear_message(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+class Stacked(nn.Module):
+    """Joins a map with itself along the height, where channels of the two halves cannot be told apart."""
+
+    def __init__(self):
+        self.conv = nn.Conv2d(4, 4, 1, rng=0)
+
+    def forward(self, x):
+        y = self.conv(x)
+        return array_module(y=y).concat((y, y), axis=2)
+
+
+def test_an_operation_that_is_not_known_is_named():
+    with pytest.raises(TypeError, match="it is not known which channels concat connects"):
+        connectivity(Stacked(), input_shape=(1, 4, 2, 2))
+
+
+def test_a_fused_network_connects_as_before():
+    model = resnext_small(rng=0).eval()
+    np.testing.assert_array_equal(connectivity(model.fuse()).matrix, connectivity(model).matrix)
 
 
 def test_a_linear_layer_alone_connects_all():
