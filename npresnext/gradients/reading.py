@@ -7,6 +7,7 @@ import json
 import math
 import os
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from .._support.plurals import counted
 from ..errors import FileFormatError
 from .files import INTEGER_COLUMNS, format_of, load_parquet
 from .norms import NEEDED, Row
+
+_DAMAGED = (zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, RuntimeError)  # what a ZIP archive may raise
 
 
 def read_rows(path: str | os.PathLike[str], *, format: str | None = None) -> list[Row]:
@@ -101,14 +104,15 @@ def _json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _npz_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the place and the row of each entry of the columns; -1 in a column of integers is None."""
-    try:
-        with open(path, "rb") as file:
-            if not zipfile.is_zipfile(file):
-                raise FileFormatError(f"{path} is not an NPZ file")
-        with np.load(path, allow_pickle=False) as archive:
-            columns = {name: archive[name] for name in archive.files}
-    except (ValueError, EOFError, KeyError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-        raise FileFormatError(f"{path} is not an NPZ file of columns: {error}") from error
+    with open(path, "rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise FileFormatError(f"{path} is not an NPZ file")
+        file.seek(0)
+        try:
+            with np.load(file, allow_pickle=False) as archive:
+                columns = {name: archive[name] for name in archive.files}
+        except (*_DAMAGED, ValueError, EOFError, KeyError, AttributeError, TypeError) as error:
+            raise FileFormatError(f"{path} is not an NPZ file of columns: {error}") from error
     _check_columns(columns, path)
     shapes = {array.shape for array in columns.values()}
     if len(shapes) != 1 or len(next(iter(shapes))) != 1:
@@ -154,8 +158,8 @@ def _check_columns(columns: Iterable[str], where: Path | str) -> None:
     missing = [name for name in NEEDED if name not in names]
     if missing:
         raise FileFormatError(
-            f"{where} has no column {', '.join(missing)}: rows of gradient norms have {', '.join(NEEDED)}, and such as "
-            f"step and l2; here are {', '.join(names) or 'none'}"
+            f"{where} has no column {', '.join(missing)}: rows of gradient norms have {', '.join(NEEDED)}, and numbers "
+            f"such as step and l2; here are {', '.join(names) or 'none'}"
         )
 
 
