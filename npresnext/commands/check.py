@@ -124,7 +124,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cases", type=natural_int, default=200, help="cases to draw, besides the fixed ones (default: 200)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="another seed draws other cases (default: 0)")
+    parser.add_argument("--seed", type=natural_int, default=0, help="another seed draws other cases (default: 0)")
     parser.add_argument("--case", metavar="CASE", help="try one case alone: the text after 'case:' in a report")
     parser.add_argument(
         "--budget", type=float, metavar="S", help="try no further cases after S seconds, and report on those tried"

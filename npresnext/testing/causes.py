@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from .findings import Finding
+from .findings import NO_END, Finding
 
 # The verdict that shows a fault best comes first: integers can be checked by hand.
 VERDICTS_IN_ORDER = ("exact", "normwise", "bounded", "contract")
@@ -49,6 +49,8 @@ class Cause(NamedTuple):
         finding = self.shown_by.finding
         if finding.property in TITLES and finding.verdict == "contract":
             role = finding.role or "the target"
+            if finding.message.startswith(NO_END):
+                return f"{role} does not return"
             return TITLES[finding.property].format(role=role, result=finding.result)
         return f"{finding.result or finding.property} is wrong"
 
@@ -69,13 +71,15 @@ def group_by_cause(failures: Iterable[Failure]) -> list[Cause]:
 
     NaN in a result belongs to the fault of that result. Another broken part of the contract is a cause of its own,
     unless a mistake explains it: one that changes the shape makes the values wrong as well where the shape is right.
+    The cause that shows in most cases comes first.
     """
     groups: dict[tuple[str, ...], list[Failure]] = {}
     for failure in sorted(failures, key=lambda one: VERDICTS_IN_ORDER.index(one.finding.verdict)):
         finding = failure.finding
         of_its_own = (finding.property, finding.role) if breaks_the_contract(finding) and not finding.mistake else ()
         groups.setdefault((finding.result, finding.mistake, *of_its_own), []).append(failure)
-    return [Cause(most_often_first(group)) for group in groups.values()]
+    causes = [Cause(most_often_first(group)) for group in groups.values()]
+    return sorted(causes, key=lambda cause: -cause.shown_by.failed)
 
 
 def breaks_the_contract(finding: Finding) -> bool:
@@ -85,8 +89,8 @@ def breaks_the_contract(finding: Finding) -> bool:
 
 def most_often_first(group: list[Failure]) -> list[Failure]:
     """Return the failures of a cause, a broken contract first if it is broken more often than values are wrong."""
-    broken = [failure for failure in group if breaks_the_contract(failure.finding)]
-    others = [failure for failure in group if not breaks_the_contract(failure.finding)]
+    broken = [failure for failure in group if failure.finding.verdict == "contract"]
+    others = [failure for failure in group if failure.finding.verdict != "contract"]
     if sum(failure.failed for failure in broken[:1]) > max((failure.failed for failure in others), default=0):
         return broken + others
     return group

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 import functools
 import math
 import multiprocessing
@@ -74,7 +73,6 @@ def _work(connection: Any, direction: Any, work: Callable[..., None], arguments:
     One thread is the fastest for small cases, unless OMP_NUM_THREADS says otherwise.
     """
     connection.send(("begin",))
-    faulthandler.enable()  # a crash tells where in the target it happened
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches our parent too, which says so and ends us
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     sys.stdout.flush()

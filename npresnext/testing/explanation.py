@@ -10,9 +10,10 @@ import numpy as np
 
 from .cases import ConvCase
 from .causes import VERDICTS_IN_ORDER
-from .comparisons import compare_with_oracle
-from .diagnosis import CHANGES_WHEN_REPEATED, NARROWER_FORMATS, WITHIN_THE_BOUND, diagnose
+from .comparisons import compare_with_oracle, error_bound
+from .diagnosis import CHANGES_WHEN_REPEATED, NARROWER_FORMATS, UNEXPLAINED, WITHIN_THE_BOUND, diagnose
 from .findings import DEATH, Finding
+from .formats import wide
 from .layouts import ALL_CONTIGUOUS
 from .mistakes import INEXACT, KEPT, RESULTS, as_call
 from .mistakes.matching import Identification, are_same
@@ -24,6 +25,7 @@ from .trial import NEVER_WRITTEN, Trial
 
 OVERWRITTEN = "overwritten operands"
 SECONDS_TO_OVERWRITE = 0.5  # of the processor, in which calls are made that follow each other
+ONE_CALL = "# These lines may pass: the result depends on earlier calls, or on chance."
 
 
 def explain_failures(runner: Runner) -> None:
@@ -41,10 +43,17 @@ def explain_failures(runner: Runner) -> None:
 
 
 def share_the_diagnosis(findings: list[Finding]) -> None:
-    """Give findings of one fault one diagnosis: what shows on some values alone is what it is on these."""
+    """Give findings of one fault one diagnosis: what shows on some values alone is what it is on these.
+
+    A result that is not always the same explains the errors that nothing else explains.
+    """
     if any(finding.diagnosis == NEVER_WRITTEN for finding in findings):
         for finding in findings:
             finding.diagnosis = NEVER_WRITTEN
+    if any(finding.diagnosis == CHANGES_WHEN_REPEATED for finding in findings):
+        for finding in findings:
+            if finding.diagnosis in ("", UNEXPLAINED):
+                finding.diagnosis = CHANGES_WHEN_REPEATED
     others = [finding.diagnosis for finding in findings if finding.diagnosis not in ("", WITHIN_THE_BOUND)]
     for finding in findings:
         if others and finding.diagnosis == WITHIN_THE_BOUND:
@@ -70,6 +79,8 @@ def explain(runner: Runner, failure: Finding, budget: int = 400, start: Sequence
         diagnosis = CHANGES_WHEN_REPEATED
     else:
         diagnosis = diagnose(trials_to_diagnose(runner, worst, failure), worst.result)
+        if diagnosis == UNEXPLAINED and changes_after_another(worst, failure.case):
+            diagnosis = CHANGES_WHEN_REPEATED
     told = replace(
         worst,
         property=smallest.property,
@@ -82,8 +93,10 @@ def explain(runner: Runner, failure: Finding, budget: int = 400, start: Sequence
     )
     if smallest.property == OVERWRITTEN:
         told = name_what_is_kept(runner, told)
-    if told.mistake or diagnosis == CHANGES_WHEN_REPEATED:
+    if told.mistake:
         return told
+    if diagnosis == CHANGES_WHEN_REPEATED:
+        return replace(told, conditions=runner.matcher.identify(worst.result, told.case).shared)
     return name_the_mistake(runner, told, worst.result)
 
 
@@ -91,7 +104,7 @@ def name_the_mistake(runner: Runner, finding: Finding, result: str) -> Finding:
     """Return a finding with the mistake that gives this result, or with what its failing cases share."""
     if result not in RESULTS and result not in runner.subject.roles:
         return finding
-    known = runner.matcher.identify(result)
+    known = runner.matcher.identify(result, finding.case)
     return replace(finding, mistake=known.name, conditions=known.conditions, evidence=str(known))
 
 
@@ -122,6 +135,8 @@ def name_by_diagnosis(finding: Finding) -> None:
     for mistake in INEXACT:
         if mistake.diagnosis == finding.diagnosis and (finding.result in mistake.results or not finding.result):
             finding.mistake = mistake.name
+            if finding.diagnosis == CHANGES_WHEN_REPEATED and finding.reproduction:
+                finding.reproduction += f"\n{ONE_CALL}"
             what = finding.result or finding.role
             finding.evidence = f"{what} is what a kernel returns that {mistake.name}"
             if finding.diagnosis in NARROWER_FORMATS:
@@ -149,10 +164,22 @@ def trials_to_diagnose(runner: Runner, worst: Finding, failure: Finding) -> list
 
 def is_right_when_repeated(worst: Finding) -> bool:
     """Whether a second call, on other arrays with the same values in the same memory layouts, gives a right result."""
-    trial: Trial = worst.trials[0]
-    if trial.case.layouts == ALL_CONTIGUOUS:
-        repeated = trial.again()
-    else:
-        repeated = Trial(trial.subject, trial.case, trial.real)
-    again = [found for found in compare_with_oracle(repeated) if found.property == worst.result]
+    again = [found for found in compare_with_oracle(repeat(worst.trials[0])) if found.property == worst.result]
     return bool(again) and again[0].ratio <= 1
+
+
+def changes_after_another(worst: Finding, case: ConvCase) -> bool:
+    """Whether a second call, after one in another case, gives a result so different that rounding cannot explain it."""
+    trial: Trial = worst.trials[0]
+    first = np.array(trial.results[worst.result])
+    Trial(trial.subject, case, real=not trial.subject.is_complex).results  # noqa: B018
+    again = repeat(trial).results.get(worst.result)
+    if again is None:
+        return False
+    limit = 2 * error_bound(trial, worst.result)  # one bound for each of the two
+    return not (np.abs(wide(first) - wide(again)) <= limit).all()
+
+
+def repeat(trial: Trial) -> Trial:
+    """Return a trial of other arrays with the same values in the same memory layouts."""
+    return trial.again() if trial.case.layouts == ALL_CONTIGUOUS else Trial(trial.subject, trial.case, trial.real)

@@ -11,6 +11,7 @@ from .cases import ConvCase
 from .layouts import ALL_CONTIGUOUS
 
 DEATH = "returns at all"  # the property that a process which dies or hangs does not have
+NO_END = "no end after"  # how the message of such a finding begins if the process hangs
 LEFT_OUT = "left out"  # the verdict on a call that is not implemented
 ADVISORY_VERDICTS = ("statistical", "advisory")  # which fail nobody
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import faulthandler
 import math
 import pickle
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
@@ -16,14 +17,14 @@ from .arithmetic import as_arithmetic
 from .cases import ConvCase
 from .child import HANGS, Child, noting
 from .explanation import explain_failures
-from .findings import DEATH, Finding
+from .findings import DEATH, NO_END, Finding
 from .invalid_calls import broken_calls
 from .outcomes import outcomes_of_a_death
 from .preparation import make_runner, run
 from .report import Report
 from .reproduction import write_reproduction
 from .runner import WRONG_CALL, Runner
-from .shrinking import may_be_tried, smaller_cases
+from .shrinking import may_be_tried, much_smaller_cases, smaller_cases
 from .supports import combine_supports
 from .trial import Trial
 
@@ -66,23 +67,28 @@ def check_in_process(load: Load, options: dict[str, Any], time_limit: float) -> 
         if ending == "":
             return finish(progress, load, options, deadline)
         if ending == HANGS:
-            message = f"no end after {time_limit:g} seconds"
+            message = f"{NO_END} {time_limit:g} seconds"
         else:
             message = f"the process died {ending}"
         progress.note_the_end(message, child.role)
+        if ending == HANGS:
+            progress.report.left_out.append(f"what comes after case {progress.report.cases}: the time was spent")
         if ending == HANGS or progress.where == BEFORE or progress.is_searching_in_vain:
             return finish(progress, load, options, deadline)
 
 
 def finish(progress: Progress, load: Load, options: dict[str, Any], deadline: float) -> Report:
-    """Reduce the first death to its smallest case, and return the report."""
+    """Reduce the first death to its smallest case, write down the lines that reproduce it, and return the report."""
     report = progress.report
     tally = report.checks.get((DEATH, "contract"))
     if tally is None or tally.first is None:
         return report
     tally.tried = max(tally.failed, report.cases)
-    if tally.first.role and not tally.first.call and time.monotonic() < deadline:
-        tally.first = shrink_death(tally.first, load, options, deadline)
+    if tally.first.role and not tally.first.call:
+        if tally.first.message.startswith(NO_END):
+            tally.first.reproduction = write_lines(tally.first, load, options)
+        elif time.monotonic() < deadline:
+            tally.first = shrink_death(tally.first, load, options, deadline)
     return report
 
 
@@ -148,13 +154,13 @@ def describe_wrong_call(where: str, case: ConvCase, dtype: str) -> tuple[str, st
 def shrink_death(finding: Finding, load: Load, options: dict[str, Any], deadline: float) -> Finding:
     """Return a death in the smallest case found, with the lines that reproduce it.
 
-    A process tries smaller cases until one ends it; the next process begins with that one. A death that does not
-    occur a second time is returned with the lines of its case and a diagnosis that says so.
+    A process tries smaller cases until one ends it, at first much smaller ones; the next process begins with that one.
+    A death that does not occur a second time is returned with the lines of its case and a diagnosis that says so.
     """
     smallest, lines, seen = finding.case, "", False
-    for _ in range(MOST_STEPS):
+    for step in range(MOST_STEPS):
         tried = Tried()
-        child = Child(_try_smaller, load, options, finding.role, smallest, seen)
+        child = Child(_try_smaller, load, options, finding.role, smallest, step)
         ending = child.follow(deadline, tried.note, LONGEST_SILENCE)
         if ending in ("", HANGS):
             lines = lines or tried.first_lines
@@ -164,6 +170,14 @@ def shrink_death(finding: Finding, load: Load, options: dict[str, Any], deadline
         "" if seen else "it did not happen again in a process of its own: it depends on earlier calls, or on chance"
     )
     return replace(finding, case=smallest, reproduction=lines, diagnosis=diagnosis)
+
+
+def write_lines(finding: Finding, load: Load, options: dict[str, Any]) -> str:
+    """Return the lines that make the call of a finding, which is not made here: it never returns."""
+    tried = Tried()
+    child = Child(_announce, load, options, finding.role, finding.case)
+    child.follow(time.monotonic() + LONGEST_SILENCE, tried.note)
+    return tried.first_lines
 
 
 @dataclass
@@ -203,6 +217,8 @@ def _check(connection: Any, direction: Any, load: Load, options: dict[str, Any],
         }
         connection.send(("step", where, case, replace(report, checks=checks)))
 
+    if not progress.deaths:
+        faulthandler.enable()  # the first crash tells where in the target it happened
     avoid = frozenset(progress.avoid)
     runner = _prepare(direction, load, options, watch=watch, done=frozenset(progress.done), avoid=avoid)
     if progress.done:
@@ -217,21 +233,32 @@ def _check(connection: Any, direction: Any, load: Load, options: dict[str, Any],
 
 
 def _try_smaller(
-    connection: Any, direction: Any, load: Load, options: dict[str, Any], role: str, case: ConvCase, seen: bool
+    connection: Any, direction: Any, load: Load, options: dict[str, Any], role: str, case: ConvCase, step: int
 ) -> None:
-    """Call one direction in a case and in smaller ones, each announced with the lines that make the same call."""
+    """Call one direction in a case, or in smaller ones, each announced with the lines that make the same call."""
     runner = _prepare(direction, load, options)
     subject = runner.subject
     subject = replace(subject, backward=None) if role == "forward" else replace(subject, forward=None)
-    candidates: Iterator[ConvCase] = smaller_cases(case, subject.supports)
+    smaller = smaller_cases(case, subject.supports)
+    in_this_step = {0: [case], 1: chain(much_smaller_cases(case, subject.supports), smaller)}
     end = time.process_time() + SECONDS_OF_A_STEP
-    for candidate in candidates if seen else chain([case]):
+    for candidate in in_this_step.get(step, smaller):
         if time.process_time() > end:
             return
         if not may_be_tried(runner, candidate):
             continue
         for real in subject.on_real_numbers:
             trial = Trial(subject, candidate, real)
-            found = Finding(DEATH, "contract", math.inf, case=candidate, role=role, trials=(trial,))
-            connection.send(("case", candidate, write_reproduction(found)))
+            announce(connection, role, trial)
             trial.results  # noqa: B018
+
+
+def _announce(connection: Any, direction: Any, load: Load, options: dict[str, Any], role: str, case: ConvCase) -> None:
+    """Send the lines that call one direction in a case, and call nothing."""
+    announce(connection, role, Trial(_prepare(direction, load, options).subject, case, real=False))
+
+
+def announce(connection: Any, role: str, trial: Trial) -> None:
+    """Send a case, and the lines that call one direction in it."""
+    found = Finding(DEATH, "contract", math.inf, case=trial.case, role=role, trials=(trial,))
+    connection.send(("case", trial.case, write_reproduction(found)))

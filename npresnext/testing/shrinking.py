@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
+from itertools import combinations
 from typing import Any
 
 from .baseline import expected_in
@@ -96,6 +97,19 @@ def make_check(runner: Runner, failure: Finding, candidate: ConvCase) -> Iterato
         yield from compare_adjoint(Trial(runner.subject, candidate, real=False))
 
 
+def much_smaller_cases(case: ConvCase, supports: Mapping[str, Any]) -> Iterator[ConvCase]:
+    """Yield supported cases that keep at most two numbers of a case; the others are the simplest."""
+    names = [field.name for field in fields(case) if field.name != "seed"]
+    for count in range(3):
+        for kept in combinations(names, count):
+            groups = case.groups if "groups" in kept else 1
+            simplest = ConvCase(1, groups, groups, groups, size=(1, 1), span=1, seed=case.seed)
+            changed = replace(simplest, **{name: getattr(case, name) for name in kept})
+            offered = keep_supported(changed, supports)
+            if changed.in_channels % groups == 0 and changed.out_channels % groups == 0 and case != offered:
+                yield offered
+
+
 def smaller_cases(case: ConvCase, supports: Mapping[str, Any]) -> Iterator[ConvCase]:
     """Yield supported cases with one number nearer to its simplest, the largest step first."""
     simplest = ConvCase(batch=1, in_channels=case.groups, out_channels=case.groups, size=(1, 1), span=1)
@@ -115,12 +129,13 @@ def smaller_cases(case: ConvCase, supports: Mapping[str, Any]) -> Iterator[ConvC
 
 
 def nearer_values(value: Any, simplest: Any) -> Iterator[Any]:
-    """Yield values between one and its simplest, the simplest first; of a tuple, with one entry changed.
+    """Yield values between one and its simplest, the simplest first; of a tuple, then with one entry changed.
 
-    >>> list(nearer_values(9, 1))
-    [1, 5, 8]
+    >>> list(nearer_values(9, 1)), list(nearer_values((3, 2), (1, 1)))
+    ([1, 5, 8], [(1, 1), (1, 2), (2, 2), (2, 2), (3, 1), (3, 1), (3, 1)])
     """
     if isinstance(value, tuple):
+        yield simplest
         for i, (entry, simplest_entry) in enumerate(zip(value, simplest)):
             for nearer in nearer_values(entry, simplest_entry):
                 yield (*value[:i], nearer, *value[i + 1 :])

@@ -127,9 +127,10 @@ class Trial:
 
     def _comparable(self, role: str, names: tuple[str, ...], values: Any) -> Iterator[tuple[str, Array]]:
         """Yield the name of each result that can be compared with its value in NCHW; note what breaks the contract."""
-        count = len(values) if isinstance(values, (tuple, list)) else type(values).__name__
-        if count != len(names):
-            self._break(role, "result type", names[0], f"{role} returned {count}: expected {', '.join(names)}")
+        is_sequence = isinstance(values, (tuple, list))
+        if not is_sequence or len(values) != len(names):
+            returned = f"{len(values)} values" if is_sequence else f"one {type(values).__name__}"
+            self._break(role, "result type", names[0], f"{role} returned {returned}: expected {', '.join(names)}")
             return
         dtype = self.subject.arithmetic.dtype
         for name, value in zip(names, values):

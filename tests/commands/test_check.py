@@ -165,6 +165,7 @@ def test_a_crash_is_told_by_its_signal_with_the_line_of_the_target(check):
     assert done.returncode == 1 and "the process died of SIGSEGV, during case " in done.stdout
     assert "in the call of forward\n" in done.stdout
     assert " in crashes\n" in done.stderr
+    assert done.stderr.count("Segmentation fault") == 1  # the others are on the way to the smallest case
 
 
 def test_what_was_found_before_a_death_is_told(check):

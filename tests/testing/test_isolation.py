@@ -38,7 +38,7 @@ def test_the_remaining_cases_are_tried_and_the_death_is_reduced():
     assert wrong.failed and wrong.first.case.kernel == (1, 7) and wrong.first.reproduction
     assert death.first.role == "forward" and "exit code 7" in death.first.message
     assert death.first.case.groups == 29 and death.first.case.kernel == (1, 1) and death.first.case.batch == 1
-    assert "ends_the_process(x, weight, bias, stride=(1, 1)" in death.first.reproduction
+    assert "ends_the_process(x, weight, None, stride=(1, 1)" in death.first.reproduction
 
 
 def test_a_call_that_breaks_a_rule_is_shown_as_it_was_made():
@@ -50,7 +50,11 @@ def test_a_call_that_breaks_a_rule_is_shown_as_it_was_made():
 
 def test_a_hang_ends_at_the_time_limit():
     report = check_conv(sleeps, **FEW, time_limit=4)
-    assert "no end after 4 seconds" in report.failures[0].message
+    (cause,) = report.causes
+    finding = cause.shown_by.finding
+    assert cause.title == "forward does not return" and "no end after 4 seconds" in finding.message
+    assert finding.reproduction.splitlines()[-1].startswith("y = sleeps(x, weight, ")
+    assert report.left_out[-1] == "what comes after case 1: the time was spent"
 
 
 def test_what_does_not_travel_is_refused():

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ import pytest
 import npresnext as nx
 from npresnext import reference
 from npresnext.testing import ConvCase, assert_conv, check_conv
+from npresnext.testing.causes import Failure, group_by_cause
+from npresnext.testing.findings import Finding
 from npresnext.testing.invalid_calls import broken_calls
 from npresnext.testing.supports import SUPPORTS
 
@@ -300,6 +303,47 @@ def test_a_fault_that_a_second_call_does_not_show_is_told_as_one():
     assert not report.passed
     for finding in report.failures:
         assert finding.diagnosis == "right when called again: the result depends on earlier calls, or on chance"
+
+
+def test_what_an_earlier_call_with_other_shapes_left_is_told_as_that():
+    """Called again at once, the kernel makes the same mistake again: its buffer has not changed."""
+    buffer = np.zeros(1000, "float32")
+
+    def with_stale_padding(x, weight, bias, **window):
+        y = nx.conv2d(x, weight, bias, **window)
+        if max(map(max, window["padding"])) > 0 and y.size:
+            y.flat[0] += buffer[10]
+        buffer[: x.size] = x.ravel()[:1000]
+        return y
+
+    report = check_conv(with_stale_padding, **FEW)
+    assert report.mistakes == ["gives another result when it is called again"] and len(report.causes) == 1
+    finding = report.causes[0].shown_by.finding
+    assert finding.conditions.startswith("fails only with padding")
+    assert finding.reproduction.endswith("\n# These lines may pass: the result depends on earlier calls, or on chance.")
+
+
+def test_conditions_hold_in_the_smallest_case():
+    def seven_columns(x, weight, bias, **window):
+        return nx.conv2d(x, np.where(np.arange(weight.shape[3]) < 7, weight, 0), bias, **window)
+
+    found = check_conv(seven_columns, cases=0).causes[0].shown_by.finding
+    assert found.case.kernel == (1, 8)  # all cases that are tried have more than 8 rows as well
+    assert found.conditions.startswith("fails only with more than 4 kernel columns: in ")
+
+
+def test_the_fault_that_shows_in_most_cases_comes_first():
+    """Values can be compared only where the wrong shape happens to be the right one."""
+
+    def channels_last(x, weight, bias, **window):
+        return nx.conv2d(x, weight, bias, **window).transpose(0, 2, 3, 1)
+
+    shape, values = check_conv(channels_last, **FEW).causes
+    assert (shape.title, values.title) == ("y has the wrong shape", "y is wrong")
+    finding = Finding("finite", "contract", np.inf, result="y", mistake="does not write every value of its result")
+    few, many = Failure(replace(finding, property="y", verdict="exact"), 1, 144), Failure(finding, 233, 377)
+    (cause,) = group_by_cause([few, many])
+    assert cause.shown_by is many
 
 
 def test_a_narrow_accumulator_that_no_bound_can_follow_is_judged_without_a_warning():

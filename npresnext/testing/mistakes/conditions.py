@@ -81,15 +81,20 @@ def features_of(case: ConvCase) -> list[str]:
     return [name for name in named + larger if name]
 
 
-def common_conditions(failing: Sequence[ConvCase], passing: Iterable[ConvCase]) -> str:
+def common_conditions(
+    failing: Sequence[ConvCase], passing: Iterable[ConvCase], smallest: ConvCase | None = None
+) -> str:
     """Say what the failing cases share and few of the passing ones have; "" if there is no such thing.
+
+    The smallest case that fails shares it too, but is not counted.
 
     >>> strided = [ConvCase(stride=(2, 1)), ConvCase(stride=(2, 2), batch=2)]
     >>> common_conditions(strided, [ConvCase(), ConvCase(batch=2), ConvCase(stride=(1, 2))])
     'fails only with vertical stride > 1: in 2 of 2 such cases'
     """
     told = [(features_of(case), True) for case in failing] + [(features_of(case), False) for case in passing]
-    shared = [name for name in told[0][0] if all(name in names for names, fails in told if fails)]
+    of_the_smallest = told[0][0] if smallest is None else features_of(smallest)
+    shared = [name for name in of_the_smallest if all(name in names for names, fails in told if fails)]
     others = [set(names) for names, fails in told if not fails]
     conditions: list[str] = []
     while others and shared and len(conditions) < MOST_CONDITIONS:

@@ -162,7 +162,8 @@ INEXACT.enter(
     "gives another result when it is called again",
     ALL,
     "Call it twice with the same operands: are the results the same?",
-    "A result depends on the operands alone; a buffer that is used twice, or a race of threads, makes it change.",
+    "A result depends on the operands alone; a buffer that is used twice, memory behind an operand or a race of "
+    "threads makes it change.",
     diagnosis="right when called again: the result depends on earlier calls, or on chance",
     finish=anything,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -109,12 +109,22 @@ class Identification:
     passing: int = 0
     alternatives: tuple[str, ...] = ()  # mistakes that give the same results in every case tried
     decided_by: str = ""  # a key of `supports` that would tell them apart
-    conditions: str = ""
+    partly: str = ""  # what it is in every failing case, but not in every passing one
+    shared: str = ""  # what the failing cases share
 
     @property
     def name(self) -> str:
         """The name of the mistake, two of them joined by "and", or ""."""
         return name_of(self.made)
+
+    @property
+    def conditions(self) -> str:
+        """What the failing cases share, and which mistake is made in them."""
+        if not self.partly:
+            return self.shared
+        if self.shared:
+            return f"{self.shared}; there {self.partly}"
+        return f"in all failing cases {self.partly}, but not in all passing ones"
 
     def __str__(self) -> str:
         if not self.made:
@@ -157,16 +167,20 @@ class Matcher:
         self.missed.clear()
 
     @np.errstate(all="ignore")
-    def identify(self, name: str) -> Identification:
-        """Return what is known of the result y, dx, dw or db, or of "forward" or "backward" raising exceptions."""
+    def identify(self, name: str, smallest: ConvCase | None = None) -> Identification:
+        """Return what is known of the result y, dx, dw or db, or of "forward" or "backward" raising exceptions.
+
+        The conditions hold in `smallest` too, the smallest case that fails.
+        """
         self.catch_up()
         if name not in self._found:
             self._found[name] = self._identify(name)
-        return self._found[name]
+        known = self._found[name]
+        return replace(known, shared=self._conditions(name, smallest)) if known.failing and not known.made else known
 
     def _identify(self, name: str) -> Identification:
         if name in SIGNATURES:
-            return self._identify_exceptions(name)
+            return Identification(name, failing=sum(name in one.raised for one in self.observations))
         if not self.subject.is_direct:
             return Identification(name)  # not exact on integers
         failing = [one for one in self.observations if name in one.wrong]
@@ -190,23 +204,21 @@ class Matcher:
     def _describe(
         self, name: str, failing: Sequence[Observation], passing: Sequence[Observation], partly: list[Made]
     ) -> Identification:
-        """Return what the failing cases share, and the mistake that is made in them and not in all passing cases."""
-        conditions = common_conditions([one.case for one in failing], [one.case for one in passing])
+        """Return the mistake that is made in every failing case and not in every passing one, if there is one."""
         if partly and len(failing) >= LEAST_FAILING_CASES_FOR_A_PART:
             partly = the_most_specific(self._tell_apart(partly, name, where_wrong=True), name, failing)
-        if partly:
-            told = f"{name} is what a kernel computes that {', or that '.join(map(name_of, partly[:2]))}"
-            if conditions:
-                conditions += f"; there {told}"
-            else:
-                conditions = f"in all failing cases {told}, but not in all passing ones"
-        return Identification(name, (), len(failing), len(passing), conditions=conditions)
+        told = f"{name} is what a kernel computes that {', or that '.join(map(name_of, partly[:2]))}" if partly else ""
+        return Identification(name, (), len(failing), len(passing), partly=told)
 
-    def _identify_exceptions(self, role: str) -> Identification:
-        failing = [one.case for one in self.observations if role in one.raised]
-        passing = [one.case for one in self.observations if role in one.called and role not in one.raised]
-        conditions = common_conditions(failing, passing) if failing else ""
-        return Identification(role, (), len(failing), len(passing), conditions=conditions)
+    def _conditions(self, name: str, smallest: ConvCase | None) -> str:
+        """Say what the failing cases share."""
+        if name in SIGNATURES:
+            failing = [one.case for one in self.observations if name in one.raised]
+            passing = [one.case for one in self.observations if name in one.called and name not in one.raised]
+        else:
+            failing = [one.case for one in self.observations if name in one.wrong]
+            passing = [one.case for one in self.observations if name in one.right]
+        return common_conditions(failing, passing, smallest)
 
     def fits(self, made: Made, name: str, observed: Observation) -> bool:
         """Whether a kernel with these mistakes returns what was observed."""
