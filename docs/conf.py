@@ -58,6 +58,7 @@ templates_path = ["_templates"]
 default_role = "literal"
 autodoc_typehints = "none"  # a docstring states the types, with shapes
 autodoc_member_order = "bysource"
+toc_object_entries_show_parents = "hide"  # on the right of a page: forward(), not Module.forward()
 autosummary_context = {"names_of": public_names.names_by_module()}
 highlight_language = "none"  # blocks that name no language are formulas and results, not Python
 numpydoc_show_class_members = False  # the template of a class lists them
