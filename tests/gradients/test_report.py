@@ -6,7 +6,9 @@ import importlib
 import io
 import json
 import math
+import os
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -189,6 +191,14 @@ def test_the_command_writes_a_page_of_files_and_their_records(source, tmp_path, 
     assert "depthwise" not in page.text and "ratio of each conv group" in page.text
     assert '"lr": 0.1' in page.text and "finished" in page.text
     assert report(source, source, "-o", tmp_path / "report.html", "--force") == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are Unicode here")
+def test_a_file_whose_name_is_not_utf8_is_reported_and_drawn(source, tmp_path):
+    path = source.rename(tmp_path / os.fsdecode(b"norms\xe9.csv"))
+    assert report(path, "-o", tmp_path / "report.html") == 0
+    assert r"norms\udce9.csv" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert cli.main(["gradnorms", "draw", str(path), "-o", str(tmp_path / "norms.png")]) == 0
 
 
 @pytest.mark.parametrize(
