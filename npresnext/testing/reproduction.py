@@ -73,8 +73,11 @@ def write_call(trial: Trial, role: str) -> tuple[list[str], list[str]]:
     arguments = ", ".join([*given, *(f"{name}={value}" for name, value in window.items())])
     imports = [f"import {', '.join(modules)}"]
     if is_importable(function):
-        name = function.__qualname__
-        imports.append(f"from {function.__module__} import {name}")
+        name, module = function.__qualname__, function.__module__
+        if all(part.isidentifier() for part in module.split(".")):
+            imports.append(f"from {module} import {name}")
+        else:  # such as 11_grouped_forward
+            imports += ["import importlib", f"{name} = importlib.import_module({module!r}).{name}"]
     else:
         name = role
         imports.append(f"# {role}: the function under test")

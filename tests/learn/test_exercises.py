@@ -11,6 +11,7 @@ import pytest
 from npresnext import learn
 from npresnext.learn import checking, naming
 from npresnext.learn.exercises import NAMES, file_name_of
+from npresnext.testing import check_conv
 from npresnext.testing.mistakes import MISTAKES
 
 from tests.support.planted import applying_mistakes, changes, load, plant
@@ -69,6 +70,13 @@ def test_the_solution_passes(exercise, seed):
     answer = learn.check(load(exercise.solution, exercise.function), exercise.name, seed=seed)
     assert answer.passed, answer
     assert answer.points == 1 and answer.solution == exercise.solution and answer.afterwards
+
+
+def test_the_solutions_of_the_grouped_exercises_hold_in_the_conformance_kit():
+    forward, backward = (learn.find_exercise(name) for name in ("grouped_forward", "grouped_backward"))
+    functions = (load(exercise.solution, exercise.function) for exercise in (forward, backward))
+    report = check_conv(*functions, dtype="float64", cases=0)
+    assert report.passed, str(report)
 
 
 @pytest.mark.parametrize("exercise", learn.EXERCISES, ids=by_name)

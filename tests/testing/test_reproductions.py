@@ -1,5 +1,6 @@
 """Lines that reproduce a failure without the kit: ten at most, and executed here, with what is right as well."""
 
+import importlib
 import itertools
 from dataclasses import replace
 
@@ -131,3 +132,14 @@ def test_operands_that_fill_pages_are_drawn_by_their_case():
     with pytest.raises(AssertionError):
         exec(best.reproduction, {"forward": forward})
     exec(best.reproduction, {"forward": nx.conv2d})
+
+
+def test_the_lines_import_a_function_from_a_file_that_begins_with_a_number(tmp_path, monkeypatch):
+    """As the files of exercises do: `from 11_conv import conv` is no Python."""
+    (tmp_path / "11_conv.py").write_text("def conv(x, weight, bias, **window):\n    return x\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    conv = importlib.import_module("11_conv").conv
+    case = ConvCase(size=(1, 2), kernel=(1, 2), seed=1)
+    lines = check_conv(conv, only=case).failures[0].reproduction
+    with pytest.raises(AssertionError):
+        exec(lines, {})

@@ -35,6 +35,6 @@ def conv2d(x, weight, bias, stride, padding, dilation):
     columns = im2col(x, (kh, kw), stride=stride, padding=padding, dilation=dilation)  # (N, C_in·kh·kw, P)
     oh = (H + sum(padding[0]) - dilation[0] * (kh - 1) - 1) // stride[0] + 1
     y = weight.reshape(C_out, C_in * kh * kw) @ columns  # (N, C_out, P)
-    y = y.reshape(N, C_out, oh, -1)  # (N, C_out, oh, ow)
+    y = y.reshape(N, C_out, oh, y.shape[2] // oh)  # (N, C_out, oh, ow)
     return y if bias is None else y + bias.reshape(1, C_out, 1, 1)
     # solution]

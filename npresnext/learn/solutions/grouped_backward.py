@@ -35,12 +35,13 @@ def grouped_conv2d_backward(grad_output, x, weight, stride, padding, dilation, g
     # [solution
     N, C_in = x.shape[:2]
     C_out, channels, kh, kw = weight.shape
+    P = grad_output.shape[2] * grad_output.shape[3]
     window = {"stride": stride, "padding": padding, "dilation": dilation}
-    grad = grad_output.reshape(N, groups, C_out // groups, -1)  # (N, G, C_out/G, P)
+    grad = grad_output.reshape(N, groups, C_out // groups, P)  # (N, G, C_out/G, P)
     matrices = weight.reshape(groups, C_out // groups, channels * kh * kw)  # (G, C_out/G, C_in/G·kh·kw)
     columns = matrices.swapaxes(1, 2) @ grad  # (N, G, C_in/G·kh·kw, P)
-    dx = col2im(columns.reshape(N, C_in * kh * kw, -1), x.shape, (kh, kw), **window)
-    columns = im2col(x, (kh, kw), **window).reshape(N, groups, channels * kh * kw, -1)  # (N, G, C_in/G·kh·kw, P)
+    dx = col2im(columns.reshape(N, C_in * kh * kw, P), x.shape, (kh, kw), **window)
+    columns = im2col(x, (kh, kw), **window).reshape(N, groups, channels * kh * kw, P)  # (N, G, C_in/G·kh·kw, P)
     dw = (grad @ columns.swapaxes(2, 3)).sum(axis=0).reshape(weight.shape)  # (C_out, C_in/G, kh, kw)
     db = grad_output.sum(axis=(0, 2, 3))
     return dx, dw, db

@@ -35,8 +35,9 @@ def grouped_conv2d(x, weight, bias, stride, padding, dilation, groups):
     C_out, channels, kh, kw = weight.shape
     columns = im2col(x, (kh, kw), stride=stride, padding=padding, dilation=dilation)  # (N, C_in·kh·kw, P)
     oh = (H + sum(padding[0]) - dilation[0] * (kh - 1) - 1) // stride[0] + 1
-    columns = columns.reshape(N, groups, channels * kh * kw, -1)  # (N, G, C_in/G·kh·kw, P)
+    P = columns.shape[2]
+    columns = columns.reshape(N, groups, channels * kh * kw, P)  # (N, G, C_in/G·kh·kw, P)
     matrices = weight.reshape(groups, C_out // groups, channels * kh * kw)  # (G, C_out/G, C_in/G·kh·kw)
-    y = (matrices @ columns).reshape(N, C_out, oh, -1)  # (N, C_out, oh, ow)
+    y = (matrices @ columns).reshape(N, C_out, oh, P // oh)  # (N, C_out, oh, ow)
     return y if bias is None else y + bias.reshape(1, C_out, 1, 1)
     # solution]
