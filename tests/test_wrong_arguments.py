@@ -77,6 +77,7 @@ WRONG_TYPES = [
     (lambda: nx.paper.equal_complexity(None), "cardinalities must be an integer, but None"),
     (lambda: nx.paper.equal_complexity([1], reference=64), r"reference must be a pair \(C, d\), but is 64"),
     (lambda: nx.paper.group_mask("4", 4, 2), "in_channels must be an integer, but '4'"),
+    (lambda: nx.io.load("a.npz", strip_prefix=None), "strip_prefix must be a text, but is of type NoneType"),
     (lambda: nx.io.save("a.npz", {}, metadata="text"), "metadata must be a mapping, but 'text' is of type str"),
     (lambda: nx.testing.check_conv(nx.conv2d, supports=["groups"]), r"supports must be a mapping, but \['groups'\]"),
     (lambda: nx.testing.check_conv(nx.conv2d, arithmetic="tf32"), "arithmetic must be a mapping, but 'tf32'"),

@@ -78,6 +78,8 @@ def load(path: str | os.PathLike[str], *, strip_prefix: str = "", check_hash: bo
     >>> {name: array.shape for name, array in state.items()}, state.metadata
     ({'fc.bias': (10,)}, {'epoch': '3'})
     """
+    if not isinstance(strip_prefix, str):
+        raise InvalidTypeError(f"strip_prefix must be a text, but is of type {type(strip_prefix).__name__}")
     with open(os.fspath(path), "rb") as file:  # a number would be a file that is open already
         try:
             if check_hash:
