@@ -23,10 +23,13 @@ def test_an_unbatched_image_is_a_batch_of_one(engine):
     with nx.use_engine(engine):
         y = nx.conv2d(x, weight, groups=2)
         dx, dweight, _ = nx.conv2d_backward(grad, x, weight, groups=2)
+        batched = nx.conv2d_backward(grad[None], x[None], weight, groups=2)
         assert (y == nx.conv2d(x[None], weight, groups=2)[0]).all() and y.shape == (6, 3, 5)
-        assert (dx == nx.conv2d_backward(grad[None], x[None], weight, groups=2)[0][0]).all() and dx.shape == x.shape
-        assert (nx.conv2d_input_grad(grad, x.shape, weight, groups=2) == dx).all()
-        assert (nx.conv2d_weight_grad(grad, x, weight.shape, groups=2) == dweight).all()
+        assert (dx == batched[0][0]).all() and dx.shape == x.shape and (dweight == batched[1]).all()
+        alone = nx.conv2d_input_grad(grad[None], (1, *x.shape), weight, groups=2)[0]
+        assert (nx.conv2d_input_grad(grad, x.shape, weight, groups=2) == alone).all()
+        alone = nx.conv2d_weight_grad(grad[None], x[None], weight.shape, groups=2)
+        assert (nx.conv2d_weight_grad(grad, x, weight.shape, groups=2) == alone).all()
 
 
 def test_an_empty_batch_has_the_right_shapes_and_zero_gradients(engine):  # detectron2#772, pytorch#12013, #63299
