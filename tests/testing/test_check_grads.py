@@ -5,6 +5,7 @@ import pytest
 
 import npresnext as nx
 from npresnext.testing import check_grads
+from npresnext.testing.derivatives import central_difference
 
 
 def test_complex_step_confirms_a_holomorphic_function():
@@ -28,6 +29,19 @@ def test_complex_step_reaches_through_a_convolution():
 def test_central_differences_pass_over_kinks():
     x = np.array([-1.0, 0.0, 2.0])
     assert check_grads(lambda x: np.maximum(x, 0), [x], lambda g, x: g * (x > 0)) == 2
+
+
+@pytest.mark.parametrize(
+    ("slope", "expected"),
+    [
+        (lambda h: 1 + 5 * h, 1.0),  # smooth, with a strong curvature: the difference shrinks with the step
+        (lambda h: 2.0 if h > 0 else -1.0, np.nan),  # a kink: the difference stays
+        (lambda h: 3.0 if h > 0 else 3.001, 3.0005),  # a difference of a thousandth is none
+    ],
+)
+def test_the_central_difference_is_the_mean_of_two_slopes_unless_they_stay_apart(slope, expected):
+    np.testing.assert_allclose(central_difference(slope, 1.0, 0.0), expected, rtol=1e-12)
+    assert central_difference(slope, 1.0, 10.0) == (slope(1) + slope(-1)) / 2, "what noise explains is no kink"
 
 
 def test_a_failure_names_the_element_and_its_group():
