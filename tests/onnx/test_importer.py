@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import npresnext as nx
 from npresnext import models, nn
 from npresnext.errors import BackwardError, FileFormatError, InvalidTypeError, InvalidValueError, ShapeError
-from npresnext.onnx._layers import Pad2d, PaddedAvgPool2d, PaddedMaxPool2d
+from npresnext.onnx._layers import Concat, Pad2d, PaddedAvgPool2d, PaddedMaxPool2d, Softmax
 from npresnext.testing import check_grads
 
 from tests.support.onnx_files import onnx_file, onnx_model
@@ -452,6 +452,24 @@ def test_the_batch_is_free_and_the_image_is_that_of_the_file(tmp_path):
 def test_a_softmax_at_the_end_is_noticed(tmp_path):
     assert loaded(tmp_path, "softmax", 17)[0].gives_probabilities
     assert not loaded(tmp_path, "gemm", 17)[0].gives_probabilities
+
+
+def test_the_gradient_of_a_softmax_stays_within_its_image():
+    layer = Softmax()
+    assert check_grads(layer, [normal(3, 4, dtype="float64")], layer.backward) == 12
+
+
+def test_concatenated_channels_keep_their_order():
+    first, second = Concat().channel_masks((1, 2, 4, 4), (1, 3, 4, 4))
+    np.testing.assert_array_equal(np.hstack([first, second]), np.eye(5, dtype=bool))
+    assert first.shape == (5, 2)
+
+
+def test_the_metadata_of_a_file_are_those_of_the_network(tmp_path):
+    model = onnx_model("y = Relu(x)", "[N, 3, 8, 8]", {})
+    onnx.helper.set_model_props(model, {"preprocessing": "v2"})
+    onnx.save(model, tmp_path / "net.onnx")
+    assert nx.onnx.load(tmp_path / "net.onnx").metadata == {"preprocessing": "v2"}
 
 
 # What is refused
