@@ -74,6 +74,11 @@ def test_mistakes_are_named():
         check_grads(np.sin, np.ones(2), lambda g, x: g * np.cos(x))
 
 
+def test_an_input_without_a_gradient_is_left_out():
+    x, y = np.array([1.0, 2.0]), np.array([3.0, 4.0, 5.0])
+    assert check_grads(lambda x, y: 2 * x, [x, y], lambda g, x, y: (2 * g, None)) == 2
+
+
 def test_a_check_that_compares_nothing_fails():
     with pytest.raises(AssertionError, match="no element could be compared"):
         check_grads(lambda x: x * np.nan, [np.ones(2)], lambda g, x: g)

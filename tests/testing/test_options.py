@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 import npresnext as nx
-from npresnext.testing import ConvCase, check_conv
+from npresnext.testing import ConvCase, Report, check_conv
+from npresnext.testing.arithmetic import as_arithmetic
 from npresnext.testing.baseline import read_baseline
+from npresnext.testing.parameters import accepted_window, check_parameters
 from npresnext.testing.report_as_annotations import write_annotations
 from npresnext.testing.report_as_html import write_html
 
@@ -107,6 +109,29 @@ def test_the_page_shows_three_pictures_and_is_valid():
         ElementTree.fromstring("<svg" + picture.partition("</svg>")[0] + "</svg>")
     assert "prefers-color-scheme: dark" in page and "http" not in page
     assert "Every check passes" in write_html(check_conv(nx.conv2d, cases=0))
+
+
+def wrong_for_nine_filters(x, weight, bias, **window):
+    return nx.conv2d(x, weight, bias, **window) + (len(weight) > 8)
+
+
+def test_of_many_differences_some_are_shown_and_the_others_counted():
+    report = check_conv(wrong_for_nine_filters, only=ConvCase(out_channels=9))
+    assert report.failures[0].case.out_channels == 9
+    assert [line.strip() for line in str(report).splitlines() if "more of such" in line] == [
+        "3 more of such differences"
+    ]
+    assert "<p>3 more planes differ.</p>" in write_html(report)
+
+
+def test_an_advisory_is_an_annotation_too():
+    report = Report(as_arithmetic("float32"), advisories=["a second call changes y"])
+    assert list(write_annotations(report)) == ["::notice title=npresnext%3A advisory::a second call changes y"]
+
+
+def test_a_function_in_c_whose_parameters_cannot_be_read_gets_every_argument():
+    assert accepted_window(type) == ("stride", "padding", "dilation", "groups")
+    check_parameters("forward", type, ("x", "weight", "bias"), ("y",))
 
 
 def test_annotations_are_one_line_each():
