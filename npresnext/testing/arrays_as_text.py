@@ -98,7 +98,7 @@ def write_plane(plane: Plane) -> list[str]:
     expected = [[write_value(value) for value in row] for row in plane.expected.tolist()]
     if len(got) == 1:
         return [f"{plane.label}: got {' '.join(got[0]).rstrip()} | expected {'  '.join(expected[0])}"]
-    width = max((len(cell) for row in got + expected for cell in row), default=1)
+    width = max(len(cell) for row in got + expected for cell in row)
     return [
         f"{plane.label}: got | expected",
         *(f"  {write_row(left, width)} | {write_row(right, width)}" for left, right in zip(got, expected)),

@@ -10,11 +10,12 @@ import pytest
 import npresnext as nx
 from npresnext import reference
 from npresnext.testing import ConvCase, adapters, check_conv, mistakes
+from npresnext.testing.arrays_as_text import Plane
 from npresnext.testing.drawn_cases import draw_case
 from npresnext.testing.explanation import explain_failures
 from npresnext.testing.oracle import ExactResult
 from npresnext.testing.preparation import make_runner
-from npresnext.testing.report_as_html import write_html
+from npresnext.testing.report_as_html import real_parts, write_html
 
 from tests.support.mutants import kernels
 
@@ -39,6 +40,14 @@ def test_operands_have_two_parts_and_the_oracle_conjugates_as_the_definition_doe
     assert set(values.real.ravel()) == set(values.imag.ravel()) == set(range(-4, 5))
     with pytest.raises(ValueError, match="real=True needs a real dtype"):
         ConvCase().x("complex64", real=True)
+
+
+def test_a_page_shows_the_real_parts_and_then_the_imaginary_parts():
+    parts = real_parts(Plane("y", np.array([[1 + 2j, 3 + 4j]]), np.array([[5 + 6j, 7 + 8j]])))
+    assert [(part.got.tolist(), part.expected.tolist()) for part in parts] == [
+        ([[1, 3]], [[5, 7]]),
+        ([[2, 4]], [[6, 8]]),
+    ]
 
 
 def test_a_right_convolution_passes_and_a_transform_is_refused():

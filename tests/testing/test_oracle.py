@@ -11,7 +11,7 @@ import pytest
 from npresnext import reference
 from npresnext.testing import check_conv
 from npresnext.testing.arithmetic import as_arithmetic
-from npresnext.testing.bounds import rounding_bound
+from npresnext.testing.bounds import gamma, rounding_bound, winograd_bound
 from npresnext.testing.cases import ConvCase
 from npresnext.testing.drawn_cases import draw_case
 from npresnext.testing.oracle import ExactResult
@@ -70,6 +70,19 @@ def test_the_oracle_is_exact_on_fractions(dtype):
                 for v, high, low in zip(expected.ravel(), truth.high.ravel().tolist(), truth.low.ravel().tolist())
             ]
             assert max(map(abs, error), default=0) <= 2.0**-100, (name, case)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "declared", "expected"),
+    [
+        ("float32", {}, (0.0, 2.0**-24, 0.0)),
+        ("float16", {}, (0.0, 2.0**-24, 2.0**-11)),
+        ("float32", {"input": "tf32"}, (2.0**-11, 2.0**-24, 0.0)),
+        ("float64", {"accumulator": "float32"}, (0.0, 2.0**-24, 0.0)),
+    ],
+)
+def test_only_what_is_narrower_than_what_comes_before_it_is_rounded(dtype, declared, expected):
+    assert as_arithmetic(dtype, declared).unit_roundoffs == expected
 
 
 def test_the_bound_is_zero_where_every_product_is():
@@ -144,6 +157,15 @@ def test_a_transform_that_calls_itself_direct_is_found():
 def test_the_normwise_bound_catches_a_wrong_transform(algorithm, convolve, cases):
     rows = judged(*of_both(convolve), algorithm, cases)
     assert rows["y", "normwise"].failed and rows["dx", "normwise"].failed
+
+
+@pytest.mark.parametrize(("name", "summed"), [("y", 4), ("dx", 4), ("dw", 2 * 10 * 10)])
+def test_the_winograd_bound_sums_channels_for_y_and_dx_and_tiles_for_dw(name, summed):
+    case = ConvCase(2, 8, 8, 2, (12, 12), (3, 3))
+    exact = ExactResult(name, case, case.operands("float32", real=True))
+    largest = abs(exact.left).max() * abs(exact.right).max()
+    expected = gamma(summed + 40, 2.0**-24) * summed * 54**2 * largest
+    assert winograd_bound(exact, as_arithmetic("float32")) == pytest.approx(expected)
 
 
 def factor(outputs, taps, points):
