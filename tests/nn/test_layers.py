@@ -170,17 +170,6 @@ def test_running_statistics_move_in_training_alone_and_under_no_grad_too():
         np.testing.assert_array_equal(array, before[name])
 
 
-def test_batch_statistics_exist_between_forward_and_backward_alone():
-    norm, x = nn.BatchNorm2d(2), np.arange(16, dtype="float32").reshape(2, 2, 2, 2)
-    norm(x)
-    mean, _, shape = norm.batch_statistics()
-    np.testing.assert_allclose(mean, x.mean((0, 2, 3)))
-    assert shape == x.shape
-    norm.backward(x)
-    with pytest.raises(BackwardError, match="has no batch statistics: they exist between forward and backward"):
-        norm.batch_statistics()
-
-
 def test_images_of_other_channels_leave_the_running_statistics_alone():
     layer = nn.BatchNorm2d(1, affine=False)  # with no weight to tell, and one channel would broadcast
     with pytest.raises(ShapeError, match=r"x has shape \(2, 3, 5, 5\): expected \(N, 1, H, W\)"):

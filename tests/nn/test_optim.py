@@ -263,18 +263,6 @@ def test_memory_refused_in_a_step_is_an_error_of_ours_and_the_next_step_works(al
         np.testing.assert_array_equal(parameter.data, [0.5, 0.5, 0.5])
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_the_momentum_of_a_parameter_that_was_converted_goes_on_in_the_new_dtype(dtype):
-    parameter = nn.Parameter(np.ones(3, dtype))
-    optimizer = nn.SGD([parameter], lr=0.5, momentum=0.5)
-    run(optimizer, [[np.full(3, 2.0, dtype)]])  # b = 2, p = 1 - 0.5·2 = 0
-    parameter.data = parameter.data.astype("float64")
-    run(optimizer, [[np.full(3, 1.0)]])  # b = 0.5·2 + 1 = 2, p = -1
-    (buffer,) = optimizer.state_dict()["momentum_buffers"]
-    assert buffer.dtype == parameter.data.dtype == "float64"
-    np.testing.assert_array_equal([buffer, parameter.data], [[2.0] * 3, [-1.0] * 3])
-
-
 def test_an_optimizer_shows_its_settings():
     optimizer = nn.SGD([nn.Parameter(np.ones(1))], lr=0.5, momentum=0.9)
     assert repr(optimizer) == "SGD(lr=0.5, momentum=0.9, dampening=0.0, weight_decay=0.0, nesterov=False)"
