@@ -13,7 +13,7 @@ from npresnext.data import Augment, ImageSet, all_batches, load_digits, normalis
 from npresnext.data.pictures import TooManyPixelsError
 from npresnext.gradients import statistics
 from npresnext.gradients.statistics.features import group_effective_rank
-from npresnext.models import BasicBlock, Bottleneck, ResNet, get_model, resnext_small
+from npresnext.models import BasicBlock, Bottleneck, ResNet, from_state, get_model, resnext_small
 from npresnext.training import Trainer, TrainingConfiguration, evaluate, schedules
 from npresnext.training.checkpoint import ChangedArgumentsError
 
@@ -86,6 +86,8 @@ WRONG_TYPES = [
     (lambda: nx.testing.check_conv(nx.conv2d, only=3), "only must be a ConvCase or its text, but is of type int"),
     (lambda: nx.testing.check_grads(3, [FLOATS], np.ones), "f must be callable, but is of type int"),
     (lambda: nx.testing.targets.load(3), "target must be a text, but is of type int"),
+    (lambda: from_state({}, strip_prefix=None), "strip_prefix must be a text"),
+    (lambda: next(training_batches(TEST_SET, 20, seed=0, epoch=0, augment=True)), "augment must be an Augment"),
     (lambda: evaluate("resnet50", TEST_SET), "model must be a Module"),
     (lambda: trainer(model=np.ones(3)), "model must be a Module, but is of type ndarray"),
     (lambda: trainer(watchers=5), "watchers must be a list of watchers, but is of type int"),
@@ -115,6 +117,7 @@ WRONG_VALUES = [
     (lambda: nx.testing.check_conv(nx.conv2d, cases=-1), "cases must be at least 0, but is -1"),
     (lambda: statistics.linear_cka(np.ones((3, 2)), np.ones((4, 2))), r"x has shape \(3, 2\) and y has shape \(4, 2\)"),
     (lambda: statistics.signal_to_noise(np.ones((1, 2))), "N of at least 2"),
+    (lambda: from_state({"module.a": FLOATS, "a": FLOATS}, strip_prefix="module."), "two arrays have the same name"),
     (lambda: get_model(["resnet50"]), "there is no network .'resnet50'."),
     (lambda: nx.use_engine(["cpu"]), "engine must be one of"),
     (lambda: nx.set_backend(np.array(["numpy", "cupy"])), "backend must be one of numpy, cupy"),

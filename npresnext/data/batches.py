@@ -175,6 +175,8 @@ def training_batches(
     """
     batches, batch_size = batches_per_epoch(data, batch_size), as_int(batch_size, "batch_size")
     seed, epoch = as_int(seed, "seed", 0), as_int(epoch, "epoch", 0)
+    if augment is not None and not callable(augment):
+        raise InvalidTypeError(f"augment must be an Augment, but is of type {type(augment).__name__}")
     order = np.random.default_rng([seed, epoch]).permutation(len(data))
     for batch in range(as_int(start, "start", 0), batches):
         chosen = order[batch * batch_size : (batch + 1) * batch_size]

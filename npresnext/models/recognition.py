@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._support.plurals import counted
-from ..errors import StateDictError
+from ..errors import InvalidTypeError, StateDictError
 from ..io import load
 from ..nn.init import Undrawn
 from .blocks import BasicBlock, Bottleneck
@@ -64,7 +64,11 @@ def from_state(
     (Conv2d(128, 128, kernel_size=(3, 3), stride=(2, 2), padding=(1, 1), groups=8, bias=False), 7)
     """
     if isinstance(source, Mapping):
+        if not isinstance(strip_prefix, str):
+            raise InvalidTypeError(f"strip_prefix must be a text, but is of type {type(strip_prefix).__name__}")
         state = {name.removeprefix(strip_prefix): array for name, array in source.items()}
+        if len(state) < len(source):
+            raise StateDictError(f"without the prefix {strip_prefix!r} two arrays have the same name")
     else:
         state = load(source, strip_prefix=strip_prefix)
     shapes = {name: tuple(array.shape) for name, array in state.items()}
