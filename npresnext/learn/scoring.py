@@ -13,7 +13,7 @@ from .._support.integers import ceil_div
 from .._support.plurals import counted
 from ..errors import InvalidTypeError, InvalidValueError
 from ..testing.mistakes import MISTAKES, RESULTS, Mistake
-from .calls import Outcome, captured, guarded
+from .calls import Outcome, captured, describe, guarded
 from .kernels import make_kernels
 
 SECONDS = 60.0  # of the processor, for all wrong convolutions together: other programs change nothing
@@ -84,8 +84,8 @@ def score_test(test: Test, *, results: Iterable[str] = RESULTS, seconds: float =
     Parameters
     ----------
     test : callable
-        ``test(conv2d, conv2d_backward)`` raises an exception if one of them is wrong; its return value is ignored.
-        The two take the arguments of ``npresnext.conv2d`` and ``npresnext.conv2d_backward``.
+        ``test(conv2d, conv2d_backward)`` raises an exception if one of them is wrong, and returns None, as a test of
+        pytest does. The two take the arguments of ``npresnext.conv2d`` and ``npresnext.conv2d_backward``.
     results : iterable of str
         Which results may be wrong, out of y, dx, dw and db: ``("y",)`` for a test of the forward pass alone.
     seconds : float
@@ -94,7 +94,8 @@ def score_test(test: Test, *, results: Iterable[str] = RESULTS, seconds: float =
     Returns
     -------
     TestScore
-        With ``points``, ``caught`` and ``missed``. A test that refuses a right convolution has 0 points.
+        With ``points``, ``caught`` and ``missed``. A test that refuses a right convolution, or that returns a value in
+        place of raising an exception, has 0 points.
 
     Raises
     ------
@@ -137,7 +138,7 @@ def score_test(test: Test, *, results: Iterable[str] = RESULTS, seconds: float =
             score.kind, score.where = outcome.kind, outcome.where
             score.refusal = (
                 outcome.problem
-                if outcome.kind in ("unwritten", "hangs")
+                if outcome.kind in ("unwritten", "hangs", "returns")
                 else f"refuses a right convolution: it {outcome.problem}"
             )
             return score
@@ -158,13 +159,17 @@ def _try_mistakes(
             score.left_out += 1
             continue
         outcome = run_test(test, make_kernels(mistake, results))
-        (score.caught if outcome.kind else score.missed).append(mistake.name)
+        noticed = outcome.kind not in ("", "returns")
+        (score.caught if noticed else score.missed).append(mistake.name)
 
 
 def run_test(test: Test, kernels: tuple[Any, Any]) -> Outcome:
-    """Run a test on a convolution; the outcome has a kind if the test raises."""
+    """Run a test on a convolution; the outcome has a kind if the test raises, or returns a value."""
     outcome = Outcome(None)
     with captured() as printed:
-        guarded(lambda: test(*kernels), outcome, SECONDS_PER_CALL)
+        returned = guarded(lambda: test(*kernels), outcome, SECONDS_PER_CALL)
+    if returned is not None:
+        outcome.kind = "returns"
+        outcome.problem = f"returns {describe(returned)}, which nobody reads: write assert in place of return"
     outcome.printed = printed.text
     return outcome

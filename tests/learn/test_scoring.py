@@ -51,6 +51,21 @@ def test_a_test_of_unequal_numbers_catches_most_and_ones_catch_few():
     )
 
 
+def test_a_test_that_returns_whether_all_is_right_is_told_to_assert():
+    score = learn.score_test(lambda conv2d, conv2d_backward: bool((conv2d(X, WEIGHT, BIAS, **WINDOW) == Y).all()))
+    assert score.points == 0 and score.tried == 0
+    assert str(score) == "The test returns a bool, which nobody reads: write assert in place of return."
+
+
+def test_a_value_that_is_returned_for_a_wrong_convolution_does_not_catch_it():
+    def returns_when_wrong(conv2d, conv2d_backward):
+        if not np.array_equal(conv2d(X, WEIGHT, BIAS, **WINDOW), Y):
+            return False
+
+    score = learn.score_test(returns_when_wrong, results=("y",))
+    assert score.caught == [] and score.tried > 100
+
+
 def test_results_limit_the_mistakes():
     def forward_only(conv2d, conv2d_backward):
         assert (conv2d(X, WEIGHT, BIAS, **WINDOW) == Y).all()

@@ -9,7 +9,9 @@ The arguments are those of the exercises 11 and 12. `trusted` is right: you may 
 
 More than 200 wrong convolutions wait for your test, each with one mistake of npresnext's catalogue. The score is the
 share that it catches. A test that refuses a right convolution scores 0. Random integers and unequal numbers catch
-most: ones, square shapes and symmetric kernels catch few.
+most: ones, square shapes and symmetric kernels catch few. Some are wrong only where few people look: negative padding,
+which crops; a stride larger than the kernel; sizes that are no multiples of a power of two; arrays that are not
+contiguous.
 """
 
 import numpy as np
