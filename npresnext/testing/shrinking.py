@@ -131,20 +131,19 @@ def smaller_cases(case: ConvCase, supports: Mapping[str, Any]) -> Iterator[ConvC
 def nearer_values(value: Any, simplest: Any) -> Iterator[Any]:
     """Yield values between one and its simplest, the simplest first; of a tuple, then with one entry changed.
 
+    The steps from a number are powers of two, so that it may keep its remainder modulo 2, 4 or 8.
+
     >>> list(nearer_values(9, 1)), list(nearer_values((3, 2), (1, 1)))
-    ([1, 5, 8], [(1, 1), (1, 2), (2, 2), (2, 2), (3, 1), (3, 1), (3, 1)])
+    ([1, 5, 7, 8], [(1, 1), (1, 2), (2, 2), (3, 1)])
     """
+    if value == simplest:
+        return
+    yield simplest
     if isinstance(value, tuple):
-        yield simplest
         for i, (entry, simplest_entry) in enumerate(zip(value, simplest)):
             for nearer in nearer_values(entry, simplest_entry):
                 yield (*value[:i], nearer, *value[i + 1 :])
-    elif isinstance(value, str):
-        yield simplest
-    else:
-        yield simplest
-        yield (value + simplest) // 2
-        if value == simplest:
-            yield value
-        else:
-            yield value + 1 if value < simplest else value - 1
+    elif not isinstance(value, str):
+        distance = abs(value - simplest)
+        for exponent in reversed(range((distance - 1).bit_length())):
+            yield value - 2**exponent if value > simplest else value + 2**exponent

@@ -332,6 +332,15 @@ def test_conditions_hold_in_the_smallest_case():
     assert found.conditions.startswith("fails only with more than 4 kernel columns: in ")
 
 
+def test_a_number_keeps_its_remainder_on_the_way_to_the_smallest_case():
+    def odd_batches(x, weight, bias, **window):
+        y = nx.conv2d(x, weight, bias, **window)
+        return y + (len(x) % 4 == 3)
+
+    found = check_conv(odd_batches, cases=0, only=ConvCase(batch=263)).failures[0]
+    assert found.case.batch == 3
+
+
 def test_the_fault_that_shows_in_most_cases_comes_first():
     """Values can be compared only where the wrong shape happens to be the right one."""
 
