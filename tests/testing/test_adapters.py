@@ -98,6 +98,22 @@ def test_the_kit_needs_no_layers():
     assert done.stdout.strip() == "[]"
 
 
+def test_the_kit_needs_no_names_of_numpy_2():
+    lines = """
+import sys
+import numpy as np
+np.byte_bounds = np.lib.array_utils.byte_bounds  # where NumPy 1 has it
+sys.modules["numpy.lib.array_utils"] = None
+for name in "astype concat isdtype matrix_transpose permute_dims pow unstack vecdot".split():
+    if hasattr(np, name):
+        delattr(np, name)
+from npresnext import testing
+print(testing.check_conv(testing.targets.load("npresnext").forward, cases=3).ok)
+"""
+    done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True)
+    assert done.stdout.strip() == "True", done.stderr
+
+
 def test_both_functions_under_only_must_hold():
     dense = {"only": lambda case: case.groups == 1, "groups": False}
     chosen = combine_supports(dense, read_only_with(["empty_batch"]))

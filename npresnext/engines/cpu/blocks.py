@@ -15,13 +15,17 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import byte_bounds
 
 from ..._support.integers import ceil_div, chunks
 from ..._support.typing import Array
 from . import thresholds
 from .threads import Tasks, parallel_for
 from .workspace import get_workspace_limit, scratch_arrays
+
+try:
+    from numpy.lib.array_utils import byte_bounds
+except ModuleNotFoundError:  # NumPy 1, which some libraries under test need: the conformance kit runs on it
+    from numpy import byte_bounds  # type: ignore[attr-defined,no-redef]
 
 _owns_memory = operator.attrgetter("flags.owndata")  # of an array
 
