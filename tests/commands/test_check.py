@@ -256,6 +256,8 @@ def test_a_framework_that_is_missing_is_named_as_pip_knows_it(target, convention
     for name in ("onnx", "onnx.parser", "onnxruntime", missing):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
     monkeypatch.setitem(sys.modules, missing, None)
+    for name in ("pytorch", "jax_xla", "onnx_runtime"):  # which another test may have imported, with what is missing
+        monkeypatch.delitem(sys.modules, f"npresnext.testing.adapters.{name}", raising=False)
     with pytest.raises(MissingExtraError, match=f"needs {missing}: pip install {missing}$"):
         adapters.load(target, convention=convention)
 
