@@ -122,8 +122,7 @@ def normalise(data: ImageSet, images: np.ndarray, dtype: Any = "float32") -> Arr
     if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
         kind = getattr(images, "dtype", type(images).__name__)
         raise InvalidTypeError(f"images must be a NumPy array of uint8, but are {kind}")
-    dtype = as_dtype(dtype)
-    wide = "float64" if dtype == "float64" else "float32"
+    wide = "float64" if as_dtype(dtype) == "float64" else "float32"
     shade = np.arange(data.white + 1, dtype=wide) / data.white  # every value that a pixel can have
     table = ((shade - data.mean) / data.std).astype(wide)  # (white + 1,)
     return asarray(table[images], dtype=dtype)
