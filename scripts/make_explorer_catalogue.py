@@ -30,13 +30,14 @@ const sentences = [
 {sentences}];
 const rows = [
 {rows}];
-root.CATALOGUE = rows.map(([name, results, topic, at, question, explanation]) => ({{
+const joined = (numbers) => [numbers].flat().map((number) => sentences[number]).join(" ");
+root.CATALOGUE = rows.map(([name, results, topic, question, explanation, at = ""]) => ({{
   name,
   results: results.split(" "),
   topic: topics[topic],
   at,
-  question: question.map((number) => sentences[number]).join(" "),
-  explanation: explanation.map((number) => sentences[number]).join(" "),
+  question: joined(question),
+  explanation: joined(explanation),
 }}));
 if (typeof module !== "undefined") module.exports = root.CATALOGUE;
 }})(globalThis);
@@ -154,14 +155,20 @@ def text():
     topics = [topic for topic, _ in TOPICS]
     texts = [entry[key] for entry in listed for key in ("question", "explanation")]
     sentences = list(dict.fromkeys(sentence for each in texts for sentence in split(each)))
+
+    def numbers_of(text):
+        """The number of the sentence, or a list of several."""
+        found = [sentences.index(sentence) for sentence in split(text)]
+        return found if len(found) > 1 else found[0]
+
     rows = [
         [
             entry["name"],
             " ".join(entry["results"]),
             topics.index(entry["topic"]),
-            entry["at"],
-            [sentences.index(sentence) for sentence in split(entry["question"])],
-            [sentences.index(sentence) for sentence in split(entry["explanation"])],
+            numbers_of(entry["question"]),
+            numbers_of(entry["explanation"]),
+            *([entry["at"]] if entry["at"] else []),
         ]
         for entry in listed
     ]

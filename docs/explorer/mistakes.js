@@ -222,25 +222,34 @@ misread('pads as "same" does, whatever is asked for', (call) => ({
   }),
 }));
 
-/* Pad the image with pixels of its own: pixel(position, size) is the one at a position outside; what crops stays. */
-function padsWith(name, pixel) {
+/* Pad the image with numbers of its own: read(x, c, row, column) is the one at a place outside; what crops stays. */
+function padsWith(name, read) {
   const change = (call) => {
     const [channels, H, W] = call.x.shape;
     const [[top, bottom], [left, right]] = call.padding.map((pair) => pair.map((side) => Math.max(side, 0)));
     const shape = [channels, top + H + bottom, left + W + right];
-    const data = indices(shape).map(
-      ([c, row, column]) => call.x.data[flat([c, pixel(row - top, H), pixel(column - left, W)], call.x.shape)],
-    );
+    const data = indices(shape).map(([c, row, column]) => read(call.x, c, row - top, column - left));
     return { x: { shape, data }, padding: call.padding.map((pair) => pair.map((side) => Math.min(side, 0))) };
   };
   misread(name, change, false);
 }
 
-padsWith("pads with the pixels of the edge", (at, size) => Math.min(Math.max(at, 0), size - 1));
-padsWith("pads with the pixels of the opposite border", modulo);
-padsWith("pads by reflection", (at, size) => {
-  const inside = modulo(at, 2 * size);
-  return inside < size ? inside : 2 * size - 1 - inside;
+/* The pixel at pixel(row, height), pixel(column, width). */
+const taken = (pixel) => (x, c, row, column) =>
+  x.data[flat([c, pixel(row, x.shape[1]), pixel(column, x.shape[2])], x.shape)];
+
+padsWith("pads with the pixels of the edge", taken((at, size) => Math.min(Math.max(at, 0), size - 1)));
+padsWith("pads with the pixels of the opposite border", taken(modulo));
+padsWith(
+  "pads by reflection",
+  taken((at, size) => {
+    const inside = modulo(at, 2 * size);
+    return inside < size ? inside : 2 * size - 1 - inside;
+  }),
+);
+padsWith("reads the neighbouring row where a window leaves the image at the side", (x, c, row, column) => {
+  const address = flat([c, row, column], x.shape);
+  return row >= 0 && row < x.shape[1] && address >= 0 && address < x.data.length ? x.data[address] : 0;
 });
 
 function sizeMistake(name, windows) {

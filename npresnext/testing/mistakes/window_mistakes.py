@@ -322,6 +322,30 @@ enter(
     in_the_loop=False,
 )
 
+
+def beyond_the_row(call: Call) -> Arguments:
+    """Pad the columns with what lies there in memory: the rows before and after."""
+    if not call.x.size:
+        return {}
+    (top, bottom), (left, right) = [(max(before, 0), max(after, 0)) for before, after in call.padding]
+    negative = tuple((min(before, 0), min(after, 0)) for before, after in call.padding)
+    width = call.x.shape[3]
+    rows = np.arange(call.x.size // width).reshape(*call.x.shape[:3], 1)  # (N, C, H, 1)
+    addresses = rows * width + np.arange(-left, width + right)  # (N, C, H, left + W + right)
+    inside = (addresses >= 0) & (addresses < call.x.size)
+    wide = np.where(inside, call.x.reshape(-1)[np.where(inside, addresses, 0)], 0)
+    return {"x": np.pad(wide, ((0, 0), (0, 0), (top, bottom), (0, 0))), "padding": negative}
+
+
+enter(
+    "reads the neighbouring row where a window leaves the image at the side",
+    "What does a window read to the left of the first column?",
+    "Beyond the border are zeros; without a check of the column, the address runs on into the row before or after.",
+    beyond_the_row,
+    results="y dw",
+    in_the_loop=False,
+)
+
 # --- the output size ----------------------------------------------------------------------------------------------
 
 
