@@ -284,15 +284,20 @@ enter(
 )
 
 
+def padding_and_crop(call: Call) -> tuple[list[Pair], tuple[Pair, ...]]:
+    """Return the padding without what crops, and what crops alone, for the rows and for the columns."""
+    padding = [(max(before, 0), max(after, 0)) for before, after in call.padding]
+    return padding, tuple((min(before, 0), min(after, 0)) for before, after in call.padding)
+
+
 def padded_with(mode: Any) -> Callable[[Call], Arguments]:
     """Pad the image with values of its own, so that no padding is left but what crops."""
 
     def change(call: Call) -> Arguments:
         if not call.x.size:
             return {}
-        positive = [(max(before, 0), max(after, 0)) for before, after in call.padding]
-        negative = tuple((min(before, 0), min(after, 0)) for before, after in call.padding)
-        return {"x": np.pad(call.x, ((0, 0), (0, 0), *positive), mode=mode), "padding": negative}
+        padding, crop = padding_and_crop(call)
+        return {"x": np.pad(call.x, ((0, 0), (0, 0), *padding), mode=mode), "padding": crop}
 
     return change
 
@@ -327,14 +332,13 @@ def beyond_the_row(call: Call) -> Arguments:
     """Pad the columns with what lies there in memory: the rows before and after."""
     if not call.x.size:
         return {}
-    (top, bottom), (left, right) = [(max(before, 0), max(after, 0)) for before, after in call.padding]
-    negative = tuple((min(before, 0), min(after, 0)) for before, after in call.padding)
+    (rows_padded, (left, right)), crop = padding_and_crop(call)
     width = call.x.shape[3]
     rows = np.arange(call.x.size // width).reshape(*call.x.shape[:3], 1)  # (N, C, H, 1)
     addresses = rows * width + np.arange(-left, width + right)  # (N, C, H, left + W + right)
     inside = (addresses >= 0) & (addresses < call.x.size)
     wide = np.where(inside, call.x.reshape(-1)[np.where(inside, addresses, 0)], 0)
-    return {"x": np.pad(wide, ((0, 0), (0, 0), (top, bottom), (0, 0))), "padding": negative}
+    return {"x": np.pad(wide, ((0, 0), (0, 0), rows_padded, (0, 0))), "padding": crop}
 
 
 enter(
